@@ -1,0 +1,10 @@
+"""What runs: one Prefect flow a file, each also a command (`python -m flows.NAME`)."""
+
+import os
+
+# Prefect reads these when it is first imported, which is after this. A worker has imported it before and keeps its own.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")
+# The commands print what people need; the full log is in the Prefect UI. PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL=INFO shows it.
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

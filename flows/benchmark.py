@@ -1,0 +1,131 @@
+"""Train every model on every feature set of a source, and publish what came of it for SQL."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from prefect import flow, get_run_logger
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import cli
+from tasks import summary
+from tasks.cells import Job, make_jobs
+from tasks.columns import parse_mapping
+from tasks.models import plan_cells
+from tasks.observed import CellError, features_task, ingest_task, publish_task, train_task
+from tasks.processes import Processes
+from tasks.progress import CellProgress
+from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
+from tasks.specs import BUDGETS, FEATURE_SETS, STUDY_SEED, protocols_of
+from tasks.warehouse import Warehouse
+
+
+@flow(name="benchmark", flow_run_name="benchmark {protocol}")
+def benchmark(
+    source: str | None = None,
+    protocol: str = "published",
+    budget: Literal["smoke", "full"] | None = None,
+    models: list[str] | None = None,
+    feature_sets: list[str] | None = None,
+    seeds: list[int] | None = None,
+    refresh: bool = False,
+    workers: int | None = None,
+    warehouse: str | None = None,
+    columns: str = "",
+    max_reject_share: float = 0.05,
+    min_genre_rows: int = 20,
+    cell_timeout: float | None = None,
+) -> State:
+    """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
+
+    Args:
+        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        protocol: how rows are filled and split: a protocol's name, or all.
+        budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
+        models: train only these.
+        feature_sets: train only on these.
+        seeds: repeat what is stochastic for each of these.
+        refresh: train anew what was trained before.
+        workers: cells trained at once, one process each; by default one per core.
+        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        max_reject_share: stop if a larger share of the rows has bad values.
+        min_genre_rows: genres with fewer valid rows are dropped.
+        cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
+    """
+    home = Warehouse.at(warehouse)
+    protocols = protocols_of(protocol)
+    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    cells = plan_cells(protocols, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
+    tables = [table for name in protocols for table in features_task(snapshot, name, min_genre_rows, home)]
+
+    at_once = workers or os.cpu_count() or 1
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    run = start_run(snapshot, spent.name, home)
+    jobs = make_jobs(cells, tables, run.run_id, home, threads)
+    outcomes: list[CellOutcome] = []
+    status = "interrupted"
+    try:
+        with (
+            ThreadPoolTaskRunner(max_workers=at_once) as runner,
+            Processes(threads, cell_timeout or spent.cell_timeout) as processes,
+            CellProgress(len(jobs)) as progress,
+        ):
+            shared = {"refresh": refresh, "processes": processes, "progress": progress}
+            futures = {runner.submit(train_task, {"job": job, **shared}): job for job in jobs}
+            for future in as_completed(list(futures)):
+                outcomes.append(_outcome(future, futures[future]))
+                progress.done()
+        status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
+    finally:
+        finish_run(run, status, outcomes, home)
+        publish_task(snapshot, tables, home)
+
+    failed = [outcome for outcome in outcomes if outcome.status != "ok"]
+    message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
+    get_run_logger().info("%s; published %s", message, home.database)
+    if status == "failed":
+        return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
+    return Completed(message=message, data=run.run_id)
+
+
+def _outcome(future: PrefectFuture[CellOutcome], job: Job) -> CellOutcome:
+    """A cell's row, however its task run ended."""
+    future.wait()
+    result = future.result(raise_on_failure=False)
+    if isinstance(result, CellOutcome):
+        return result
+    if isinstance(result, CellError):
+        return result.outcome
+    return outcome_of(job, "failed", error=f"{type(result).__name__}: {result}")
+
+
+def main() -> int:
+    """The command `python -m flows.benchmark`."""
+    parser = cli.source_parser("flows.benchmark", __doc__)
+    add = parser.add_argument
+    add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
+    add("--models", type=cli.names, metavar="A,B", help="train only these")
+    add("--feature-sets", type=cli.names, metavar="A,B", help="train only on these")
+    add("--seeds", type=cli.integers, default=[STUDY_SEED], metavar="N,M", help="repeat what is stochastic; by default 42")
+    add("--refresh", action="store_true", help="train anew what was trained before")
+    add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
+    add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
+    options = vars(parser.parse_args())
+    plan_cells(["published"], "smoke", options["models"] or [], options["feature_sets"] or [], options["seeds"])
+    with cli.prefect_server():
+        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+    state = benchmark(**options, return_state=True)
+    run_id = state.result(raise_on_failure=False)
+    if isinstance(run_id, BaseException):
+        raise run_id
+    summary.print_run(run_id, Warehouse.at(options["warehouse"]))
+    return 1 if state.is_failed() else 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

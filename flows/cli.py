@@ -1,0 +1,123 @@
+"""What the commands share: the options about the source, the exit codes, and Prefect's temporary server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from tasks.columns import parse_mapping
+from tasks.errors import UserError
+from tasks.features import build_features
+from tasks.ingest import ingest
+from tasks.specs import PROTOCOLS, protocols_of
+from tasks.warehouse import Warehouse
+
+
+SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
+
+
+class Parser(argparse.ArgumentParser):
+    """Exits 1, with one line, on a wrong option, as on any other user error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the reason and leave."""
+        self.exit(1, f"{self.prog}: {message}. See --help.\n")
+
+
+def source_parser(prog: str, description: str | None) -> Parser:
+    """A parser with the options that say what to read, how, and where to keep it."""
+    parser = Parser(prog=f"python -m {prog}", description=description)
+    add = parser.add_argument
+    add("--source", metavar="PATH_OR_URL|sample[:ROWS]",
+        help="CSV, gzipped CSV or Parquet file, or the built-in generated sample; by default $MUSIC_SOURCE, else sample")
+    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own column names, or a TOML file of such pairs")
+    add("--protocol", default="published", help=f"{', '.join(PROTOCOLS)} or all; by default published")
+    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    add("--max-reject-share", type=float, default=0.05, metavar="SHARE", help="stop if more of the rows have bad values; by default 0.05")
+    add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
+    return parser
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def integers(text: str) -> list[int]:
+    """A comma-separated list of whole numbers."""
+    return [int(part) for part in names(text)]
+
+
+def run_command(command: Callable[[], int]) -> NoReturn:
+    """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C."""
+    try:
+        code = command()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("Interrupted. Finished cells are kept: the same command goes on from there.", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+@contextmanager
+def prefect_server() -> Any:
+    """Start Prefect's temporary server, if none is configured, while the block does something useful."""
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    tell("Starting Prefect's temporary server (about 30 s; `make server` once and PREFECT_API_URL avoid it) ...")
+    failure: list[BaseException] = []
+    thread = threading.Thread(target=_start_server, args=(failure,), daemon=True)
+    thread.start()
+    yield
+    thread.join()
+    if failure:
+        raise UserError(f"Prefect's temporary server did not start ({failure[0]}). Try `make server`.")
+
+
+def prepare(
+    source: str | None, columns: str, protocol: str, warehouse: str | None, max_reject_share: float, min_genre_rows: int
+) -> None:
+    """Ingest and build features ahead of the flow, which then finds them done; bad input is told before any waiting.
+
+    A source elsewhere is left to the flow, so that it is fetched once.
+    """
+    mapping = parse_mapping(columns)
+    protocols = protocols_of(protocol)
+    home = Warehouse.at(warehouse)
+    named = default_source(source)
+    if "://" not in named:
+        snapshot = ingest(named, mapping, max_reject_share, home)
+        tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
+        for name in protocols:
+            build_features(snapshot, name, min_genre_rows, home)
+
+
+def tell(line: str) -> None:
+    """A line for a person who is waiting; results go to standard output instead."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _start_server(failure: list[BaseException]) -> None:
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+    except Exception as error:  # noqa: BLE001 - told to the user by the main thread
+        failure.append(error)
+
+
+def default_source(source: str | None) -> str:
+    """What is read when the user names nothing."""
+    return source or os.environ.get("MUSIC_SOURCE") or "sample"

@@ -1,0 +1,55 @@
+"""Read a source and build its feature tables, without training anything."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows import cli
+from tasks import summary
+from tasks.columns import parse_mapping
+from tasks.features import BuiltTable
+from tasks.observed import features_task, ingest_task, publish_task
+from tasks.specs import protocols_of
+from tasks.warehouse import Warehouse
+
+
+@flow(name="features", flow_run_name="features {protocol}")
+def features(
+    source: str | None = None,
+    columns: str = "",
+    protocol: str = "published",
+    warehouse: str | None = None,
+    max_reject_share: float = 0.05,
+    min_genre_rows: int = 20,
+) -> list[BuiltTable]:
+    """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
+
+    Args:
+        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        protocol: a protocol's name, or all.
+        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        max_reject_share: stop if a larger share of the rows has bad values.
+        min_genre_rows: genres with fewer valid rows are dropped.
+    """
+    home = Warehouse.at(warehouse)
+    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    tables = [
+        table for name in protocols_of(protocol) for table in features_task(snapshot, name, min_genre_rows, home)
+    ]
+    publish_task(snapshot, tables, home)
+    return tables
+
+
+def main() -> int:
+    """The command `python -m flows.features`."""
+    options = vars(cli.source_parser("flows.features", __doc__).parse_args())
+    with cli.prefect_server():
+        cli.prepare(**options)
+    tables = features(**options)
+    summary.print_features(tables, Warehouse.at(options["warehouse"]))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,15 @@
+-- features.tracks_one_hot: one row per track_id of features.tracks_clean, the genre as one 0/1 column per genre.
+-- The columns are named by features.genre_mapping.
+select
+    clean.protocol,
+    clean.track_id,
+    {% for name in audio_features %}
+    clean.{{ name }},
+    {% endfor %}
+    clean.popularity,
+    {% for genre_id, column_name in genres %}
+    cast(mapping.genre_id = {{ genre_id }} as utinyint) as {{ column_name | identifier }},
+    {% endfor %}
+from features.tracks_clean as clean
+inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre
+order by clean.row_number

@@ -1,0 +1,31 @@
+-- features.tracks_std: one row per track_id, the 12 audio features as z-scores by features.scaling (a constant feature
+-- is only centred). In the order of split, then position in the split, which is the order models are trained in.
+with
+
+scaling as (
+    select
+        {% for name in audio_features %}
+        max(value) filter (where feature_name = '{{ name }}' and statistic = 'mean') as {{ name }}_mean,
+        coalesce(nullif(max(value) filter (where feature_name = '{{ name }}' and statistic = 'std'), 0), 1)
+            as {{ name }}_std,
+        {% endfor %}
+    from features.scaling
+)
+
+select
+    clean.protocol,
+    clean.track_id,
+    split.split,
+    split.position,
+    {% for name in audio_features %}
+    (clean.{{ name }} - scaling.{{ name }}_mean) / scaling.{{ name }}_std as {{ name }},
+    {% endfor %}
+    clean.popularity,
+    clean.music_genre,
+    mapping.genre_id,
+    clean.is_imputed
+from features.tracks_clean as clean
+inner join features.split_assignment as split on clean.track_id = split.track_id
+inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre
+cross join scaling
+order by split.split, split.position

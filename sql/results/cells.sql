@@ -1,0 +1,43 @@
+-- results.cells: one row per run, protocol, task, model, feature_set and seed, ended runs only. The multitask model is
+-- trained once and has two rows, for genre and for popularity, with the same cell_key and the same seconds.
+-- Units: seconds; peak_rss_mb MiB of the process that trained it; n_train rows.
+with
+
+ended as (
+    select
+        run_id,
+        unnest(cells) as cell
+    from stored_finished
+),
+
+reported as (
+    select
+        run_id,
+        cell,
+        unnest(case when cell.task = 'multitask' then ['genre', 'popularity'] else [cell.task] end) as task
+    from ended
+)
+
+select
+    reported.run_id,
+    reported.cell.protocol as protocol,
+    reported.task,
+    reported.cell.model as model,
+    reported.cell.feature_set as feature_set,
+    reported.cell.seed as seed,
+    reported.cell.budget as budget,
+    reported.cell.status as status,
+    reported.cell.reused as reused,
+    reported.cell.error as error,
+    trained.fit_seconds,
+    trained.predict_seconds,
+    trained.peak_rss_mb,
+    trained.n_train,
+    cast(reported.cell.params as json) as params,
+    reported.cell.feature_version as feature_version,
+    reported.cell.cell_key as cell_key,
+    trained.model_path,
+    reported.cell.result as result
+from reported
+left join stored_results as trained on reported.cell.result = trained.result
+order by reported.run_id, protocol, reported.task, model, feature_set, seed

@@ -1,0 +1,24 @@
+-- results.confusion: one row per genre cell of results.cells, split, true genre and predicted genre; n counts rows.
+with
+
+counted as (
+    select
+        result,
+        unnest(confusion, recursive := true)
+    from stored_results
+)
+
+select
+    cells.run_id,
+    cells.protocol,
+    cells.model,
+    cells.feature_set,
+    cells.seed,
+    counted.split,
+    counted.true_genre,
+    counted.predicted_genre,
+    counted.n
+from results.cells as cells
+inner join counted on cells.result = counted.result
+where cells.task = 'genre'
+order by all

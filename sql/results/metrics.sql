@@ -1,0 +1,28 @@
+-- results.metrics: one row per cell of results.cells, split (val, test), slice (all, imputed, observed) and metric.
+-- value is NULL where the metric is not defined; a slice without rows has none. Units: rmse and mae popularity points.
+with
+
+measured as (
+    select
+        result,
+        unnest(metrics, recursive := true)
+    from stored_results
+)
+
+select
+    cells.run_id,
+    cells.protocol,
+    cells.task,
+    cells.model,
+    cells.feature_set,
+    cells.seed,
+    measured.split,
+    measured.slice,
+    measured.metric,
+    measured.value
+from results.cells as cells
+inner join measured
+    on
+        cells.result = measured.result
+        and cells.task = measured.task
+order by all

@@ -1,0 +1,22 @@
+-- results.runs: one row per run ever started. From the runs' start and end records.
+-- status: completed, failed (every cell failed), interrupted, running, or killed (no end record and its process is gone).
+select
+    started.run_id,
+    started.started_at,
+    finished.finished_at,
+    case
+        when finished.status is not null then finished.status
+        when started.is_alive then 'running'
+        else 'killed'
+    end as status,
+    started.budget,
+    started.source,
+    started.is_generated,
+    started.is_study_file,
+    started.snapshot,
+    started.git_commit,
+    cast(started.versions as json) as versions,
+    started.cpu_count
+from stored_started as started
+left join stored_finished as finished on started.run_id = finished.run_id
+order by started.started_at

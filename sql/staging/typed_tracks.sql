@@ -1,0 +1,77 @@
+-- staging.typed_tracks (a view): one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
+-- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1, 0 or
+-- empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
+-- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
+with
+
+source as (
+    select *
+    from raw.tracks
+    where
+        coalesce(
+            artist_name, track_name, popularity, acousticness, danceability, duration_ms, energy, instrumentalness,
+            "key", liveness, loudness, "mode", speechiness, tempo, valence, music_genre
+        ) is not null
+),
+
+numbers as (
+    select
+        row_number,
+        nullif(artist_name, 'empty_field') as artist_name,
+        track_name,
+        music_genre,
+        {% for name in numeric_columns %}
+        case when isfinite(try_cast({{ name }} as double)) then try_cast({{ name }} as double) end as {{ name }},
+        {% endfor %}
+        try_cast(instance_id as double) as instance_number,
+        try_cast("key" as double) as key_number,
+        try_cast("mode" as double) as mode_number,
+        upper(replace(replace("key", '♯', '#'), '♭', 'b')) as key_name,
+        lower("mode") as mode_name,
+        coalesce(tempo = '?', true) or coalesce(try_cast(tempo as double) in (-1, 0), false) as is_tempo_missing,
+        coalesce(duration_ms = '?', true) or coalesce(try_cast(duration_ms as double) = -1, false)
+            as is_duration_missing,
+        coalesce("key" = '?', true) or coalesce(try_cast("key" as double) = -1, false) as is_key_missing
+    from source
+),
+
+typed as (
+    select
+        row_number,
+        case when instance_number = floor(instance_number) then try_cast(instance_number as bigint) end as track_id,
+        artist_name,
+        track_name,
+        acousticness,
+        danceability,
+        case when not is_duration_missing and duration_ms > 0 then duration_ms end as duration_ms,
+        energy,
+        instrumentalness,
+        cast(
+            case
+                when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number
+                else coalesce(
+                    list_position(['C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B'], key_name),
+                    list_position(['B#', 'DB', '', 'EB', 'FB', 'E#', 'GB', '', 'AB', '', 'BB', 'CB'], key_name)
+                ) - 1
+            end as double
+        ) as key_code,
+        liveness,
+        loudness,
+        cast(
+            case
+                when mode_name = 'major' or mode_number = 1 then 1
+                when mode_name = 'minor' or mode_number = 0 then 0
+            end as double
+        ) as mode_code,
+        speechiness,
+        case when not is_tempo_missing and tempo > 0 then tempo end as tempo,
+        valence,
+        case when popularity between 0 and 100 then popularity end as popularity,
+        music_genre,
+        is_tempo_missing,
+        is_duration_missing,
+        is_key_missing
+    from numbers
+)
+
+select * from typed

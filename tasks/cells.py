@@ -1,0 +1,172 @@
+"""A cell's key, and what is stored of a finished cell: one row of results and one file of predictions."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks import duck
+from tasks.features import BuiltTable
+from tasks.models import spec_of
+from tasks.specs import BUDGETS, FEATURE_SETS, Cell
+from tasks.warehouse import Warehouse
+
+RESULT = pa.schema(
+    [
+        pa.field("result", pa.string(), nullable=False),
+        pa.field("fit_seconds", pa.float64(), nullable=False),
+        pa.field("predict_seconds", pa.float64(), nullable=False),
+        pa.field("peak_rss_mb", pa.float64(), nullable=False),
+        pa.field("n_train", pa.int64(), nullable=False),
+        pa.field("params", pa.string(), nullable=False),
+        pa.field("feature_version", pa.string(), nullable=False),
+        pa.field("model_path", pa.string()),
+        pa.field(
+            "metrics",
+            pa.list_(
+                pa.struct(
+                    {
+                        "task": pa.string(),
+                        "split": pa.string(),
+                        "slice": pa.string(),
+                        "metric": pa.string(),
+                        "value": pa.float64(),
+                    }
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field(
+            "confusion",
+            pa.list_(
+                pa.struct(
+                    {
+                        "split": pa.string(),
+                        "true_genre": pa.string(),
+                        "predicted_genre": pa.string(),
+                        "n": pa.int64(),
+                    }
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field(
+            "importance",
+            pa.list_(
+                pa.struct(
+                    {
+                        "task": pa.string(),
+                        "feature_name": pa.string(),
+                        "importance": pa.float64(),
+                        "method": pa.string(),
+                    }
+                )
+            ),
+            nullable=False,
+        ),
+    ]
+)
+# y_true and y_pred are popularity points, or genre codes (features.genre_mapping) with the genres' names beside them.
+PREDICTIONS = pa.schema(
+    [
+        pa.field("result", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("track_id", pa.int64(), nullable=False),
+        pa.field("y_true", pa.float64(), nullable=False),
+        pa.field("y_pred", pa.float64(), nullable=False),
+        pa.field("true_genre", pa.string()),
+        pa.field("predicted_genre", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """All that a training process needs to know; small, so that it can be handed to any process."""
+
+    cell: Cell
+    key: str
+    result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
+    feature_version: str
+    table: Path  # the feature table's Parquet file
+    genres: tuple[str, ...]  # by genre code
+    warehouse: Path
+    threads: int
+
+
+def make_jobs(
+    cells: list[Cell], tables: list[BuiltTable], run_id: str, warehouse: Warehouse, threads: int
+) -> list[Job]:
+    """The jobs that train `cells` for a run, each on the table that its feature set and protocol name."""
+    built = {(table.table_name, table.protocol): table for table in tables}
+    mapping = built["features.genre_mapping", None]
+    genres = tuple(pq.read_table(warehouse.root / mapping.path)["music_genre"].to_pylist())
+    jobs = []
+    for cell in cells:
+        name = "tracks_multitask" if cell.task == "multitask" else FEATURE_SETS[cell.feature_set].table
+        table = built[f"features.{name}", cell.protocol]
+        key = cell_key(cell, table.version)
+        jobs.append(
+            Job(
+                cell=cell,
+                key=key,
+                result=f"{key}-{run_id}",
+                feature_version=table.version,
+                table=warehouse.root / table.path,
+                genres=genres,
+                warehouse=warehouse.root,
+                threads=threads,
+            )
+        )
+    return jobs
+
+
+def cell_key(cell: Cell, feature_version: str) -> str:
+    """A digest of everything that decides a cell's result; the number of threads does not."""
+    spec = spec_of(cell)
+    budget = BUDGETS[cell.budget]
+    return duck.digest(
+        feature_version,
+        cell.task,
+        cell.model,
+        cell.feature_set,
+        cell.seed if spec.is_stochastic else "any seed",
+        parameters_json(cell),
+        (budget.name, budget.max_train_rows, budget.importance_rows),
+        sorted(spec.versions().items()),
+        _code_version(spec.build),
+    )
+
+
+def parameters_json(cell: Cell) -> str:
+    """The model's settings as they are stored."""
+    return json.dumps(spec_of(cell).parameters_for(cell.budget), sort_keys=True)
+
+
+def find_result(key: str, warehouse: Warehouse) -> str | None:
+    """The newest stored result of a cell, whichever run trained it."""
+    finished = (warehouse.root / "cells").glob(f"{key}-*/result.parquet")
+    return max((file.parent.name for file in finished), default=None)
+
+
+@cache
+def _code_version(build: Any) -> str:
+    """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
+    from tasks import scoring, training
+
+    code = inspect.getsource(build)
+    own = [module for name in ("mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
+    used: list[ModuleType | Any] = [training, scoring, build, *(importlib.import_module(name) for name in own)]
+    return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))

@@ -1,0 +1,86 @@
+"""DuckDB as used here: in memory, over Parquet files, running the SELECTs of `sql/`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import jinja2
+
+from tasks.specs import AUDIO_FEATURES
+
+SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
+UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
+
+
+def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection with the project's schemas, silent and in file order.
+
+    Args: database: a file, or in memory. spill: where what does not fit into memory goes; `$MUSIC_MEMORY_LIMIT`
+        (such as 2GB) bounds the memory, by DuckDB's default 80 % of the machine's.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {}
+    if spill is not None:
+        config["temp_directory"] = str(spill)
+    if limit := os.environ.get("MUSIC_MEMORY_LIMIT"):
+        config["memory_limit"] = limit
+    connection = duckdb.connect(str(database), config=config)
+    connection.execute("set enable_progress_bar = false")
+    for schema in ("raw", "staging", "features", "results"):
+        connection.execute(f"create schema if not exists {schema}")
+    return connection
+
+
+def identifier(name: str) -> str:
+    """A name quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str | Path) -> str:
+    """A text quoted for SQL, for the few places where DuckDB cannot bind a value."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def source(name: str) -> str:
+    """The text of `sql/<name>.sql` as committed."""
+    return (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def render(name: str, **columns: object) -> str:
+    """The SELECT of `sql/<name>.sql`. Templates make lists of columns; values are bound as `$name` instead."""
+    return _templates().get_template(f"{name}.sql").render(audio_features=AUDIO_FEATURES, **columns)
+
+
+def upstream(name: str) -> list[str]:
+    """The tables a SELECT reads, as `schema.table`, sorted."""
+    code = re.sub(r"--.*", "", source(name))
+    return sorted(set(UPSTREAM.findall(code)))
+
+
+def bound(sql: str, values: dict[str, object]) -> dict[str, object]:
+    """The values of those that `sql` names: DuckDB refuses more than it needs."""
+    return {name: value for name, value in values.items() if re.search(rf"\${name}\b", sql)}
+
+
+def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None:
+    """Make `schema.table` a view over Parquet files of one schema."""
+    paths = ", ".join(literal(file) for file in files)
+    connection.execute(f"create or replace view {name} as select * from read_parquet([{paths}])")
+
+
+def digest(*parts: object) -> str:
+    """A short stable name for anything with a stable text: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SQL_ROOT), undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    environment.filters["identifier"] = identifier
+    return environment

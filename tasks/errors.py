@@ -1,0 +1,24 @@
+"""One small family of errors a user can mend: each says what was required, what was found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user asked for cannot be done as asked; commands print it as one line and exit 1."""
+
+
+class InputError(UserError):
+    """The source file, or a value in it, is not what the project reads."""
+
+
+class DownloadError(InputError):
+    """A source that is elsewhere could not be fetched; trying again may help."""
+
+
+class UnknownNameError(UserError):
+    """A name that no registry holds; the message lists the known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(sorted(known))}.")

@@ -1,0 +1,189 @@
+"""From a source file to a snapshot: raw.tracks as read, raw.rejects with reasons, and what was counted."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks import duck
+from tasks.columns import MEASURED, NUMERIC, match_columns
+from tasks.errors import InputError
+from tasks.sources import SourceFile, opened
+from tasks.warehouse import Warehouse
+
+# What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
+STUDY_ROWS = 50_005
+STUDY_FINGERPRINT = 14_648_334_297_988_257_800
+
+REJECTS = pa.schema(
+    [
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("column_name", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("csv_line", pa.string()),
+        pa.field("row_number", pa.int64(), nullable=False),
+    ]
+)
+SNAPSHOT = pa.schema(
+    [
+        pa.field("snapshot", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("is_generated", pa.bool_(), nullable=False),
+        pa.field("is_study_file", pa.bool_(), nullable=False),
+        pa.field("rows_read", pa.int64(), nullable=False),
+        pa.field("blank_rows", pa.int64(), nullable=False),
+        pa.field("rows_without_genre", pa.int64(), nullable=False),
+        pa.field("rejected_rows", pa.int64(), nullable=False),
+        pa.field("rejected_values", pa.int64(), nullable=False),
+        pa.field("ingest_seconds", pa.float64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One ingested file; its columns as in raw.snapshots."""
+
+    snapshot: str
+    source: str
+    is_generated: bool
+    is_study_file: bool
+    rows_read: int
+    blank_rows: int
+    rows_without_genre: int
+    rejected_rows: int
+    rejected_values: int
+    ingest_seconds: float
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        parts = [f"{self.rows_read:,} rows read"]
+        parts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
+        parts += [f"{self.rows_without_genre:,} without a genre dropped"] if self.rows_without_genre else []
+        parts += [f"{self.rejected_rows:,} rejected (see raw.rejects)"] if self.rejected_rows else []
+        return f"{self.source}: " + ", ".join(parts)
+
+
+def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, warehouse: Warehouse) -> Snapshot:
+    """Read `source` into the warehouse, unless a file of the same content was read the same way before.
+
+    Args: source: path, URL or `sample[:ROWS]`. mapping: our column names to the file's. max_reject_share: of the rows
+        with content, 0 to 1; more rejects than that stop the run.
+    Raises: InputError: the file is refused, or too many of its rows are.
+    """
+    with opened(source, warehouse) as file:
+        code = [duck.source(name) for name in ("raw/tracks", "staging/typed_tracks", "raw/rejects")]
+        identity = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
+        record = warehouse.table("raw", "snapshots", identity)
+        with warehouse.lock("ingest"):
+            if not record.exists():
+                snapshot = _read(file, identity, mapping, warehouse)
+                warehouse.write_rows(record, [asdict(snapshot)], SNAPSHOT)
+        snapshot = replace(load_snapshot(identity, warehouse), source=file.label)
+    _check_share(snapshot, max_reject_share, warehouse)
+    return snapshot
+
+
+def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
+    """The record of an ingested file."""
+    return Snapshot(**pq.read_table(warehouse.table("raw", "snapshots", identity)).to_pylist()[0])
+
+
+def attach(connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse) -> None:
+    """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`."""
+    duck.view(connection, "raw.tracks", warehouse.table("raw", "tracks", snapshot))
+    duck.view(connection, "raw.rejects", warehouse.table("raw", "rejects", snapshot))
+    _define_typed_tracks(connection)
+
+
+def _define_typed_tracks(connection: duckdb.DuckDBPyConnection) -> None:
+    typed = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
+    connection.execute(f"create or replace view staging.typed_tracks as {typed}")
+
+
+def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
+    started = time.perf_counter()
+    header = file.header()
+    positions = match_columns(header, mapping, file.label)
+    is_parquet = file.file_format == "parquet"
+    # A CSV's columns are named by position, so that no text of the file becomes part of a statement.
+    named = [name if is_parquet else f"column{position}" for position, name in enumerate(header)]
+    columns = {ours: None if at is None else named[at] for ours, at in positions.items()}
+    select = duck.render(
+        "raw/tracks", file_format="parquet" if is_parquet else "csv", width=len(header), columns=columns
+    )
+    values = duck.bound(
+        select, {"path": str(file.path), "compression": "gzip" if file.file_format == "gzip" else "none"}
+    )
+    connection = duck.connect(spill=warehouse.root / "tmp")
+    tracks = warehouse.table("raw", "tracks", identity)
+    with warehouse.replacing(tracks) as temporary:
+        try:
+            connection.execute(f"copy ({select}) to {duck.literal(temporary)} (format parquet)", values)
+        except duckdb.Error as error:
+            raise InputError(f"{file.label}: {_reason(error)}") from error
+    duck.view(connection, "raw.tracks", tracks)
+    _define_typed_tracks(connection)
+    rejects = duck.render("raw/rejects", measured_features=MEASURED)
+    connection.execute(f"create temp table found as {rejects}")
+    reasons = connection.execute("select row_number, column_name, error from found").fetchall()
+    lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
+    rows: list[dict[str, object]] = [
+        {"line": lines[row][0], "column_name": column, "error": error, "csv_line": lines[row][1], "row_number": row}
+        for row, column, error in reasons
+    ]
+    warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
+    attach(connection, identity, warehouse)
+    counts = connection.execute(duck.render("raw/counts"))
+    names = [column[0] for column in counts.description]
+    counted = dict(zip(names, counts.fetchall()[0], strict=True))
+    if counted["rows_read"] == counted["blank_rows"]:
+        raise InputError(f"{file.label}: has a header but no rows with content.")
+    is_study_file = False
+    if counted["rows_read"] == STUDY_ROWS:
+        fingerprint = connection.execute(duck.render("raw/fingerprint")).fetchall()[0][0]
+        is_study_file = fingerprint == STUDY_FINGERPRINT
+    return Snapshot(
+        snapshot=identity,
+        source=file.label,
+        is_generated=file.is_generated,
+        is_study_file=is_study_file,
+        ingest_seconds=time.perf_counter() - started,
+        **counted,
+    )
+
+
+def _check_share(snapshot: Snapshot, max_share: float, warehouse: Warehouse) -> None:
+    rows = snapshot.rows_read - snapshot.blank_rows
+    if snapshot.rejected_rows <= max_share * rows:
+        return
+    path = warehouse.table("raw", "rejects", snapshot.snapshot)
+    first = pq.read_table(path).slice(0, 3).to_pylist()
+    examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
+    raise InputError(
+        f"{snapshot.source}: {snapshot.rejected_rows:,} of {rows:,} rows have bad values, more than the {max_share:.1%} "
+        f"that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+    )
+
+
+def _reason(error: duckdb.Error) -> str:
+    """What is wrong with the file, from DuckDB's many lines."""
+    text = str(error)
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    where = f"line {line[1]}: " if line else ""
+    if columns := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
+        return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
+    if "unterminated quote" in text:
+        return f"{where}a quoted value does not end."
+    if "unicode" in text.lower() or "utf-8" in text.lower():
+        return f"{where}is not in UTF-8. Save the file as UTF-8."
+    if "invalid state" in text or "new_line" in text and not where:
+        return "is not a regular CSV file (mixed line ends, or quotes within values that are not doubled)."
+    return f"{where}cannot be read ({text.splitlines()[0]})."

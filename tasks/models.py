@@ -1,0 +1,333 @@
+"""The registry of models: the study's settings, and how much less the smoke budget spends on each."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+from tasks.errors import UnknownNameError
+from tasks.specs import FEATURE_SETS, Cell, Registry, Task
+
+Parameters = Mapping[str, Any]
+Importance = Literal["impurity", "gain", "coefficient", "permutation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model for one task.
+
+    `build(parameters, seed, n_jobs)` imports what it needs and returns an unfitted estimator with `fit(x, y)` and
+    `predict(x)`. Only the parameters decide the result; n_jobs decides how fast it comes.
+    """
+
+    model: str
+    task: Task
+    build: Callable[[Parameters, int, int], Any]
+    parameters: Parameters  # the study's
+    smoke: Parameters = field(default_factory=dict)  # what budget `smoke` changes
+    feature_sets: tuple[str, ...] = tuple(FEATURE_SETS)
+    libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # whose versions decide the result
+    importance: Importance = "permutation"
+    is_stochastic: bool = True  # whether another seed gives another result
+    cost: float  # relative time with all features: the dearest cell starts first
+
+    @property
+    def name(self) -> str:
+        """Unique over the registry."""
+        return f"{self.task}/{self.model}"
+
+    def parameters_for(self, budget: str) -> dict[str, Any]:
+        """The settings under a budget."""
+        return {**self.parameters, **(self.smoke if budget == "smoke" else {})}
+
+    def versions(self) -> dict[str, str]:
+        """The installed versions of the libraries that decide the result."""
+        return {name: _version(name) for name in self.libraries}
+
+
+def _version(distribution: str) -> str:
+    for name in (distribution, f"{distribution}-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _forests() -> Any:
+    """The forests of scikit-learn-intelex where it is installed, several times faster than scikit-learn's own."""
+    return importlib.import_module("sklearnex.ensemble" if importlib.util.find_spec("sklearnex") else "sklearn.ensemble")
+
+
+def _logistic_regression(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(**parameters, random_state=seed)
+
+
+def _svm(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from tasks.svm import VectorizedSVC
+
+    return VectorizedSVC(**parameters)
+
+
+def _knn(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(**parameters, n_jobs=n_jobs)
+
+
+def _forest_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    return _forests().RandomForestClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def _xgboost_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    import xgboost
+
+    return xgboost.XGBClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def _mlp(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from tasks.mlp import FasterMLPClassifier
+
+    return FasterMLPClassifier(**parameters, random_state=seed)
+
+
+def _linear(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression(**parameters)
+
+
+def _ridge(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.linear_model import Ridge
+
+    return Ridge(**parameters, random_state=seed)
+
+
+def _lasso(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.linear_model import Lasso
+
+    return Lasso(**parameters, random_state=seed)
+
+
+def _forest_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    return _forests().RandomForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def _gradient_boosting(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    return GradientBoostingRegressor(**parameters, random_state=seed)
+
+
+def _xgboost_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    import xgboost
+
+    return xgboost.XGBRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def _multitask(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from tasks.multitask import MultitaskNet
+
+    return MultitaskNet(**parameters, seed=seed, threads=n_jobs)
+
+
+INTELEX = ("numpy", "scikit-learn", "scikit-learn-intelex")
+XGBOOST = ("numpy", "xgboost")
+
+MODELS = Registry(
+    "model",
+    ModelSpec(
+        model="logistic_regression",
+        task="genre",
+        build=_logistic_regression,
+        parameters={"max_iter": 500},
+        smoke={"max_iter": 100},
+        importance="coefficient",
+        is_stochastic=False,
+        cost=1,
+    ),
+    ModelSpec(
+        model="svm",
+        task="genre",
+        build=_svm,
+        parameters={"kernel": "rbf", "C": 1.0, "gamma": "scale"},
+        is_stochastic=False,
+        cost=40,
+    ),
+    ModelSpec(
+        model="knn",
+        task="genre",
+        build=_knn,
+        parameters={"n_neighbors": 5},
+        is_stochastic=False,
+        cost=5,
+    ),
+    ModelSpec(
+        model="random_forest",
+        task="genre",
+        build=_forest_classifier,
+        parameters={"n_estimators": 300},
+        smoke={"n_estimators": 30},
+        libraries=INTELEX,
+        importance="impurity",
+        cost=18,
+    ),
+    ModelSpec(
+        model="xgboost",
+        task="genre",
+        build=_xgboost_classifier,
+        parameters={
+            "n_estimators": 300,
+            "learning_rate": 0.1,
+            "max_depth": 6,
+            "subsample": 0.8,
+            "colsample_bytree": 0.8,
+        },
+        smoke={"n_estimators": 20},
+        libraries=XGBOOST,
+        importance="gain",
+        cost=15,
+    ),
+    ModelSpec(
+        model="mlp",
+        task="genre",
+        build=_mlp,
+        parameters={
+            "hidden_layer_sizes": (128, 64),
+            "solver": "adam",
+            "alpha": 1e-4,
+            "learning_rate_init": 1e-3,
+            "max_iter": 300,
+        },
+        smoke={"max_iter": 5},
+        cost=60,
+    ),
+    ModelSpec(
+        model="linear",
+        task="popularity",
+        build=_linear,
+        parameters={},
+        importance="coefficient",
+        is_stochastic=False,
+        cost=0.1,
+    ),
+    ModelSpec(
+        model="ridge",
+        task="popularity",
+        build=_ridge,
+        parameters={"alpha": 1.0},
+        importance="coefficient",
+        is_stochastic=False,
+        cost=0.1,
+    ),
+    ModelSpec(
+        model="lasso",
+        task="popularity",
+        build=_lasso,
+        parameters={"alpha": 0.001, "max_iter": 5000},
+        importance="coefficient",
+        is_stochastic=False,
+        cost=0.1,
+    ),
+    ModelSpec(
+        model="random_forest",
+        task="popularity",
+        build=_forest_regressor,
+        parameters={"n_estimators": 1000},
+        smoke={"n_estimators": 30},
+        libraries=INTELEX,
+        importance="impurity",
+        cost=100,
+    ),
+    ModelSpec(
+        model="gradient_boosting",
+        task="popularity",
+        build=_gradient_boosting,
+        parameters={"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3},
+        smoke={"n_estimators": 20},
+        importance="impurity",
+        cost=10,
+    ),
+    ModelSpec(
+        model="xgboost",
+        task="popularity",
+        build=_xgboost_regressor,
+        parameters={"n_estimators": 1000, "learning_rate": 0.05, "max_depth": 8, "subsample": 0.8},
+        smoke={"n_estimators": 50},
+        libraries=XGBOOST,
+        importance="gain",
+        cost=12,
+    ),
+    ModelSpec(
+        model="multitask",
+        task="multitask",
+        build=_multitask,
+        parameters={
+            "shared_units": (256, 128),
+            "head_units": 64,
+            "shared_dropout": 0.3,
+            "head_dropout": 0.2,
+            "learning_rate": 3e-4,
+            "popularity_weight": 5.0,
+            "batch_size": 128,
+            "epochs": 100,
+            "stop_patience": 15,
+            "plateau_patience": 8,
+            "plateau_factor": 0.5,
+        },
+        smoke={"epochs": 5},
+        feature_sets=("all",),
+        libraries=("numpy", "tensorflow", "keras"),
+        cost=80,
+    ),
+)
+
+
+def plan_cells(
+    protocols: list[str], budget: str, models: list[str], feature_sets: list[str], seeds: list[int]
+) -> list[Cell]:
+    """Every cell of the grid, the dearest first. Deterministic models are trained with the first seed only.
+
+    Args: models, feature_sets: names to restrict the grid to; empty for all.
+    Raises: UnknownNameError: a name that is not registered. UserError: nothing is left to train.
+    """
+    known = sorted({spec.model for spec in MODELS.values()})
+    for name in models:
+        if name not in known:
+            raise UnknownNameError("model", name, known)
+    chosen_sets = [FEATURE_SETS[name].name for name in feature_sets] or list(FEATURE_SETS)
+    grid = [
+        (spec.cost * _relative_cost(feature_set), protocol, spec, feature_set, seed)
+        for protocol in protocols
+        for spec in MODELS.values()
+        if not models or spec.model in models
+        for feature_set in spec.feature_sets
+        if feature_set in chosen_sets
+        for seed in (seeds if spec.is_stochastic else seeds[:1])
+    ]
+    grid.sort(key=lambda item: -item[0])
+    return [
+        Cell(
+            protocol=protocol,
+            task=spec.task,
+            model=spec.model,
+            feature_set=feature_set,
+            seed=seed,
+            budget=budget,
+        )
+        for _, protocol, spec, feature_set, seed in grid
+    ]
+
+
+def spec_of(cell: Cell) -> ModelSpec:
+    """The registered model a cell trains."""
+    return MODELS[f"{cell.task}/{cell.model}"]
+
+
+def _relative_cost(feature_set: str) -> float:
+    return 1.0 if feature_set in {"all", "pca"} else 0.6

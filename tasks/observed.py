@@ -1,0 +1,78 @@
+"""The Prefect tasks: thin wrappers around the steps that are worth seeing in the UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from tasks import cells, features, ingest, publish, training
+from tasks.cells import Job
+from tasks.errors import DownloadError
+from tasks.features import BuiltTable
+from tasks.ingest import Snapshot
+from tasks.processes import Outcome, Processes
+from tasks.progress import CellProgress
+from tasks.runs import CellOutcome, outcome_of
+from tasks.warehouse import Warehouse
+
+
+class CellError(Exception):
+    """A cell that did not finish: makes its task run red, and carries its row for results.cells."""
+
+    def __init__(self, outcome: CellOutcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
+
+
+def _is_worth_a_retry(task: Any, run: Any, state: State) -> bool:
+    return isinstance(state.result(raise_on_failure=False), DownloadError)
+
+
+@task(
+    name="ingest",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ingest_task(source: str, mapping: dict[str, str], max_reject_share: float, warehouse: Warehouse) -> Snapshot:
+    """See tasks.ingest.ingest."""
+    return ingest.ingest(source, mapping, max_reject_share, warehouse)
+
+
+@task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
+def features_task(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
+    """See tasks.features.build_features."""
+    return features.build_features(snapshot, protocol, min_genre_rows, warehouse)
+
+
+@task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
+def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProgress) -> State[CellOutcome]:
+    """Train a cell in a process of its own, unless its result is stored already and `refresh` is off.
+
+    Raises: CellError: it failed, ran out of time or was killed.
+    """
+    warehouse = Warehouse(job.warehouse)
+    stored = None if refresh else cells.find_result(job.key, warehouse)
+    if stored:
+        outcome = outcome_of(job, "ok", reused=True, result=stored)
+        return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
+    progress.started(job.cell)
+    try:
+        ended: Outcome = processes.run(training.train_cell, job, warehouse.temporary("log"))
+    finally:
+        progress.ended(job.cell)
+    if ended.status != "ok":
+        raise CellError(outcome_of(job, ended.status, error=ended.error))
+    return Completed(data=outcome_of(job, "ok", result=job.result))
+
+
+@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Path:
+    """See tasks.publish.publish."""
+    return publish.publish(snapshot, tables, warehouse)

@@ -1,0 +1,159 @@
+"""One process per cell, so that a cell can be timed out, killed or run out of memory without harm to anything else.
+
+Children are forked from a small server process (multiprocessing's forkserver) that has imported the numerical libraries
+once, with the thread counts of BLAS and OpenMP set before those imports. They never import Prefect, and they end when
+the process that started the server ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import _forkserver as server  # type: ignore[attr-defined]
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Literal, TypeVar
+
+PRELOADED = ["tasks.training", "tasks.models", "xgboost", "sklearn.ensemble", "sklearn.neural_network", "sklearn.svm"]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
+START_LOCK = threading.Lock()
+
+Argument = TypeVar("Argument")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a child ended; `value` is what its function returned."""
+
+    status: Literal["ok", "failed", "timed_out"]
+    value: Any = None
+    error: str | None = None
+
+
+class Processes:
+    """Runs functions in child processes of `threads` threads each; on leaving the block every child is killed.
+
+    Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
+    """
+
+    def __init__(self, threads: int, timeout: float) -> None:
+        self.threads = threads
+        self.timeout = timeout
+        self._children: set[Any] = set()
+        self._closed = False
+
+    def __enter__(self) -> Processes:
+        self._context = _context(self.threads)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        for child in list(self._children):
+            child.kill()
+
+    def run(self, function: Callable[[Argument], Any], argument: Argument, log: Path) -> Outcome:
+        """Call `function(argument)` in a child and wait for it. What the child prints goes to `log`."""
+        receiver, sender = self._context.Pipe(duplex=False)
+        child = self._context.Process(
+            target=_child, args=(function, argument, sender, self.threads, log), daemon=True
+        )
+        with START_LOCK, _without_main_module():
+            if self._closed:
+                return Outcome("failed", error="the run was ended before this cell started")
+            child.start()
+            self._children.add(child)
+        sender.close()
+        try:
+            return self._outcome(child, receiver, log)
+        finally:
+            self._children.discard(child)
+            child.kill()
+            child.join()
+            receiver.close()
+            log.unlink(missing_ok=True)
+
+    def _outcome(self, child: Any, receiver: Connection, log: Path) -> Outcome:
+        deadline = time.monotonic() + self.timeout
+        if not wait([receiver, child.sentinel], timeout=max(0.0, deadline - time.monotonic())):
+            return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
+        try:
+            if receiver.poll():
+                return Outcome(*receiver.recv())
+        except EOFError:
+            pass
+        child.join(timeout=10)
+        return Outcome("failed", error=_cause_of_death(child.exitcode, log))
+
+
+def _context(threads: int) -> Any:
+    """The forkserver context, its server started with the thread counts in its environment."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        if context.get_start_method() == "forkserver":
+            context.set_forkserver_preload(PRELOADED)
+            with START_LOCK, _without_main_module():
+                server.ensure_running()
+    finally:
+        for name, value in saved.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return context
+
+
+@contextmanager
+def _without_main_module() -> Any:
+    """Hide `__main__` while a child starts: it would be imported there again, and Prefect with it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, threads: int, log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills its children
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(threads):
+            message = ("ok", function(argument), None)
+    except MemoryError as error:
+        message = ("failed", None, f"MemoryError: out of memory {error}".strip())
+    except Exception as error:  # noqa: BLE001 - whatever a model raises becomes the cell's error
+        message = ("failed", None, f"{type(error).__name__}: {error}"[:2000])
+    sender.send(message)
+    sender.close()
+
+
+def _end_with_parent() -> None:
+    """Leave when the server is gone, which goes when the process that started it does."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _cause_of_death(exit_code: int | None, log: Path) -> str:
+    printed = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = f"; its last words: {printed[-1][:300]}" if printed else ""
+    if exit_code is not None and exit_code < 0:
+        return f"its process was killed by signal {-exit_code} ({signal.Signals(-exit_code).name}){last}"
+    return f"its process ended with exit code {exit_code}{last}"

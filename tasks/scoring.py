@@ -1,0 +1,80 @@
+"""Metrics, confusion counts and importances. Knows arrays, not models or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+PERMUTATION_REPEATS = 3
+
+
+def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+    """Every metric of a task; NaN where one is not defined for these rows.
+
+    Args: task: `genre` (labels) or `popularity` (0 to 100). y_true, y_pred: shape (n_rows,).
+    Returns: accuracy, precision_macro, recall_macro, f1_macro (each 0 to 1); or rmse, mae (popularity points), r2,
+        spearman. Source: sklearn.metrics (a class that is never predicted counts as precision 0); scipy.stats.spearmanr.
+    """
+    if task == "genre":
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            y_true, y_pred, average="macro", zero_division=0
+        )
+        return {
+            "accuracy": float(metrics.accuracy_score(y_true, y_pred)),
+            "precision_macro": float(precision),
+            "recall_macro": float(recall),
+            "f1_macro": float(f1),
+        }
+    return {
+        "rmse": float(metrics.root_mean_squared_error(y_true, y_pred)),
+        "mae": float(metrics.mean_absolute_error(y_true, y_pred)),
+        "r2": float(metrics.r2_score(y_true, y_pred)) if len(y_true) > 1 else float("nan"),
+        "spearman": spearman(y_true, y_pred),
+    }
+
+
+def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Rank correlation in [-1, 1]; higher is better; NaN where either side is constant.
+
+    Args: y_true, y_pred: shape (n_rows,), any numeric unit. Raises: ValueError: the lengths differ.
+    Source: Spearman (1904); scipy.stats.spearmanr.
+    """
+    if len(y_true) < 2 or np.ptp(y_true) == 0 or np.ptp(y_pred) == 0:
+        return float("nan")
+    return float(stats.spearmanr(y_true, y_pred).statistic)
+
+
+def confusion(y_true: np.ndarray, y_pred: np.ndarray, n_genres: int) -> np.ndarray:
+    """Counts of shape (n_genres, n_genres): rows the true genre code, columns the predicted one."""
+    return metrics.confusion_matrix(y_true, y_pred, labels=np.arange(n_genres))
+
+
+def permutation_importance(
+    predict: Callable[[np.ndarray], dict[str, np.ndarray]], x: np.ndarray, y_true: dict[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """How much worse each task's score gets when one feature's values are shuffled among the rows.
+
+    Args: predict: rows to predictions by task. x: (n_rows, n_features). y_true: (n_rows,) by task.
+    Returns: by task, shape (n_features,): the loss of accuracy, or the growth of RMSE in popularity points, averaged
+        over 3 shuffles. Source: Breiman (2001), Random Forests, section 10.
+    """
+    random = np.random.default_rng(seed)
+    base = {task: _goodness(task, y_true[task], predicted) for task, predicted in predict(x).items()}
+    losses = {task: np.zeros(x.shape[1]) for task in base}
+    for feature in range(x.shape[1]):
+        shuffled = np.repeat(x[None], PERMUTATION_REPEATS, axis=0)
+        for repeat in shuffled:
+            repeat[:, feature] = random.permutation(repeat[:, feature])
+        for task, predicted in predict(shuffled.reshape(-1, x.shape[1])).items():
+            scores = [_goodness(task, y_true[task], part) for part in np.split(predicted, PERMUTATION_REPEATS)]
+            losses[task][feature] = base[task] - np.mean(scores)
+    return losses
+
+
+def _goodness(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    if task == "genre":
+        return float(metrics.accuracy_score(y_true, y_pred))
+    return -float(metrics.root_mean_squared_error(y_true, y_pred))

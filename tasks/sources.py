@@ -1,0 +1,173 @@
+"""From what the user names as the source to a local file whose format and header are known."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import DownloadError, InputError, UserError
+from tasks.sample import DEFAULT_ROWS, sample_file
+from tasks.warehouse import Warehouse
+
+Format = Literal["csv", "gzip", "parquet"]
+SAMPLE = re.compile(r"sample(?::(\d+))?")
+CHUNK = 1 << 20
+csv.field_size_limit(10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A local file to read, its format told by its first bytes."""
+
+    path: Path
+    label: str  # how messages and results.runs name it
+    file_format: Format
+    is_generated: bool
+    sha256: str
+
+    def header(self) -> list[str]:
+        """The column names in order. Raises: InputError: the file is no CSV, or is separated by something else."""
+        if self.file_format == "parquet":
+            try:
+                return list(pq.read_schema(self.path).names)
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{self.label}: is not a readable Parquet file ({_first_line(error)}).") from error
+        try:
+            with self.text() as lines:
+                header = next(csv.reader(lines, strict=True), [])
+        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+            raise InputError(f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}).") from error
+        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if len(header) == 1 and header[0].count(separator) > 2:
+                raise InputError(f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas.")
+        return header
+
+    @contextmanager
+    def text(self) -> Iterator[Iterable[str]]:
+        """The file as text, a byte order mark left out."""
+        if self.file_format == "gzip":
+            with gzip.open(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
+                yield lines
+        else:
+            with self.path.open(encoding="utf-8-sig", newline="") as lines:
+                yield lines
+
+    def locate(self, rows: list[int]) -> dict[int, tuple[int, str]]:
+        """For data rows counted from 1, each one's line in the file (the first of several) and its text.
+
+        A Parquet file has no lines: its rows are numbered instead, with empty text.
+        """
+        if self.file_format == "parquet":
+            return {row: (row, "") for row in rows}
+        wanted = set(rows)
+        found: dict[int, tuple[int, str]] = {}
+        with self.text() as lines:
+            consumed: list[str] = []
+            reader = csv.reader(_remembering(lines, consumed))
+            next(reader, None)
+            row, line = 0, reader.line_num + 1
+            consumed.clear()
+            for record in reader:
+                if record:
+                    row += 1
+                    if row in wanted:
+                        found[row] = (line, "".join(consumed).rstrip("\r\n"))
+                        if len(found) == len(wanted):
+                            break
+                consumed.clear()
+                line = reader.line_num + 1
+        return found
+
+
+def is_sample(source: str) -> bool:
+    """Whether the source is the built-in generated sample: `sample` or `sample:ROWS`."""
+    return SAMPLE.fullmatch(source) is not None
+
+
+@contextmanager
+def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
+    """The file behind `source`: a path, a URL that fsspec can read, or `sample[:ROWS]`. Downloads are removed afterwards.
+
+    Raises: InputError: it cannot be read, is empty, or is plainly something else than CSV or Parquet.
+    """
+    if sample := SAMPLE.fullmatch(source):
+        yield _inspect(sample_file(warehouse, int(sample[1] or DEFAULT_ROWS)), source, is_generated=True)
+    elif "://" in source:
+        label = public_name(source)
+        temporary = warehouse.temporary("download")
+        try:
+            _download(source, label, temporary)
+            yield _inspect(temporary, label)
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        path = Path(source).expanduser()
+        yield _inspect(path, path.name)
+
+
+def public_name(url: str) -> str:
+    """A URL without its user, password, query and fragment, which may hold secrets."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _download(url: str, label: str, target: Path) -> None:
+    try:
+        with fsspec.open(url, "rb") as remote, target.open("wb") as local:
+            for chunk in iter(lambda: remote.read(CHUNK), b""):
+                local.write(chunk)
+    except ImportError as error:
+        raise UserError(f"{label}: reading it needs another package ({error}).") from error
+    except Exception as error:  # each of fsspec's file systems raises errors of its own
+        reason = _first_line(str(error).replace(url, label) or type(error).__name__)
+        kind = InputError if isinstance(error, FileNotFoundError | ValueError) else DownloadError
+        raise kind(f"{label}: cannot be downloaded ({type(error).__name__}: {reason}).") from error
+
+
+def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFile:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+            digest = hashlib.sha256(start)
+            for chunk in iter(lambda: file.read(CHUNK), b""):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{label}: cannot be read ({error.strerror}: {path}).") from error
+    if not start:
+        raise InputError(f"{label}: is empty.")
+    file_format: Format = "csv"
+    if start[:4] == b"PAR1":
+        file_format = "parquet"
+    elif start[:2] == b"\x1f\x8b":
+        file_format = "gzip"
+    elif start[:2] == b"PK":
+        raise InputError(f"{label}: is a ZIP archive or an Excel workbook. Unpack it, or save it as CSV.")
+    elif start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise InputError(f"{label}: is in UTF-16. Save it as UTF-8.")
+    elif b"\x00" in start:
+        raise InputError(f"{label}: is neither a CSV nor a Parquet file (its first bytes: {start[:8].hex(' ')}).")
+    return SourceFile(path, label, file_format, is_generated, digest.hexdigest())
+
+
+def _remembering(lines: Iterable[str], consumed: list[str]) -> Iterator[str]:
+    for line in lines:
+        consumed.append(line)
+        yield line
+
+
+def _first_line(error: object) -> str:
+    return next(itertools.chain(str(error).splitlines(), [type(error).__name__]))[:300]

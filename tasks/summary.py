@@ -1,0 +1,129 @@
+"""What a command prints when it is done: read back from the publication, by SQL, as anyone could."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from tasks.features import BuiltTable
+from tasks.warehouse import Warehouse
+
+GENERATED = "GENERATED DATA: these results are of the built-in sample and say nothing about real music."
+LEADERBOARDS = {
+    "genre": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
+    "popularity": ("rmse", "mae", "r2", "spearman"),
+}
+
+
+def print_run(run_id: str, warehouse: Warehouse) -> None:
+    """The leaderboard of each task, parity with the study where it applies, and what failed."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        run = _rows(connection, "select * from results.runs where run_id = $run_id", run_id)[0]
+        if run["is_generated"]:
+            console.print(f"\n[bold yellow]{GENERATED}[/]")
+        for task, metrics in LEADERBOARDS.items():
+            _leaderboard(console, connection, run, task, metrics)
+        _parity(console, connection, run_id)
+        _failures(console, connection, run_id)
+    console.print(f"\nQuery it: duckdb {warehouse.database} \"select * from results.leaderboard\"  (run {run_id})", soft_wrap=True)
+
+
+def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
+    """The feature tables of a build."""
+    table = Table(title="Feature tables", title_justify="left")
+    for name, justify in (("table", "left"), ("protocol", "left"), ("rows", "right"), ("seconds", "right"), ("", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in tables:
+        kept = "kept" if row.reused else "built"
+        table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", kept)
+    console = Console()
+    console.print(table)
+    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True)
+
+
+def _leaderboard(
+    console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any], task: str, metrics: tuple[str, ...]
+) -> None:
+    rows = _rows(
+        connection,
+        """
+        select board.*, cells.reused
+        from results.leaderboard as board
+        inner join results.cells as cells using (run_id, protocol, task, model, feature_set, seed)
+        where board.run_id = $run_id and board.task = $task
+        order by board.protocol, board.rank, board.model, board.feature_set
+        """,
+        run["run_id"],
+        task=task,
+    )
+    if not rows:
+        return
+    data = "generated sample" if run["is_generated"] else run["source"]
+    title = f"\n{task.capitalize()}: test split, protocol {rows[0]['protocol']}, budget {run['budget']}, {data}"
+    table = Table(title=title, title_justify="left")
+    for name in ("model", "feature set"):
+        table.add_column(name)
+    seeds = len({row["seed"] for row in rows}) > 1
+    protocols = len({row["protocol"] for row in rows}) > 1
+    for name in [*(["seed"] if seeds else []), *metrics, "fit s", "predict s", "MiB"]:
+        table.add_column(name.removesuffix("_macro"), justify="right")
+    table.add_column("")
+    best = rows[0][metrics[0]]
+    for row in rows:
+        model = f"{row['model']} ({row['protocol']})" if protocols else row["model"]
+        cells = [model, row["feature_set"]] + ([str(row["seed"])] if seeds else [])
+        cells += ["" if row[name] is None else f"{row[name]:.3f}" for name in metrics]
+        cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
+        style = "bold" if row[metrics[0]] == best else ""
+        table.add_row(*cells, "reused" if row["reused"] else "", style=style)
+    console.print(table)
+
+
+def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    rows = _rows(connection, "select * from results.parity where run_id = $run_id", run_id)
+    if not rows:
+        return
+    table = Table(title="\nParity with the published study (headline figure of each cell)", title_justify="left")
+    for name in ("task", "model", "feature set", "split", "metric"):
+        table.add_column(name)
+    for name in ("ours", "study", "difference"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    has_test = {(r["task"], r["model"], r["feature_set"]) for r in rows if r["split"] == "test"}
+    for row in rows:
+        cell = (row["task"], row["model"], row["feature_set"])
+        is_headline = row["metric"] in {"accuracy", "rmse"} and (row["split"] == "test" or cell not in has_test)
+        if is_headline or not row["is_within"]:
+            figures = [f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['difference']:+.4f}"]
+            table.add_row(*cell, row["split"], row["metric"], *figures, "" if row["is_within"] else "off")
+    console.print(table)
+    within = sum(row["is_within"] for row in rows)
+    console.print(f"{within} of {len(rows)} published figures reproduced within tolerance; all: results.parity")
+
+
+def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    rows = _rows(
+        connection,
+        """
+        select distinct protocol, model, feature_set, seed, status, error
+        from results.cells
+        where run_id = $run_id and status <> 'ok'
+        """,
+        run_id,
+    )
+    for row in rows:
+        cell = f"{row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
+        console.print(f"[bold red]{row['status']}[/] {cell}: ", end="")
+        console.print(row["error"], markup=False, soft_wrap=True)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, run_id: str, **values: str) -> list[dict[str, Any]]:
+    result = connection.execute(query, {"run_id": run_id, **values})
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,192 @@
+"""Train one cell, score it, and write what came of it. Runs in a process of its own; imports neither Prefect nor DuckDB."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks import scoring
+from tasks.cells import PREDICTIONS, RESULT, Job, parameters_json
+from tasks.models import ModelSpec, spec_of
+from tasks.specs import BUDGETS, FEATURE_SETS, SLICES
+from tasks.warehouse import Warehouse
+
+EVALUATED = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A feature table as arrays, by split, in the order of the split."""
+
+    features: list[str]
+    x: dict[str, np.ndarray]  # (n_rows, n_features)
+    y: dict[str, dict[str, np.ndarray]]  # by task: genre codes, popularity
+    track_id: dict[str, np.ndarray]
+    is_imputed: dict[str, np.ndarray]
+
+
+def train_cell(job: Job) -> None:
+    """Fit, predict and score a cell; its folder in the warehouse then holds result.parquet and predictions.parquet.
+
+    Raises: whatever the model raises.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning)  # the study's MLP stops at its 300 iterations: known
+    spec = spec_of(job.cell)
+    budget = BUDGETS[job.cell.budget]
+    data = load(job)
+    estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
+
+    started = time.perf_counter()
+    if spec.task == "multitask":
+        estimator.fit(data.x, data.y["genre"], data.y["popularity"])
+    else:
+        estimator.fit(data.x["train"], data.y[spec.task]["train"])
+    fitted = time.perf_counter()
+    predicted = {split: _predict(estimator, spec, data.x[split]) for split in EVALUATED}
+    predict_seconds = time.perf_counter() - fitted
+
+    warehouse = Warehouse(job.warehouse)
+    with warehouse.new_folder(warehouse.cell(job.result)) as folder:
+        model_file = _save(estimator, folder)
+        result = {
+            "result": job.result,
+            "fit_seconds": fitted - started,
+            "predict_seconds": predict_seconds,
+            "n_train": len(data.x["train"]),
+            "params": parameters_json(job.cell),
+            "feature_version": job.feature_version,
+            "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
+            "metrics": _metrics(data, predicted),
+            "confusion": _confusion(data, predicted, job.genres),
+            "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
+            "peak_rss_mb": _peak_rss_mb(),
+        }
+        pq.write_table(_predictions(job, data, predicted), folder / "predictions.parquet", compression="zstd")
+        pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
+
+
+def load(job: Job) -> Data:
+    """Read a cell's features and targets, cut to what its budget allows to train on."""
+    table = pl.read_parquet(job.table)
+    features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
+    limit = BUDGETS[job.cell.budget].max_train_rows
+    parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
+    parts["train"] = parts["train"].head(limit) if limit else parts["train"]
+    return Data(
+        features=features,
+        x={split: np.ascontiguousarray(part.select(features).to_numpy()) for split, part in parts.items()},
+        y={
+            "genre": {split: part["genre_id"].to_numpy().astype(np.int64) for split, part in parts.items()},
+            "popularity": {split: part["popularity"].to_numpy() for split, part in parts.items()},
+        },
+        track_id={split: part["track_id"].to_numpy() for split, part in parts.items()},
+        is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
+    )
+
+
+def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
+    predicted = estimator.predict(x)
+    return predicted if spec.task == "multitask" else {spec.task: np.asarray(predicted).ravel()}
+
+
+def _metrics(data: Data, predicted: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    rows = []
+    for split, by_task in predicted.items():
+        imputed = data.is_imputed[split]
+        members = dict(zip(SLICES, (np.ones_like(imputed), imputed, ~imputed), strict=True))
+        for task, y_pred in by_task.items():
+            for name, chosen in members.items():
+                if chosen.any():
+                    scores = scoring.score(task, data.y[task][split][chosen], y_pred[chosen])
+                    rows += [
+                        {"task": task, "split": split, "slice": name, "metric": metric, "value": _or_null(value)}
+                        for metric, value in scores.items()
+                    ]
+    return rows
+
+
+def _or_null(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _confusion(
+    data: Data, predicted: dict[str, dict[str, np.ndarray]], genres: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "true_genre": true, "predicted_genre": guess, "n": int(counts[i, j])}
+        for split, by_task in predicted.items()
+        if "genre" in by_task
+        for counts in [scoring.confusion(data.y["genre"][split], by_task["genre"], len(genres))]
+        for i, true in enumerate(genres)
+        for j, guess in enumerate(genres)
+    ]
+
+
+def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: int) -> list[dict[str, Any]]:
+    if spec.importance == "permutation":
+        by_task = scoring.permutation_importance(
+            lambda x: _predict(estimator, spec, x),
+            data.x["val"][:rows],
+            {task: y["val"][:rows] for task, y in data.y.items()},
+            seed,
+        )
+    elif spec.importance == "coefficient":
+        by_task = {spec.task: np.abs(np.atleast_2d(estimator.coef_)).mean(axis=0)}
+    else:
+        by_task = {spec.task: np.asarray(estimator.feature_importances_)}
+    return [
+        {"task": task, "feature_name": name, "importance": float(value), "method": spec.importance}
+        for task, values in by_task.items()
+        for name, value in zip(data.features, values, strict=True)
+    ]
+
+
+def _save(estimator: Any, folder: Path) -> str | None:
+    """Keep the model where its library has a format that is not a pickle; returns the file's name."""
+    if hasattr(estimator, "get_booster"):
+        estimator.save_model(folder / "model.ubj")
+        return "model.ubj"
+    if hasattr(estimator, "save"):
+        return str(estimator.save(folder).name)
+    return None
+
+
+def _predictions(job: Job, data: Data, predicted: dict[str, dict[str, np.ndarray]]) -> pa.Table:
+    names = np.array(job.genres, dtype=object)
+    parts = []
+    for split, by_task in predicted.items():
+        for task, y_pred in by_task.items():
+            y_true = data.y[task][split]
+            is_genre = task == "genre"
+            parts.append(
+                pa.table(
+                    {
+                        "result": [job.result] * len(y_pred),
+                        "task": [task] * len(y_pred),
+                        "split": [split] * len(y_pred),
+                        "track_id": data.track_id[split],
+                        "y_true": y_true.astype(np.float64),
+                        "y_pred": y_pred.astype(np.float64),
+                        "true_genre": pa.array(names[y_true] if is_genre else [None] * len(y_pred), pa.string()),
+                        "predicted_genre": pa.array(names[y_pred] if is_genre else [None] * len(y_pred), pa.string()),
+                    },
+                    schema=PREDICTIONS,
+                )
+            )
+    return pa.concat_tables(parts)
+
+
+def _peak_rss_mb() -> float:
+    """The most memory this process held at once, in MiB, the libraries it started with included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0)

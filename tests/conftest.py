@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tasks import sample
+from tasks.columns import EXPECTED
+from tasks.features import BuiltTable, build_features
+from tasks.ingest import Snapshot, ingest
+from tasks.warehouse import Warehouse
+
+TRACK = {
+    "instance_id": "1",
+    "artist_name": "An Artist",
+    "track_name": "A Track",
+    "popularity": "50",
+    "acousticness": "0.1",
+    "danceability": "0.2",
+    "duration_ms": "200000",
+    "energy": "0.3",
+    "instrumentalness": "0.4",
+    "key": "C#",
+    "liveness": "0.5",
+    "loudness": "-6.5",
+    "mode": "Minor",
+    "speechiness": "0.6",
+    "tempo": "120.5",
+    "obtained_date": "4-Apr",
+    "valence": "0.7",
+    "music_genre": "Rap",
+}
+
+
+def tracks(*changes: dict[str, str | None], **same: str | None) -> pl.DataFrame:
+    """Rows like TRACK, each with changes; instance_id counts up unless given."""
+    rows = [TRACK | {"instance_id": str(number + 1)} | same | change for number, change in enumerate(changes)]
+    return pl.DataFrame(rows, schema={name: pl.String for name in rows[0]})
+
+
+def many(n: int = 100, genres: tuple[str, ...] = ("Jazz", "Rap")) -> pl.DataFrame:
+    """n varied valid rows over the genres: enough to split and train on."""
+    frame = pl.concat(sample.generate(n, seed=1))
+    return frame.with_columns(
+        music_genre=pl.Series([genres[i % len(genres)] for i in range(frame.height)], dtype=pl.String)
+    )
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse.at(tmp_path / "warehouse")
+
+
+@pytest.fixture(scope="session")
+def shared_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A warehouse with a small generated sample, for tests that only read it or add cells to it."""
+    return Warehouse.at(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="session")
+def sample_snapshot(shared_warehouse: Warehouse) -> Snapshot:
+    return ingest("sample:2000", {}, 0.05, shared_warehouse)
+
+
+@pytest.fixture(scope="session")
+def sample_tables(sample_snapshot: Snapshot, shared_warehouse: Warehouse) -> list[BuiltTable]:
+    return build_features(sample_snapshot, "published", 20, shared_warehouse)
+
+
+@pytest.fixture(scope="session")
+def real_file() -> Path:
+    path = os.environ.get("MUSIC_SOURCE")
+    if not path or not Path(path).exists():
+        pytest.skip("needs the real raw file: set MUSIC_SOURCE to its path")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> object:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=240):
+        yield
+
+
+assert list(TRACK) == EXPECTED

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.columns import parse_mapping
+from tasks.errors import InputError, UserError
+from tasks.ingest import ingest
+from tasks.sources import public_name
+from tasks.warehouse import Warehouse
+from tests.conftest import many, tracks
+
+
+def rejects(warehouse: Warehouse, snapshot: str) -> list[tuple[int, str, str]]:
+    rows = pq.read_table(warehouse.table("raw", "rejects", snapshot)).to_pylist()
+    return [(row["line"], row["column_name"], row["error"]) for row in rows]
+
+
+def raw(warehouse: Warehouse, snapshot: str) -> pl.DataFrame:
+    return pl.read_parquet(warehouse.table("raw", "tracks", snapshot))
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[[pl.DataFrame | str | bytes], str]:
+    def write(content: pl.DataFrame | str | bytes) -> str:
+        path = tmp_path / "tracks.csv"
+        if isinstance(content, pl.DataFrame):
+            content.write_csv(path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+GOOD = tracks({}, {}).write_csv()
+HEADER = GOOD.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n\n", "are missing. Found: nothing"),
+        (HEADER + "\n", "has a header but no rows"),
+        (HEADER + "\n" + "," * 17 + "\n", "has a header but no rows"),
+        (GOOD.replace("tempo", "speed"), "column 'tempo' is missing. Found: instance_id, artist_name"),
+        (GOOD.replace("obtained_date", "tempo"), "column 'tempo' stands in the header 2 times"),
+        (GOOD + "1,2,3\n", "line 4: 3 values where the header has 18 columns"),
+        (GOOD + GOOD.splitlines()[1] + ",extra\n", "line 4: 19 values where the header has 18 columns"),
+        (GOOD + '1,"no end\n', "does not end"),
+        (GOOD.replace(",", ";"), "separated by semicolons"),
+        (GOOD.replace(",", "\t"), "separated by tabs"),
+        (GOOD.replace("An Artist", "Ärtist").encode("latin-1"), "UTF-8"),
+        (GOOD.encode("utf-16"), "UTF-16"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "neither a CSV nor a Parquet"),
+        (b"PK\x03\x04" + b"\x00" * 30, "ZIP archive or an Excel workbook"),
+        (b"PAR1" + b"\x00" * 30, "not a readable Parquet file"),
+        (gzip.compress(GOOD.encode())[:60], "is not a CSV file"),
+        ("<!doctype html>\n<html><body>404</body></html>\n", "are missing. Found: <!doctype html>"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(content, message, csv, warehouse) -> None:
+    with pytest.raises(InputError, match="tracks.csv") as refusal:
+        ingest(csv(content), {}, 1.0, warehouse)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert list((warehouse.root / "tmp").glob("*.tmp")) == []
+
+
+def test_a_file_that_is_not_there_is_refused(warehouse) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        ingest("nowhere.csv", {}, 1.0, warehouse)
+
+
+def test_columns_are_matched_by_name_in_any_order(csv, warehouse) -> None:
+    frame = tracks({"tempo": "99.5"}, {"valence": "0.11"})
+    straight = raw(warehouse, ingest(csv(frame), {}, 0.0, warehouse).snapshot)
+    turned = raw(warehouse, ingest(csv(frame.select(reversed(frame.columns))), {}, 0.0, warehouse).snapshot)
+    assert straight.equals(turned)
+    assert straight["tempo"].to_list() == ["99.5", "120.5"]
+    assert straight["valence"].to_list() == ["0.7", "0.11"]
+
+
+def test_csv_gzip_and_parquet_read_alike(csv, tmp_path, warehouse) -> None:
+    frame = many(50)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    frame.write_parquet(tmp_path / "t.parquet")
+    sources = [csv(frame), str(tmp_path / "t.csv.gz"), str(tmp_path / "t.parquet")]
+    read = [raw(warehouse, ingest(source, {}, 0.0, warehouse).snapshot) for source in sources]
+    assert read[0].height == 50
+    assert read[0].equals(read[1])
+    assert read[0].equals(read[2])
+
+
+@pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD])
+def test_windows_line_ends_and_byte_order_mark(text, csv, warehouse) -> None:
+    snapshot = ingest(csv(text), {}, 0.0, warehouse)
+    assert (snapshot.rows_read, snapshot.rejected_rows) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "error"),
+    [
+        ("acousticness", "loud", "not a finite number: 'loud'"),
+        ("energy", "inf", "not a finite number: 'inf'"),
+        ("valence", "", "not a finite number: empty"),
+        ("popularity", "101", "not a number from 0 to 100: '101'"),
+        ("popularity", "-1", "not a number from 0 to 100: '-1'"),
+        ("tempo", "fast", "not a positive number: 'fast'"),
+        ("duration_ms", "-5", "not a positive number: '-5'"),
+        ("key", "H", "not a key name or a pitch class 0..11: 'H'"),
+        ("key", "12", "not a key name or a pitch class 0..11: '12'"),
+        ("mode", "Dorian", "not Major, Minor, 1 or 0: 'Dorian'"),
+        ("instance_id", "x1", "not a whole number: 'x1'"),
+        ("instance_id", "1", "this id stands in an earlier row: '1'"),
+    ],
+)
+def test_a_bad_value_is_rejected_with_line_column_and_reason(column, value, error, csv, warehouse) -> None:
+    frame = tracks({}, {}, {column: value}, {})
+    snapshot = ingest(csv(frame), {}, 1.0, warehouse)
+    assert rejects(warehouse, snapshot.snapshot) == [(4, column, error)]
+    assert (snapshot.rows_read, snapshot.rejected_rows, snapshot.rejected_values) == (4, 1, 1)
+    kept = pq.read_table(warehouse.table("raw", "rejects", snapshot.snapshot)).to_pylist()[0]["csv_line"]
+    assert kept == frame.write_csv().splitlines()[3]
+
+
+def test_lines_are_counted_through_line_breaks_and_empty_lines(csv, warehouse) -> None:
+    text = tracks({"track_name": "two\nlines"}, {}, {"mode": "?"}).write_csv().splitlines(keepends=True)
+    text.insert(3, "\n")
+    snapshot = ingest(csv("".join(text)), {}, 1.0, warehouse)
+    assert rejects(warehouse, snapshot.snapshot) == [(6, "mode", "not Major, Minor, 1 or 0: '?'")]
+
+
+def test_missing_codes_are_not_rejects(csv, warehouse) -> None:
+    frame = tracks(
+        {"tempo": "?"}, {"tempo": "0"}, {"tempo": ""}, {"duration_ms": "-1"}, {"duration_ms": "-1.0"},
+        {"artist_name": "empty_field"}, {"key": "-1"}, {"key": ""},
+    )  # fmt: skip
+    snapshot = ingest(csv(frame), {}, 0.0, warehouse)
+    assert snapshot.rejected_rows == 0
+
+
+def test_blank_rows_are_dropped_and_counted(csv, warehouse) -> None:
+    snapshot = ingest(csv(GOOD + "," * 17 + "\n" + tracks({}, instance_id="9").write_csv(include_header=False)), {}, 0.0,
+                      warehouse)  # fmt: skip
+    assert (snapshot.rows_read, snapshot.blank_rows, snapshot.rejected_rows) == (4, 1, 0)
+
+
+def test_too_many_rejects_stop_and_are_kept(csv, warehouse) -> None:
+    source = csv(tracks({}, {"mode": "x"}, {}, {}))
+    with pytest.raises(InputError, match=r"1 of 4 rows have bad values, more than the 20.0% .* line 3, mode") as refusal:
+        ingest(source, {}, 0.2, warehouse)
+    path = str(refusal.value).rsplit(" ", 1)[1].rstrip(".")
+    assert pq.read_table(path).num_rows == 1
+    assert ingest(source, {}, 0.25, warehouse).rejected_rows == 1
+
+
+def test_another_catalogue(csv, warehouse, tmp_path) -> None:
+    frame = (
+        tracks({"key": "11", "mode": "1", "tempo": "0"}, {"key": "Db", "mode": "major"}, {"key": "-1", "mode": "0"})
+        .rename({"music_genre": "track_genre", "artist_name": "artists", "instance_id": "id"})
+        .with_columns(explicit=pl.lit("False"))
+        .drop("obtained_date")
+    )
+    (tmp_path / "names.toml").write_text('[columns]\nmusic_genre = "track_genre"\nartist_name = "artists"\n')
+    for columns in ("music_genre=track_genre, artist_name=artists", str(tmp_path / "names.toml")):
+        snapshot = ingest(csv(frame), parse_mapping(columns), 0.0, warehouse)
+        read = raw(warehouse, snapshot.snapshot)
+        assert read["instance_id"].to_list() == ["1", "2", "3"]
+        assert read["artist_name"].to_list() == ["An Artist"] * 3
+        assert "explicit" not in read.columns
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("music_genre", "not of the form"),
+        ("genre=track_genre", "unknown column 'genre'"),
+        ("tempo=a,tempo=b", "'tempo' is given twice"),
+        ("nowhere.toml", "cannot be read as a TOML file"),
+    ],
+)
+def test_a_wrong_mapping_is_refused(text, message) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_mapping(text)
+
+
+def test_names_with_sql_and_quotes_are_only_data(tmp_path, warehouse) -> None:
+    evil = "x'); drop table raw.tracks; --\""
+    frame = tracks({"artist_name": evil, "track_name": evil}).rename({"tempo": evil})
+    for name, write in (("e'vil.csv", frame.write_csv), ("e'vil.parquet", frame.write_parquet)):
+        write(tmp_path / name)
+        snapshot = ingest(str(tmp_path / name), {"tempo": evil}, 0.0, warehouse)
+        assert raw(warehouse, snapshot.snapshot)["artist_name"].to_list() == [evil]
+
+
+@pytest.fixture
+def http_folder(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+
+
+def test_a_url_is_read(http_folder, warehouse) -> None:
+    address, folder = http_folder
+    (folder / "t.csv.gz").write_bytes(gzip.compress(many(30).write_csv().encode()))
+    snapshot = ingest(f"{address}/t.csv.gz?key=secret", {}, 0.0, warehouse)
+    assert snapshot.rows_read == 30
+    assert snapshot.source == f"{address}/t.csv.gz"
+    assert list((warehouse.root / "tmp").glob("download*")) == []
+
+
+def test_a_url_that_fails_is_refused_without_its_secrets(http_folder, warehouse) -> None:
+    address, _ = http_folder
+    with pytest.raises(InputError, match="cannot be downloaded") as refusal:
+        ingest(f"{address}/nothing.csv?key=secret", {}, 0.0, warehouse)
+    assert "secret" not in str(refusal.value)
+    assert public_name("s3://me:pass@host/a.csv?key=secret") == "s3://host/a.csv"
+
+
+def test_the_same_content_is_read_once(csv, warehouse) -> None:
+    source = csv(GOOD)
+    first = ingest(source, {}, 0.0, warehouse)
+    stored = warehouse.table("raw", "tracks", first.snapshot).stat().st_mtime_ns
+    assert ingest(source, {}, 0.0, warehouse) == first
+    assert warehouse.table("raw", "tracks", first.snapshot).stat().st_mtime_ns == stored
+
+
+def test_the_real_file(real_file, warehouse) -> None:
+    snapshot = ingest(str(real_file), {}, 0.0, warehouse)
+    assert (snapshot.rows_read, snapshot.blank_rows, snapshot.rejected_rows) == (50_005, 5, 0)
+    assert snapshot.is_study_file
+    assert not snapshot.is_generated
