@@ -41,7 +41,7 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
     ),
 }
 REGRESSORS: dict[str, Callable[[], Any]] = {
-    "linear": lambda: LinearRegression(),
+    "linear": LinearRegression,
     "ridge": lambda: Ridge(alpha=1.0, random_state=42),
     "lasso": lambda: Lasso(alpha=0.001, max_iter=5000, random_state=42),
     "random_forest": lambda: RandomForestRegressor(n_estimators=1000, random_state=42, n_jobs=-1),
@@ -145,7 +145,8 @@ def main() -> None:
     record("multitask", "multitask", "all", fit_multitask(x, genre, popularity))
 
     total = time.perf_counter() - began
-    print(f"total {total:.1f} s, of which fit and predict {sum(c['fit_seconds'] + c['predict_seconds'] for c in cells):.1f} s")
+    fitting = sum(cell["fit_seconds"] + cell["predict_seconds"] for cell in cells)
+    print(f"total {total:.1f} s, of which fit and predict {fitting:.1f} s")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         machine = {"cpu_count": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}

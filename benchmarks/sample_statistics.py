@@ -1,6 +1,6 @@
 """Measure on the real file what the built-in sample is generated from.
 
-    python -m benchmarks.sample_statistics musicData.csv tasks/sample_statistics.json
+python -m benchmarks.sample_statistics musicData.csv tasks/sample_statistics.json
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def measure(csv: Path) -> dict[str, Any]:
     )
     numeric = list(NUMERIC)
     return {
-        "about": "measured on the real file by benchmarks/sample_statistics.py; the built-in sample is generated from it",
+        "about": "measured on the real file by benchmarks/sample_statistics.py; the sample is generated from it",
         "levels": [round(level, 4) for level in LEVELS],
         "numeric": numeric,
         "tempo_missing": round(float(tracks["tempo"].isna().mean()), 4),

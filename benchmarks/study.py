@@ -14,13 +14,23 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-KEYS = {key: code for code, key in enumerate("C C# D D# E F F# G G# A A# B".split())}
+KEYS = {key: code for code, key in enumerate(["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"])}
 MODES = {"Major": 1, "Minor": 0}
 # The study's own order of the 12: with it GradientBoosting gives its published RMSE to the last digit.
-AUDIO = (
-    "acousticness danceability energy valence tempo duration_ms instrumentalness liveness loudness speechiness "
-    "key_code mode_code"
-).split()
+AUDIO = [
+    "acousticness",
+    "danceability",
+    "energy",
+    "valence",
+    "tempo",
+    "duration_ms",
+    "instrumentalness",
+    "liveness",
+    "loudness",
+    "speechiness",
+    "key_code",
+    "mode_code",
+]
 FEATURE_SETS = {
     "all": AUDIO,
     "core_audio": ["acousticness", "danceability", "energy", "valence", "tempo"],

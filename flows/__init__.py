@@ -6,5 +6,5 @@ import os
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")
-# The commands print what people need; the full log is in the Prefect UI. PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL=INFO shows it.
+# The commands print what people need; the full log is in the Prefect UI (level INFO here shows it on the console).
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

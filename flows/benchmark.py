@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import cli
@@ -16,10 +16,10 @@ from tasks.cells import Job, make_jobs
 from tasks.columns import parse_mapping
 from tasks.models import plan_cells
 from tasks.observed import CellError, features_task, ingest_task, publish_task, train_task
-from tasks.processes import Processes
+from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
-from tasks.specs import BUDGETS, FEATURE_SETS, STUDY_SEED, protocols_of
+from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.warehouse import Warehouse
 
 
@@ -57,26 +57,27 @@ def benchmark(
         cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
     """
     home = Warehouse.at(warehouse)
+    at_once, threads = share_of_cores(workers)
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     cells = plan_cells(protocols, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
     tables = [table for name in protocols for table in features_task(snapshot, name, min_genre_rows, home)]
 
-    at_once = workers or os.cpu_count() or 1
-    threads = max(1, (os.cpu_count() or 1) // at_once)
     run = start_run(snapshot, spent.name, home)
     jobs = make_jobs(cells, tables, run.run_id, home, threads)
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
         with (
-            ThreadPoolTaskRunner(max_workers=at_once) as runner,
+            ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
             Processes(threads, cell_timeout or spent.cell_timeout) as processes,
             CellProgress(len(jobs)) as progress,
         ):
             shared = {"refresh": refresh, "processes": processes, "progress": progress}
-            futures = {runner.submit(train_task, {"job": job, **shared}): job for job in jobs}
+            futures: dict[PrefectFuture[State[CellOutcome]], Job] = {
+                runner.submit(train_task, {"job": job, **shared}): job for job in jobs
+            }
             for future in as_completed(list(futures)):
                 outcomes.append(_outcome(future, futures[future]))
                 progress.done()
@@ -93,7 +94,7 @@ def benchmark(
     return Completed(message=message, data=run.run_id)
 
 
-def _outcome(future: PrefectFuture[CellOutcome], job: Job) -> CellOutcome:
+def _outcome(future: PrefectFuture[State[CellOutcome]], job: Job) -> CellOutcome:
     """A cell's row, however its task run ended."""
     future.wait()
     result = future.result(raise_on_failure=False)
@@ -111,19 +112,32 @@ def main() -> int:
     add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
     add("--models", type=cli.names, metavar="A,B", help="train only these")
     add("--feature-sets", type=cli.names, metavar="A,B", help="train only on these")
-    add("--seeds", type=cli.integers, default=[STUDY_SEED], metavar="N,M", help="repeat what is stochastic; by default 42")
+    add(
+        "--seeds",
+        type=cli.integers,
+        default=[STUDY_SEED],
+        metavar="N,M",
+        help="repeat what is stochastic; by default 42",
+    )
     add("--refresh", action="store_true", help="train anew what was trained before")
     add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
     options = vars(parser.parse_args())
-    plan_cells(["published"], "smoke", options["models"] or [], options["feature_sets"] or [], options["seeds"])
+    plan_cells(
+        protocols_of(options["protocol"]),
+        "smoke",
+        options["models"] or [],
+        options["feature_sets"] or [],
+        options["seeds"],
+    )
+    start_server(share_of_cores(options["workers"])[1])
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
     state = benchmark(**options, return_state=True)
     run_id = state.result(raise_on_failure=False)
     if isinstance(run_id, BaseException):
         raise run_id
-    summary.print_run(run_id, Warehouse.at(options["warehouse"]))
+    summary.print_run(str(run_id), Warehouse.at(options["warehouse"]))
     return 1 if state.is_failed() else 0
 
 

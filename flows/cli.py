@@ -17,7 +17,6 @@ from tasks.ingest import ingest
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
-
 SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
 
 
@@ -33,12 +32,26 @@ def source_parser(prog: str, description: str | None) -> Parser:
     """A parser with the options that say what to read, how, and where to keep it."""
     parser = Parser(prog=f"python -m {prog}", description=description)
     add = parser.add_argument
-    add("--source", metavar="PATH_OR_URL|sample[:ROWS]",
-        help="CSV, gzipped CSV or Parquet file, or the built-in generated sample; by default $MUSIC_SOURCE, else sample")
-    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own column names, or a TOML file of such pairs")
+    add(
+        "--source",
+        metavar="PATH_OR_URL|sample[:ROWS]",
+        help="CSV, gzipped CSV or Parquet, or the built-in generated sample; by default $MUSIC_SOURCE, else sample",
+    )
+    add(
+        "--columns",
+        default="",
+        metavar="OURS=THEIRS,...",
+        help="the file's own column names, or a TOML file of such pairs",
+    )
     add("--protocol", default="published", help=f"{', '.join(PROTOCOLS)} or all; by default published")
     add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
-    add("--max-reject-share", type=float, default=0.05, metavar="SHARE", help="stop if more of the rows have bad values; by default 0.05")
+    add(
+        "--max-reject-share",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="stop if more of the rows have bad values; by default 0.05",
+    )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
     return parser
 

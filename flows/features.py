@@ -34,9 +34,7 @@ def features(
     """
     home = Warehouse.at(warehouse)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
-    tables = [
-        table for name in protocols_of(protocol) for table in features_task(snapshot, name, min_genre_rows, home)
-    ]
+    tables = [table for name in protocols_of(protocol) for table in features_task(snapshot, name, min_genre_rows, home)]
     publish_task(snapshot, tables, home)
     return tables
 

@@ -27,10 +27,26 @@ REQUIRED = (
     "music_genre",
 )
 OPTIONAL = ("instance_id", "obtained_date")
-EXPECTED = (
-    "instance_id artist_name track_name popularity acousticness danceability duration_ms energy instrumentalness key "
-    "liveness loudness mode speechiness tempo obtained_date valence music_genre"
-).split()
+EXPECTED = [
+    "instance_id",
+    "artist_name",
+    "track_name",
+    "popularity",
+    "acousticness",
+    "danceability",
+    "duration_ms",
+    "energy",
+    "instrumentalness",
+    "key",
+    "liveness",
+    "loudness",
+    "mode",
+    "speechiness",
+    "tempo",
+    "obtained_date",
+    "valence",
+    "music_genre",
+]
 # Measured for every track: a row where one of them is no finite number is rejected.
 MEASURED = (
     "acousticness",
@@ -99,7 +115,7 @@ def match_columns(found: list[str], mapping: Mapping[str, str], source: str) -> 
         shown = ", ".join(name[:40] for name in names[:30]) + (", ..." if len(names) > 30 else "")
         raise InputError(
             f"{source}: column{'s' if len(missing) > 1 else ''} {', '.join(repr(name) for name in missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing. Found: {shown or 'nothing'}. Expected the columns listed in "
-            'README.md, "Input"; name other spellings with --columns our_name=their_name.'
+            f"{'are' if len(missing) > 1 else 'is'} missing. Found: {shown or 'nothing'}. Expected the columns "
+            'listed in README.md, "Input"; name other spellings with --columns our_name=their_name.'
         )
     return positions

@@ -51,7 +51,10 @@ def source(name: str) -> str:
 
 
 def render(name: str, **columns: object) -> str:
-    """The SELECT of `sql/<name>.sql`. Templates make lists of columns; values are bound as `$name` instead."""
+    """The SELECT of `sql/<name>.sql`. Templates list columns; values are bound as `$name`.
+
+    Args: columns: what the template loops over; names from data must come quoted by `identifier`.
+    """
     return _templates().get_template(f"{name}.sql").render(audio_features=AUDIO_FEATURES, **columns)
 
 
@@ -79,8 +82,6 @@ def digest(*parts: object) -> str:
 
 @cache
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(SQL_ROOT), undefined=jinja2.StrictUndefined, autoescape=False
     )
-    environment.filters["identifier"] = identifier
-    return environment

@@ -148,7 +148,7 @@ def build_features(
         for table in TABLES:
             code = table.code(protocol)
             parameters = sorted(duck.bound(code, values).items())
-            if table.build is not None or table.name in {"features.tracks_one_hot"}:
+            if table.build is not None or table.name == "features.tracks_one_hot":
                 parameters.append(("protocol", protocol))
             upstream = [versions.get(name, snapshot.snapshot) for name in table.upstream(protocol)]
             version = versions[table.name] = duck.digest(table.name, code, parameters, upstream)
@@ -212,7 +212,8 @@ def _dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict
     code = duck.source(select)
     columns: dict[str, object] = {}
     if re.search(r"\bin genres\b", code):
-        columns["genres"] = connection.execute("select genre_id, column_name from features.genre_mapping").fetchall()
+        mapping = connection.execute("select genre_id, column_name from features.genre_mapping").fetchall()
+        columns["genres"] = [(genre_id, duck.identifier(name)) for genre_id, name in mapping]
     if re.search(r"\bin components\b", code):
         found = connection.execute("select distinct statistic from features.pca_loadings").fetchall()
         names = [name for (name,) in found if name.startswith("pc")]

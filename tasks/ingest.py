@@ -115,7 +115,7 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     is_parquet = file.file_format == "parquet"
     # A CSV's columns are named by position, so that no text of the file becomes part of a statement.
     named = [name if is_parquet else f"column{position}" for position, name in enumerate(header)]
-    columns = {ours: None if at is None else named[at] for ours, at in positions.items()}
+    columns = {ours: None if at is None else duck.identifier(named[at]) for ours, at in positions.items()}
     select = duck.render(
         "raw/tracks", file_format="parquet" if is_parquet else "csv", width=len(header), columns=columns
     )
@@ -168,8 +168,8 @@ def _check_share(snapshot: Snapshot, max_share: float, warehouse: Warehouse) -> 
     first = pq.read_table(path).slice(0, 3).to_pylist()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
-        f"{snapshot.source}: {snapshot.rejected_rows:,} of {rows:,} rows have bad values, more than the {max_share:.1%} "
-        f"that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+        f"{snapshot.source}: {snapshot.rejected_rows:,} of {rows:,} rows have bad values, more than the "
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
     )
 
 
@@ -184,6 +184,6 @@ def _reason(error: duckdb.Error) -> str:
         return f"{where}a quoted value does not end."
     if "unicode" in text.lower() or "utf-8" in text.lower():
         return f"{where}is not in UTF-8. Save the file as UTF-8."
-    if "invalid state" in text or "new_line" in text and not where:
+    if "invalid state" in text or ("new_line" in text and not where):
         return "is not a regular CSV file (mixed line ends, or quotes within values that are not doubled)."
     return f"{where}cannot be read ({text.splitlines()[0]})."

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar
 
+from tasks.errors import UserError
+
 PRELOADED = ["tasks.training", "tasks.models", "xgboost", "sklearn.ensemble", "sklearn.neural_network", "sklearn.svm"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 START_LOCK = threading.Lock()
@@ -51,7 +53,7 @@ class Processes:
         self._closed = False
 
     def __enter__(self) -> Processes:
-        self._context = _context(self.threads)
+        self._context = start_server(self.threads)
         return self
 
     def __exit__(
@@ -64,9 +66,7 @@ class Processes:
     def run(self, function: Callable[[Argument], Any], argument: Argument, log: Path) -> Outcome:
         """Call `function(argument)` in a child and wait for it. What the child prints goes to `log`."""
         receiver, sender = self._context.Pipe(duplex=False)
-        child = self._context.Process(
-            target=_child, args=(function, argument, sender, self.threads, log), daemon=True
-        )
+        child = self._context.Process(target=_child, args=(function, argument, sender, self.threads, log), daemon=True)
         with START_LOCK, _without_main_module():
             if self._closed:
                 return Outcome("failed", error="the run was ended before this cell started")
@@ -95,12 +95,25 @@ class Processes:
         return Outcome("failed", error=_cause_of_death(child.exitcode, log))
 
 
-def _context(threads: int) -> Any:
-    """The forkserver context, its server started with the thread counts in its environment."""
+def share_of_cores(at_once: int | None) -> tuple[int, int]:
+    """How many children to run at once (by default one per core), and the threads that each may use."""
+    cores = os.cpu_count() or 1
+    if at_once is not None and at_once < 1:
+        raise UserError("workers must be at least 1.")
+    at_once = at_once or cores
+    return at_once, max(1, cores // at_once)
+
+
+def start_server(threads: int) -> Any:
+    """The forkserver context, its server started with the thread counts in its environment.
+
+    The server imports in the background: started early, it is ready when the first child is.
+    """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    saved = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload(PRELOADED)
@@ -130,6 +143,7 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    message: tuple[str, Any, str | None]
     try:
         from threadpoolctl import threadpool_limits
 

@@ -1,8 +1,8 @@
 """The built-in sample: generated tracks in the raw file's exact shape. Not real data, and never shown as such.
 
 Values follow `sample_statistics.json`, which `benchmarks/sample_statistics.py` measured on the real file: per genre, 41
-quantiles of each numeric column, the rank correlations between them and the frequencies of keys and modes; and how often
-values are missing and recordings are listed under two genres. A Gaussian copula per genre puts them together.
+quantiles of each numeric column, the rank correlations between them and the frequencies of keys and modes; and how
+often values are missing and recordings are listed under two genres. A Gaussian copula per genre puts them together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHUNK_ROWS = 100_000
 ROWS_PER_BLANK = 10_000  # the real file has 5 blank rows among 50,005
 ROWS_PER_ARTIST = 7
 DECIMALS = {"duration_ms": 0, "popularity": 0, "loudness": 3, "tempo": 3}
-KEYS = np.array("A A# B C C# D D# E F F# G G#".split())
+KEYS = np.array(["A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#"])
 
 
 def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:

@@ -16,7 +16,7 @@ def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]
 
     Args: task: `genre` (labels) or `popularity` (0 to 100). y_true, y_pred: shape (n_rows,).
     Returns: accuracy, precision_macro, recall_macro, f1_macro (each 0 to 1); or rmse, mae (popularity points), r2,
-        spearman. Source: sklearn.metrics (a class that is never predicted counts as precision 0); scipy.stats.spearmanr.
+        spearman. Source: sklearn.metrics (a class never predicted counts as precision 0); scipy.stats.spearmanr.
     """
     if task == "genre":
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(

@@ -52,7 +52,9 @@ class SourceFile:
             raise InputError(f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}).") from error
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if len(header) == 1 and header[0].count(separator) > 2:
-                raise InputError(f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas.")
+                raise InputError(
+                    f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas."
+                )
         return header
 
     @contextmanager
@@ -99,7 +101,7 @@ def is_sample(source: str) -> bool:
 
 @contextmanager
 def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
-    """The file behind `source`: a path, a URL that fsspec can read, or `sample[:ROWS]`. Downloads are removed afterwards.
+    """The file behind `source`: a path, a URL that fsspec can read, or `sample[:ROWS]`. Downloads are removed.
 
     Raises: InputError: it cannot be read, is empty, or is plainly something else than CSV or Parquet.
     """

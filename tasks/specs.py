@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol as Shape, TypeVar
+from typing import Generic, Literal, TypeVar
+from typing import Protocol as Shape
 
 from tasks.errors import UnknownNameError
 
@@ -34,7 +35,9 @@ class Named(Shape):
     """Anything with a name can be registered."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called."""
+        ...
 
 
 Spec = TypeVar("Spec", bound=Named)
@@ -142,7 +145,7 @@ class Budget:
 
 BUDGETS = Registry(
     "budget",
-    Budget(name="full", max_train_rows=None, importance_rows=1_000, cell_timeout=3_600.0),
+    Budget(name="full", max_train_rows=None, importance_rows=500, cell_timeout=3_600.0),
     Budget(name="smoke", max_train_rows=4_000, importance_rows=200, cell_timeout=120.0),
 )
 

@@ -31,13 +31,21 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
             _leaderboard(console, connection, run, task, metrics)
         _parity(console, connection, run_id)
         _failures(console, connection, run_id)
-    console.print(f"\nQuery it: duckdb {warehouse.database} \"select * from results.leaderboard\"  (run {run_id})", soft_wrap=True)
+    console.print(
+        f'\nQuery it: duckdb {warehouse.database} "select * from results.leaderboard"  (run {run_id})', soft_wrap=True
+    )
 
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     """The feature tables of a build."""
     table = Table(title="Feature tables", title_justify="left")
-    for name, justify in (("table", "left"), ("protocol", "left"), ("rows", "right"), ("seconds", "right"), ("", "left")):
+    for name, justify in (
+        ("table", "left"),
+        ("protocol", "left"),
+        ("rows", "right"),
+        ("seconds", "right"),
+        ("", "left"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in tables:
         kept = "kept" if row.reused else "built"

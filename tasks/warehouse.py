@@ -37,7 +37,9 @@ class Warehouse:
         try:
             (path / "tmp").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path}: cannot be used as the warehouse ({error.strerror}). Choose --warehouse.") from error
+            raise UserError(
+                f"{path}: cannot be used as the warehouse ({error.strerror}). Choose --warehouse."
+            ) from error
         if not os.access(path / "tmp", os.W_OK):
             raise UserError(f"{path}: the warehouse is not writable. Choose another with --warehouse.")
         return cls(path)

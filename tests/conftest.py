@@ -37,7 +37,7 @@ TRACK = {
 def tracks(*changes: dict[str, str | None], **same: str | None) -> pl.DataFrame:
     """Rows like TRACK, each with changes; instance_id counts up unless given."""
     rows = [TRACK | {"instance_id": str(number + 1)} | same | change for number, change in enumerate(changes)]
-    return pl.DataFrame(rows, schema={name: pl.String for name in rows[0]})
+    return pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String))
 
 
 def many(n: int = 100, genres: tuple[str, ...] = ("Jazz", "Rap")) -> pl.DataFrame:

@@ -6,13 +6,13 @@ learnt as (
     select
         [
             {% for first in audio_features %}
-            {% for second in audio_features[loop.index0:] %}
-            {
-                'first_feature': '{{ first }}',
-                'second_feature': '{{ second }}',
-                'covariance': covar_samp({{ first }}, {{ second }})
-            },
-            {% endfor %}
+                {% for second in audio_features[loop.index0:] %}
+                    {
+                        'first_feature': '{{ first }}',
+                        'second_feature': '{{ second }}',
+                        'covariance': covar_samp({{ first }}, {{ second }})
+                    },
+                {% endfor %}
             {% endfor %}
         ] as pairs
     from features.tracks_std

@@ -1,14 +1,15 @@
--- features.tracks_multitask: one row per track_id, the 12 z-scores with both targets: genre_* 0/1 columns and popularity.
+-- features.tracks_multitask: one row per track_id, the 12 z-scores with both targets: genre_* 0/1 columns and
+-- popularity.
 select
     protocol,
     track_id,
     split,
     position,
     {% for name in audio_features %}
-    {{ name }},
+        {{ name }},
     {% endfor %}
     {% for genre_id, column_name in genres %}
-    cast(genre_id = {{ genre_id }} as utinyint) as {{ column_name | identifier }},
+        cast(genre_id = {{ genre_id }} as utinyint) as {{ column_name }},
     {% endfor %}
     popularity,
     music_genre,

@@ -5,7 +5,7 @@ with
 loadings as (
     select
         {% for component in components %}
-        list(value order by feature_name) filter (where statistic = '{{ component }}') as {{ component }},
+            list(value order by feature_name) filter (where statistic = '{{ component }}') as {{ component }},
         {% endfor %}
     from features.pca_loadings
 ),
@@ -23,7 +23,7 @@ select
     tracks.split,
     tracks.position,
     {% for component in components %}
-    list_dot_product(tracks.z_scores, loadings.{{ component }}) as {{ component }},
+        list_dot_product(tracks.z_scores, loadings.{{ component }}) as {{ component }},
     {% endfor %}
     tracks.popularity,
     tracks.music_genre,

@@ -5,9 +5,9 @@ with
 scaling as (
     select
         {% for name in audio_features %}
-        max(value) filter (where feature_name = '{{ name }}' and statistic = 'mean') as {{ name }}_mean,
-        coalesce(nullif(max(value) filter (where feature_name = '{{ name }}' and statistic = 'std'), 0), 1)
-            as {{ name }}_std,
+            max(value) filter (where feature_name = '{{ name }}' and statistic = 'mean') as {{ name }}_mean,
+            coalesce(nullif(max(value) filter (where feature_name = '{{ name }}' and statistic = 'std'), 0), 1)
+                as {{ name }}_std,
         {% endfor %}
     from features.scaling
 )
@@ -18,7 +18,7 @@ select
     split.split,
     split.position,
     {% for name in audio_features %}
-    (clean.{{ name }} - scaling.{{ name }}_mean) / scaling.{{ name }}_std as {{ name }},
+        (clean.{{ name }} - scaling.{{ name }}_mean) / scaling.{{ name }}_std as {{ name }},
     {% endfor %}
     clean.popularity,
     clean.music_genre,

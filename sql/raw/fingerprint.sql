@@ -1,4 +1,5 @@
--- One number for the content of staging.typed_tracks, whatever file format it came in: order, ids, values and genres count.
+-- One number for the content of staging.typed_tracks, whatever file format it came in: order, ids, values and genres
+-- count.
 select
     bit_xor(
         md5_number_lower(

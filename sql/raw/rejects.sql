@@ -3,7 +3,10 @@
 -- Of rows that share an instance_id the first is kept and the later ones stand here.
 with
 
-typed as (select * from staging.typed_tracks where music_genre is not null),
+typed as (
+    select * from staging.typed_tracks
+    where music_genre is not null
+),
 
 repeated as (
     select track_id
@@ -28,7 +31,7 @@ checked as (
             when typed.row_number in (select row_number from later_copies) then 'this id stands in an earlier row'
         end as instance_id,
         {% for name in measured_features %}
-        case when typed.{{ name }} is null then 'not a finite number' end as {{ name }},
+            case when typed.{{ name }} is null then 'not a finite number' end as {{ name }},
         {% endfor %}
         case when typed.popularity is null then 'not a number from 0 to 100' end as popularity,
         case when typed.tempo is null and not typed.is_tempo_missing then 'not a positive number' end as tempo,

@@ -34,7 +34,7 @@ named as (
         row_number,
         {% for name, theirs in columns.items() %}
         {% if theirs %}
-        nullif(trim(cast({{ theirs | identifier }} as varchar)), '') as {{ name }},
+        nullif(trim(cast({{ theirs }} as varchar)), '') as {{ name }},
         {% elif name == "instance_id" %}
         cast(row_number as varchar) as {{ name }},
         {% else %}

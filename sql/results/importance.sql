@@ -1,5 +1,7 @@
--- results.importance: one row per cell of results.cells and feature. method says what importance means: impurity or gain
--- (shares that add up to 1), coefficient (mean absolute value, per standard deviation of the feature), permutation (loss
+-- results.importance: one row per cell of results.cells and feature. method says what importance means: impurity or
+-- gain
+-- (shares that add up to 1), coefficient (mean absolute value, per standard deviation of the feature), permutation
+-- (loss
 -- of accuracy, or growth of RMSE in popularity points, when the feature is shuffled among validation rows).
 with
 

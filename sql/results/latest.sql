@@ -1,4 +1,5 @@
--- results.latest: results.metrics of the newest successful cell for each snapshot, budget, protocol, task, model, feature
+-- results.latest: results.metrics of the newest successful cell for each snapshot, budget, protocol, task, model,
+-- feature
 -- set and seed, with what the run ran on.
 select
     metrics.*,
@@ -25,6 +26,12 @@ where cells.status = 'ok'
 qualify
     dense_rank() over (
         partition by
-            runs.snapshot, cells.budget, metrics.protocol, metrics.task, metrics.model, metrics.feature_set, metrics.seed
+            runs.snapshot,
+            cells.budget,
+            metrics.protocol,
+            metrics.task,
+            metrics.model,
+            metrics.feature_set,
+            metrics.seed
         order by runs.started_at desc, runs.run_id desc
     ) = 1

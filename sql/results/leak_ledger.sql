@@ -1,5 +1,7 @@
--- results.leak_ledger: one row per snapshot, task, model, feature set, seed and metric on the test split, budget full only.
--- What the study's imputation is worth: its figure on rows with a filled value (imputed) and without one (observed), and
+-- results.leak_ledger: one row per snapshot, task, model, feature set, seed and metric on the test split, budget
+-- full only.
+-- What the study's imputation is worth: its figure on rows with a filled value (imputed) and without one (observed),
+-- and
 -- inflation: published minus label_free, NULL where that protocol was not run.
 select
     task,

@@ -1,4 +1,5 @@
--- results.parity: one row per published figure that was reproduced: ours (newest run on the study's own file, budget full,
+-- results.parity: one row per published figure that was reproduced: ours (newest run on the study's own file, budget
+-- full,
 -- protocol published, seed 42) beside it. Empty for any other data.
 -- tolerance: 0.003 (0.03 for rmse, mae) where the study's random stream can be repeated; 0.010 (0.10) for the forests,
 -- XGBoost and the net. is_within is true, too, where the net is better than published.

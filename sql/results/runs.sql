@@ -1,5 +1,6 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
--- status: completed, failed (every cell failed), interrupted, running, or killed (no end record and its process is gone).
+-- status: completed, failed (every cell failed), interrupted, running, or killed (no end record and its process is
+-- gone).
 select
     started.run_id,
     started.started_at,

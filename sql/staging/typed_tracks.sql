@@ -1,5 +1,6 @@
 -- staging.typed_tracks (a view): one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
--- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1, 0 or
+-- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1,
+-- 0 or
 -- empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
 with
@@ -21,7 +22,7 @@ numbers as (
         track_name,
         music_genre,
         {% for name in numeric_columns %}
-        case when isfinite(try_cast({{ name }} as double)) then try_cast({{ name }} as double) end as {{ name }},
+            case when isfinite(try_cast({{ name }} as double)) then try_cast({{ name }} as double) end as {{ name }},
         {% endfor %}
         try_cast(instance_id as double) as instance_number,
         try_cast("key" as double) as key_number,

@@ -69,7 +69,7 @@ HEADER = GOOD.splitlines()[0]
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(content, message, csv, warehouse) -> None:
-    with pytest.raises(InputError, match="tracks.csv") as refusal:
+    with pytest.raises(InputError, match=r"tracks\.csv") as refusal:
         ingest(csv(content), {}, 1.0, warehouse)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -150,14 +150,16 @@ def test_missing_codes_are_not_rejects(csv, warehouse) -> None:
 
 
 def test_blank_rows_are_dropped_and_counted(csv, warehouse) -> None:
-    snapshot = ingest(csv(GOOD + "," * 17 + "\n" + tracks({}, instance_id="9").write_csv(include_header=False)), {}, 0.0,
-                      warehouse)  # fmt: skip
+    text = GOOD + "," * 17 + "\n" + tracks({}, instance_id="9").write_csv(include_header=False)
+    snapshot = ingest(csv(text), {}, 0.0, warehouse)
     assert (snapshot.rows_read, snapshot.blank_rows, snapshot.rejected_rows) == (4, 1, 0)
 
 
 def test_too_many_rejects_stop_and_are_kept(csv, warehouse) -> None:
     source = csv(tracks({}, {"mode": "x"}, {}, {}))
-    with pytest.raises(InputError, match=r"1 of 4 rows have bad values, more than the 20.0% .* line 3, mode") as refusal:
+    with pytest.raises(
+        InputError, match=r"1 of 4 rows have bad values, more than the 20.0% .* line 3, mode"
+    ) as refusal:
         ingest(source, {}, 0.2, warehouse)
     path = str(refusal.value).rsplit(" ", 1)[1].rstrip(".")
     assert pq.read_table(path).num_rows == 1

@@ -1,6 +1,7 @@
 -- features.fill_values of protocol `published`: what stands in for a missing value, per genre, learnt from ALL rows.
 -- This is the study's rule, and it leaks: the filled value is a code for the genre. Duration in whole ms, tempo to 3
--- decimals, key_code the most frequent one (the lowest of several). Rows with genre NULL hold the value over all genres,
+-- decimals, key_code the most frequent one (the lowest of several). Rows with genre NULL hold the value over all
+-- genres,
 -- for a genre in which every value is missing.
 with
 
@@ -34,11 +35,23 @@ keys as (
 ),
 
 filled as (
-    select 'tempo' as feature_name, genre, tempo as value from means
+    select
+        'tempo' as feature_name,
+        genre,
+        tempo as value
+    from means
     union all
-    select 'duration_ms' as feature_name, genre, duration_ms as value from means
+    select
+        'duration_ms' as feature_name,
+        genre,
+        duration_ms as value
+    from means
     union all
-    select 'key_code' as feature_name, genre, key_code as value from keys
+    select
+        'key_code' as feature_name,
+        genre,
+        key_code as value
+    from keys
 )
 
 select

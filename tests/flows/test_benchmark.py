@@ -1,0 +1,227 @@
+"""The flow end to end, in Prefect's test server; and the command as a process, killed and run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+
+from flows.benchmark import benchmark
+from tasks import summary
+from tasks.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost"], "feature_sets": ["all", "pca"]}
+CONTRACT = {
+    "raw.rejects": "line column_name error csv_line",
+    "staging.stg_tracks": """track_id artist_name track_name acousticness danceability duration_ms energy
+        instrumentalness key_code liveness loudness mode_code speechiness tempo valence popularity music_genre is_tempo_missing
+        is_duration_missing""",
+    "features.genre_mapping": "genre_id music_genre column_name",
+    "features.split_assignment": "protocol track_id split",
+    "features.tracks_clean": "protocol track_id acousticness tempo popularity music_genre is_imputed",
+    "features.tracks_one_hot": "protocol track_id acousticness tempo popularity genre_Rap",
+    "features.tracks_std": "protocol track_id split acousticness tempo popularity music_genre",
+    "features.tracks_pca": "protocol track_id split pc1 popularity music_genre",
+    "features.tracks_multitask": "protocol track_id split acousticness genre_Rap popularity",
+    "features.statistics": "protocol feature_name statistic genre value",
+    "features.registry": "table_name protocol version snapshot path rows built_at build_seconds",
+    "results.runs": "run_id started_at finished_at status budget source snapshot git_commit versions cpu_count",
+    "results.cells": """run_id protocol task model feature_set seed budget status reused error fit_seconds
+        predict_seconds peak_rss_mb n_train params feature_version cell_key model_path""",
+    "results.metrics": "run_id protocol task model feature_set seed split slice metric value",
+    "results.confusion": "run_id protocol model feature_set seed split true_genre predicted_genre n",
+    "results.importance": "run_id protocol task model feature_set seed feature_name importance",
+    "results.predictions": "run_id protocol task model feature_set seed split track_id y_true y_pred",
+    "results.leaderboard": "budget protocol task model feature_set seed accuracy f1_macro rmse spearman",
+    "results.published": "task model feature_set split metric value",
+    "results.parity": "task model feature_set split metric ours published difference",
+    "results.leak_ledger": "task model feature_set inflation",
+}
+
+
+def query(warehouse: Warehouse, sql: str) -> list[tuple]:
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Warehouse:
+    return Warehouse.at(tmp_path_factory.mktemp("flow"))
+
+
+@pytest.fixture(scope="module")
+def first_run(prefect_server, home) -> str:
+    return benchmark(**OPTIONS, warehouse=str(home.root))
+
+
+def test_a_run_is_published_whole(first_run, home) -> None:
+    assert query(home, "select status, budget, source, is_generated from results.runs") == [
+        ("completed", "smoke", "sample:2000", True)
+    ]
+    cells = query(
+        home, "select status, reused, count(*), min(fit_seconds) >= 0, min(n_train) from results.cells group by all"
+    )
+    assert cells == [("ok", False, 8, True, 1400)]
+    assert query(home, "select count(*) from results.predictions") == [(8 * 600,)]
+    assert query(home, "select count(*) from results.metrics where value is null") == [(0,)]
+    best = query(home, "select task, rank, accuracy, rmse from results.leaderboard where rank = 1")
+    assert [row[0] for row in best] == ["genre", "popularity"]
+    assert query(home, "select count(*) from results.parity") == [(0,)]
+    assert query(home, "select count(*) from results.published")[0][0] > 100
+    assert query(home, "select count(*) from raw.tracks") == [(2000,)]
+
+
+def test_metrics_agree_with_the_predictions(first_run, home) -> None:
+    [(differing,)] = query(
+        home,
+        """
+        with ours as (
+            select model, feature_set, split, avg((y_true = y_pred)::int) as accuracy
+            from results.predictions where task = 'genre' group by all
+        )
+        select count(*) from ours join results.metrics using (model, feature_set, split)
+        where metric = 'accuracy' and slice = 'all' and task = 'genre' and abs(accuracy - value) > 1e-12
+        """,
+    )
+    assert differing == 0
+
+
+@pytest.mark.parametrize("table", CONTRACT)
+def test_the_contract_of_tables_and_columns(table, first_run, home) -> None:
+    found = {row[0] for row in query(home, f"describe {table}")}
+    assert set(CONTRACT[table].split()) <= found
+
+
+def test_the_summary_says_that_data_is_generated(first_run, home, capsys) -> None:
+    summary.print_run(first_run, home)
+    printed = capsys.readouterr().out
+    assert "GENERATED DATA" in printed
+    assert "generated sample" in printed
+    assert "knn" in printed
+
+
+def test_a_second_run_reuses_and_a_refresh_does_not(first_run, home) -> None:
+    again = benchmark(**OPTIONS, warehouse=str(home.root))
+    assert query(home, f"select distinct status, reused from results.cells where run_id = '{again}'") == [("ok", True)]
+    anew = benchmark(**OPTIONS, warehouse=str(home.root), refresh=True)
+    assert query(home, f"select distinct status, reused from results.cells where run_id = '{anew}'") == [("ok", False)]
+    # What earlier runs reported stays as it was.
+    assert query(home, "select count(distinct result) from results.cells where model = 'knn'") == [(4,)]
+    assert query(home, "select count(*) from results.leaderboard") == [(8,)]
+
+
+def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(first_run, home) -> None:
+    options = {"warehouse": str(home.root), "refresh": True}
+    state = benchmark(**OPTIONS | options, cell_timeout=0.001, return_state=True)
+    assert state.is_failed()
+    run_id = state.result(raise_on_failure=False)
+    rows = query(home, f"select distinct status, error from results.cells where run_id = '{run_id}'")
+    assert rows == [("timed_out", "ended after 0.001 s, the time limit of a cell")]
+    assert query(home, f"select status from results.runs where run_id = '{run_id}'") == [("failed",)]
+    assert query(home, "select count(*) from results.leaderboard") == [(8,)]
+
+
+@pytest.fixture
+def environment(prefect_server, tmp_path) -> dict[str, str]:
+    from prefect.settings import PREFECT_API_URL
+
+    unwanted = {"MUSIC_SOURCE", "MUSIC_WAREHOUSE"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return kept | {"PREFECT_API_URL": PREFECT_API_URL.value(), "MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "flows.benchmark", *options]
+
+
+def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*options), env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--source", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (["--source", "pyproject.toml"], "pyproject.toml: columns 'artist_name', "),
+        (["--models", "xgb"], "Unknown model 'xgb'. Known: gradient_boosting"),
+        (["--protocol", "cold"], "Unknown protocol 'cold'. Known: published"),
+        (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
+        (["--budget", "huge"], "invalid choice: 'huge'"),
+        (["--seeds", "x"], "invalid integers value: 'x'"),
+        (["--workers", "0"], "workers must be at least 1"),
+        (["--warehouse", "pyproject.toml"], "cannot be used as the warehouse"),
+    ],
+)
+def test_a_user_error_is_one_line_and_exit_code_1(options, reason, environment) -> None:
+    done = run(environment, *options)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len([line for line in done.stderr.splitlines() if "Prefect" not in line]) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, tmp_path) -> None:
+    options = ["--source", "sample:4000", "--models", "multitask,knn", "--feature-sets", "all", "--budget", "full"]
+    with subprocess.Popen(
+        command(*options), env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        training = _training_processes(process.pid)
+        next(training).kill()
+        printed = process.communicate(timeout=300)[0]
+    home = Warehouse(tmp_path / "warehouse")
+    assert process.returncode == 0
+    assert "killed by signal 9 (SIGKILL)" in printed
+    rows = query(home, "select model, task, status from results.cells order by all")
+    assert rows == [("knn", "genre", "ok"), ("multitask", "genre", "failed"), ("multitask", "popularity", "failed")]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_leaves_nobody_behind(environment, tmp_path) -> None:
+    options = ["--source", "sample:4000", "--models", "linear,knn,multitask", "--feature-sets", "all", "--workers", "2"]
+    home = Warehouse(tmp_path / "warehouse")
+    with subprocess.Popen(
+        command(*options, "--budget", "full"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while len(list((home.root / "cells").glob("*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert not home.database.exists()
+
+    done = run(environment, *options[:-2], "--models", "linear,knn", "--budget", "full")
+    assert done.returncode == 0, done.stderr
+    assert query(home, "select distinct reused from results.cells") == [(True,)]
+    assert query(home, "select status from results.runs order by started_at") == [("killed",), ("completed",)]
+    assert list((home.root / "tmp").glob("*.tmp")) == []
+
+
+def _training_processes(pid: int):
+    """The processes that train cells for a running command, as they appear."""
+    seen = set()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for server in psutil.Process(pid).children():
+            for child in server.children():
+                if (
+                    child.pid not in seen
+                    and "multiprocessing" in " ".join(child.cmdline())
+                    and child.cpu_times().user > 2
+                ):
+                    seen.add(child.pid)
+                    yield child
+        time.sleep(0.1)

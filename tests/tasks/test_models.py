@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
+
+from tasks import svm, training
+from tasks.cells import cell_key, find_result, make_jobs
+from tasks.errors import UnknownNameError
+from tasks.mlp import FasterMLPClassifier
+from tasks.models import MODELS, plan_cells
+from tasks.processes import Processes
+from tasks.specs import FEATURE_SETS, Cell, FeatureSet, Registry
+
+CLASSIFICATION = {"accuracy", "precision_macro", "recall_macro", "f1_macro"}
+REGRESSION = {"rmse", "mae", "r2", "spearman"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -> None:
+    spec = MODELS[name]
+    cells = plan_cells(["published"], "smoke", [spec.model], ["all"], [42])
+    cells = [cell for cell in cells if cell.task == spec.task]
+    [job] = make_jobs(cells, sample_tables, "20260101T000000-test", shared_warehouse, 1)
+    with Processes(threads=1, timeout=300) as processes:
+        outcome = processes.run(training.train_cell, job, shared_warehouse.temporary("log"))
+    assert outcome.error is None
+    assert find_result(job.key, shared_warehouse) == job.result
+
+    result = pl.read_parquet(shared_warehouse.cell(job.result) / "result.parquet").to_dicts()[0]
+    tasks = {"genre", "popularity"} if spec.task == "multitask" else {spec.task}
+    reported = {(row["task"], row["split"], row["slice"], row["metric"]) for row in result["metrics"]}
+    assert reported == {
+        (task, split, part, metric)
+        for task in tasks
+        for split in ("val", "test")
+        for part in ("all", "imputed", "observed")
+        for metric in (CLASSIFICATION if task == "genre" else REGRESSION)
+    }
+    assert {row["feature_name"] for row in result["importance"]} == set(FEATURE_SETS["all"].columns)
+    assert {row["method"] for row in result["importance"]} == {spec.importance}
+    assert result["peak_rss_mb"] > 50
+    assert result["n_train"] == 1400
+
+    predictions = pl.read_parquet(shared_warehouse.cell(job.result) / "predictions.parquet")
+    assert predictions.height == 600 * len(tasks)
+    values = {(row["task"], row["split"], row["slice"], row["metric"]): row["value"] for row in result["metrics"]}
+    test = predictions.filter(split="test")
+    if "genre" in tasks:
+        genre = test.filter(task="genre")
+        assert values["genre", "test", "all", "accuracy"] == pytest.approx((genre["y_true"] == genre["y_pred"]).mean())
+        assert values["genre", "test", "all", "accuracy"] > 0.15
+        assert sum(row["n"] for row in result["confusion"] if row["split"] == "test") == 300
+        hits = genre.filter(pl.col("true_genre") == pl.col("predicted_genre")).height
+        diagonal = [
+            r["n"] for r in result["confusion"] if r["split"] == "test" and r["true_genre"] == r["predicted_genre"]
+        ]
+        assert sum(diagonal) == hits
+    if "popularity" in tasks:
+        popularity = test.filter(task="popularity")
+        error = (popularity["y_true"] - popularity["y_pred"]).to_numpy()
+        assert values["popularity", "test", "all", "rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+        assert values["popularity", "test", "all", "rmse"] < 40
+
+
+def test_two_genres_are_enough(warehouse) -> None:
+    from tasks.features import build_features
+    from tasks.ingest import ingest
+    from tests.conftest import many
+
+    many(120).write_csv(warehouse.root / "two.csv")
+    tables = build_features(ingest(str(warehouse.root / "two.csv"), {}, 1.0, warehouse), "published", 20, warehouse)
+    cells = plan_cells(["published"], "smoke", ["svm", "xgboost", "mlp", "knn"], ["rhythm"], [42])
+    for job in make_jobs(cells, tables, "run", warehouse, 1):
+        training.train_cell(job)
+
+
+def arrays(n_classes: int, seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    y = random.integers(n_classes, size=n)
+    return random.standard_normal((n, 5)) + y[:, None] * 0.3, y
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize("largest_pair", [svm.LARGEST_PAIR, 10])
+def test_the_svm_predicts_as_libsvm_does(n_classes, largest_pair, monkeypatch) -> None:
+    monkeypatch.setattr(svm, "LARGEST_PAIR", largest_pair)
+    x, y = arrays(n_classes)
+    ours = svm.VectorizedSVC(C=2.0).fit(x, y)
+    np.testing.assert_array_equal(ours.predict(x[:333]), SVC(C=2.0).fit(x, y).predict(x[:333]))
+
+
+def test_the_mlp_is_scikit_learns_to_the_last_bit() -> None:
+    x, y = arrays(4)
+    settings = {"hidden_layer_sizes": (16, 8), "max_iter": 30, "random_state": 1}
+    ours, theirs = FasterMLPClassifier(**settings).fit(x, y), MLPClassifier(**settings).fit(x, y)
+    for a, b in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert ours.loss_ == pytest.approx(theirs.loss_)
+
+
+def test_the_mlp_stops_where_scikit_learns_does() -> None:
+    x, y = arrays(3, n=150)
+    settings = {"hidden_layer_sizes": (8,), "max_iter": 500, "random_state": 1, "tol": 1e-2}
+    ours, theirs = FasterMLPClassifier(**settings).fit(x, y), MLPClassifier(**settings).fit(x, y)
+    assert ours.n_iter_ == theirs.n_iter_ < 500
+    np.testing.assert_array_equal(ours.predict_proba(x), theirs.predict_proba(x))
+
+
+def test_the_plan_starts_with_the_dearest_and_names_every_cell_once() -> None:
+    cells = plan_cells(["published"], "full", [], [], [42])
+    assert (cells[0].model, cells[0].task, cells[0].feature_set) == ("random_forest", "popularity", "all")
+    assert len(cells) == len(set(cells)) == 12 * 4 + 1
+
+
+def test_only_what_is_stochastic_is_repeated() -> None:
+    cells = plan_cells(["published"], "full", ["knn", "mlp"], ["all"], [1, 2])
+    assert [(cell.model, cell.seed) for cell in cells] == [("mlp", 1), ("mlp", 2), ("knn", 1)]
+
+
+@pytest.mark.parametrize(("models", "sets"), [(["xgb"], []), ([], ["everything"])])
+def test_unknown_names_are_refused_with_the_known_ones(models, sets) -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown (model 'xgb'|feature set 'everything')\. Known: "):
+        plan_cells(["published"], "full", models, sets, [42])
+
+
+def test_a_registry_refuses_duplicates() -> None:
+    spec = FeatureSet(name="x", table="tracks_std", columns=())
+    with pytest.raises(ValueError, match="registered twice"):
+        Registry("feature set", spec, spec)
+
+
+def test_a_key_tells_apart_what_decides_the_result() -> None:
+    cell = Cell(protocol="published", task="genre", model="mlp", feature_set="all", seed=42, budget="full")
+    others = [
+        Cell(protocol="published", task="genre", model="mlp", feature_set="all", seed=43, budget="full"),
+        Cell(protocol="published", task="genre", model="mlp", feature_set="rhythm", seed=42, budget="full"),
+        Cell(protocol="published", task="genre", model="mlp", feature_set="all", seed=42, budget="smoke"),
+    ]
+    keys = {cell_key(cell, "v1"), cell_key(cell, "v2"), *(cell_key(other, "v1") for other in others)}
+    assert len(keys) == 5
+    assert cell_key(cell, "v1") == cell_key(cell, "v1")

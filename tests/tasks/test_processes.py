@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.processes import Processes
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def die(number: int) -> None:
+    os.write(2, b"last words\n")
+    os.kill(os.getpid(), number)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def sleep_in_c(seconds: float) -> None:
+    """Holds the interpreter lock, as a fit in C may: nothing in Python could interrupt it."""
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(int(seconds))
+
+
+def threads_and_modules(_: None) -> tuple[str | None, int, bool]:
+    import numpy as np
+    import threadpoolctl
+
+    np.ones((10, 10)) @ np.ones((10, 10))
+    most = max(pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+    return os.environ.get("OMP_NUM_THREADS"), most, "prefect" in sys.modules
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def test_the_value_comes_back(log) -> None:
+    with Processes(threads=1, timeout=60) as processes:
+        assert processes.run(double, 21, log).value == 42
+    assert not log.exists()
+
+
+def test_what_a_function_raises_is_its_error(log) -> None:
+    with Processes(threads=1, timeout=60) as processes:
+        outcome = processes.run(fail, "no such luck", log)
+    assert (outcome.status, outcome.error) == ("failed", "ValueError: no such luck")
+
+
+def test_a_killed_process_fails_alone(log) -> None:
+    with Processes(threads=1, timeout=60) as processes:
+        outcome = processes.run(die, signal.SIGKILL, log)
+        assert outcome.status == "failed"
+        assert outcome.error == "its process was killed by signal 9 (SIGKILL); its last words: last words"
+        assert processes.run(double, 1, log).value == 2
+
+
+def test_a_process_that_leaves_is_a_failure(log) -> None:
+    with Processes(threads=1, timeout=60) as processes:
+        assert processes.run(leave, 7, log).error == "its process ended with exit code 7"
+
+
+def test_the_time_limit_ends_even_c_code(log) -> None:
+    with Processes(threads=1, timeout=1) as processes:
+        started = time.monotonic()
+        outcome = processes.run(sleep_in_c, 60, log)
+    assert outcome.status == "timed_out"
+    assert outcome.error == "ended after 1 s, the time limit of a cell"
+    assert time.monotonic() - started < 30
+
+
+def test_children_have_their_threads_and_no_prefect(log) -> None:
+    with Processes(threads=1, timeout=60) as processes:
+        assert processes.run(threads_and_modules, None, log).value == ("1", 1, False)
+
+
+def test_leaving_the_block_ends_what_runs(log) -> None:
+    outcomes = []
+    with Processes(threads=1, timeout=60) as processes:
+        waiting = threading.Thread(target=lambda: outcomes.append(processes.run(sleep_in_c, 60, log)))
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while not processes._children and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = {child.pid for child in processes._children}
+    waiting.join(timeout=30)
+    assert outcomes[0].status == "failed"
+    assert children and not any(psutil.pid_exists(pid) for pid in children)
+    with pytest.raises(AssertionError):
+        assert processes.run(double, 1, log).status == "ok"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks import scoring
+
+
+def test_classification_metrics_by_hand() -> None:
+    scores = scoring.score("genre", np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
+    assert scores["accuracy"] == 0.75
+    assert scores["precision_macro"] == pytest.approx((1 + 2 / 3) / 2)
+    assert scores["recall_macro"] == pytest.approx((0.5 + 1) / 2)
+    assert scores["f1_macro"] == pytest.approx((2 / 3 + 0.8) / 2)
+
+
+def test_regression_metrics_by_hand() -> None:
+    scores = scoring.score("popularity", np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 5.0]))
+    assert scores["rmse"] == pytest.approx(math.sqrt(4 / 3))
+    assert scores["mae"] == pytest.approx(2 / 3)
+    assert scores["r2"] == pytest.approx(1 - 4 / 2)
+    assert scores["spearman"] == 1.0
+
+
+def test_a_constant_has_no_rank_correlation() -> None:
+    assert math.isnan(scoring.spearman(np.array([1.0, 2.0]), np.array([3.0, 3.0])))
+    assert math.isnan(scoring.score("popularity", np.array([1.0]), np.array([1.0]))["r2"])
+
+
+def test_confusion_counts_every_genre() -> None:
+    counts = scoring.confusion(np.array([0, 2]), np.array([2, 2]), 3)
+    assert counts.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+def test_only_the_feature_that_is_used_is_important() -> None:
+    x = np.random.default_rng(0).standard_normal((500, 3))
+    y = (x[:, 1] > 0).astype(int)
+    losses = scoring.permutation_importance(lambda rows: {"genre": (rows[:, 1] > 0).astype(int)}, x, {"genre": y}, 1)
+    assert losses["genre"][[0, 2]].tolist() == [0.0, 0.0]
+    assert losses["genre"][1] == pytest.approx(0.5, abs=0.06)
