@@ -110,6 +110,7 @@ class Run:
 
 def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse) -> Run:
     """Record that a run starts, with what it runs on; its id sorts by time."""
+    warehouse.sweep()
     now = datetime.now(UTC)
     run = Run(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", snapshot, budget)
     row: dict[str, object] = {

@@ -9,12 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -63,7 +65,16 @@ class Warehouse:
 
     def temporary(self, label: str) -> Path:
         """A new name under `tmp/`, on the same file system as everything else, so that renames are atomic."""
-        return self.root / "tmp" / f"{label}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+        return self.root / "tmp" / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+
+    def sweep(self) -> None:
+        """Remove what processes of this machine that are gone left under `tmp/`."""
+        for left in (self.root / "tmp").glob(f"*.{socket.gethostname()}.*.tmp"):
+            if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
 
     @contextmanager
     def replacing(self, final: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ genres as (
         cast(row_number() over (order by music_genre) - 1 as integer) as genre_id,
         music_genre,
         count(*) over (partition by lower(music_genre)) as spellings
-    from (select distinct music_genre from staging.stg_tracks)
+    from (select distinct music_genre from staging.stg_tracks) as found
 )
 
 select

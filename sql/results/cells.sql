@@ -20,24 +20,24 @@ reported as (
 
 select
     reported.run_id,
-    reported.cell.protocol,
+    reported.cell.protocol as protocol,
     reported.task,
-    reported.cell.model,
-    reported.cell.feature_set,
-    reported.cell.seed,
-    reported.cell.budget,
-    reported.cell.status,
-    reported.cell.reused,
-    reported.cell.error,
+    reported.cell.model as model,
+    reported.cell.feature_set as feature_set,
+    reported.cell.seed as seed,
+    reported.cell.budget as budget,
+    reported.cell.status as status,
+    reported.cell.reused as reused,
+    reported.cell.error as error,
     trained.fit_seconds,
     trained.predict_seconds,
     trained.peak_rss_mb,
     trained.n_train,
     cast(reported.cell.params as json) as params,
-    reported.cell.feature_version,
-    reported.cell.cell_key,
+    reported.cell.feature_version as feature_version,
+    reported.cell.cell_key as cell_key,
     trained.model_path,
-    reported.cell.result
+    reported.cell.result as result
 from reported
 left join stored_results as trained on reported.cell.result = trained.result
 order by reported.run_id, protocol, reported.task, model, feature_set, seed

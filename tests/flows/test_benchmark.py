@@ -22,8 +22,8 @@ OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost"], "fea
 CONTRACT = {
     "raw.rejects": "line column_name error csv_line",
     "staging.stg_tracks": """track_id artist_name track_name acousticness danceability duration_ms energy
-        instrumentalness key_code liveness loudness mode_code speechiness tempo valence popularity music_genre is_tempo_missing
-        is_duration_missing""",
+        instrumentalness key_code liveness loudness mode_code speechiness tempo valence popularity music_genre
+        is_tempo_missing is_duration_missing""",
     "features.genre_mapping": "genre_id music_genre column_name",
     "features.split_assignment": "protocol track_id split",
     "features.tracks_clean": "protocol track_id acousticness tempo popularity music_genre is_imputed",

@@ -30,7 +30,8 @@ def results() -> duckdb.DuckDBPyConnection:
             1 as n_train
         from results.metrics;
         create table results.published as
-        select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric, v::double as value
+        select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric,
+            v::double as value
         from (values ('mlp', 0.449), ('svm', 0.504)) as t(m, v);
     """)
     return connection
