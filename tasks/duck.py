@@ -75,6 +75,11 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None
     connection.execute(f"create or replace view {name} as select * from read_parquet([{paths}])")
 
 
+def copy(select: str, path: Path) -> str:
+    """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share."""
+    return f"copy ({select}) to {literal(path)} (format parquet, compression snappy, row_group_size 32768)"
+
+
 def digest(*parts: object) -> str:
     """A short stable name for anything with a stable text: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import duckdb
 import numpy as np
@@ -22,6 +24,7 @@ from tasks.split import study_split
 from tasks.warehouse import Warehouse
 
 PCA_VARIANCE = 0.95
+AT_ONCE = 2  # tables built at a time: each SELECT of a small file keeps one core busy
 REGISTRY = pa.schema(
     [
         pa.field("table_name", pa.string(), nullable=False),
@@ -43,7 +46,7 @@ class Table:
     name: str  # schema.table
     select: str = ""  # below sql/, `{protocol}` replaced; by default as the name says
     build: Callable[[duckdb.DuckDBPyConnection, str], pa.Table] | None = None
-    reads: tuple[str, ...] = ()  # of a function; a SELECT names its tables itself
+    selects: tuple[str, ...] = ()  # below sql/, that the function runs
 
     def sql(self, protocol: str) -> str:
         """The path of the SELECT below sql/."""
@@ -51,13 +54,16 @@ class Table:
 
     def upstream(self, protocol: str) -> list[str]:
         """The tables it is made from."""
-        return list(self.reads) if self.build else duck.upstream(self.sql(protocol))
+        selects = self.selects if self.build else [self.sql(protocol)]
+        return sorted({name for select in selects for name in duck.upstream(select)})
 
     def code(self, protocol: str) -> str:
         """What, besides its upstream, decides its content."""
         if self.build is None:
             return duck.source(self.sql(protocol))
-        return inspect.getsource(self.build) + inspect.getsource(study_split)
+        return "".join(duck.source(name) for name in self.selects) + "".join(
+            inspect.getsource(function) for function in (self.build, study_split)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,8 @@ class BuiltTable:
 
 def split_assignment(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Table:
     """features.split_assignment: protocol, track_id, split, position (of the row in its split)."""
-    rows = connection.sql("select track_id, music_genre from staging.stg_tracks order by row_number").to_arrow_table()
-    split = study_split(rows["track_id"].to_numpy(), rows["music_genre"].to_numpy())
+    rows = connection.sql(duck.render("features/split_input")).to_arrow_table()
+    split = study_split(rows["track_id"].to_numpy(), rows["genre_id"].to_numpy())
     return split.add_column(0, "protocol", pa.array([protocol] * split.num_rows))
 
 
@@ -119,13 +125,13 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
 TABLES = (
     Table(name="staging.stg_tracks"),
     Table(name="features.genre_mapping"),
-    Table(name="features.split_assignment", build=split_assignment, reads=("staging.stg_tracks",)),
+    Table(name="features.split_assignment", build=split_assignment, selects=("features/split_input",)),
     Table(name="features.fill_values", select="protocols/{protocol}/fill_values"),
     Table(name="features.tracks_clean"),
     Table(name="features.tracks_one_hot"),
     Table(name="features.scaling"),
     Table(name="features.tracks_std"),
-    Table(name="features.pca_loadings", build=pca_loadings, reads=("features.tracks_std",)),
+    Table(name="features.pca_loadings", build=pca_loadings, selects=("features/covariances",)),
     Table(name="features.tracks_pca"),
     Table(name="features.tracks_multitask"),
 )
@@ -134,37 +140,67 @@ TABLES = (
 def build_features(
     snapshot: ingest.Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse
 ) -> list[BuiltTable]:
-    """Make every table of `protocol` that is not there yet, and return all of them in order.
+    """Make every table of `protocol` that is not there yet, two at a time, and return all of them in order.
 
     A table's version is a digest of the snapshot, its SQL or code, its parameters and its upstream's versions.
     Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
     """
     values: dict[str, object] = {"protocol": protocol, "min_genre_rows": min_genre_rows}
-    with warehouse.lock("features"), duck.connect(spill=warehouse.root / "tmp") as connection:
+    upstream = {table.name: table.upstream(protocol) for table in TABLES}
+    versions = _versions(snapshot, protocol, values, upstream)
+    tables = {table.name: table for table in TABLES}
+    built: dict[str, BuiltTable] = {}
+    graph = TopologicalSorter({name: [at for at in reads if at in tables] for name, reads in upstream.items()})
+    graph.prepare()
+    with (
+        warehouse.lock("features"),
+        duck.connect(spill=warehouse.root / "tmp") as connection,
+        ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+    ):
         ingest.attach(connection, snapshot.snapshot, warehouse)
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
-        versions: dict[str, str] = {}
-        built: list[BuiltTable] = []
-        for table in TABLES:
-            code = table.code(protocol)
-            parameters = sorted(duck.bound(code, values).items())
-            if table.build is not None or table.name == "features.tracks_one_hot":
-                parameters.append(("protocol", protocol))
-            upstream = [versions.get(name, snapshot.snapshot) for name in table.upstream(protocol)]
-            version = versions[table.name] = duck.digest(table.name, code, parameters, upstream)
-            schema, name = table.name.split(".")
-            row = registered.get((table.name, version))
-            path = warehouse.table(schema, name, version)
-            if row is None or not path.exists():
-                row = _build(table, protocol, values, version, snapshot.snapshot, path, connection, warehouse)
-            duck.view(connection, table.name, path)
-            built.append(row)
-            if table.name == "features.genre_mapping" and row.rows < 2:
-                raise InputError(
-                    f"{snapshot.source}: {row.rows} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
-                    "Give more rows, or lower --min-genre-rows."
-                )
-    return built
+        building: dict[Future[BuiltTable], str] = {}
+
+        def keep_or_build(name: str) -> BuiltTable:
+            row = registered.get((name, versions[name]))
+            if row is not None and (warehouse.root / row.path).exists():
+                return row
+            return _build(tables[name], versions[name], protocol, values, snapshot, connection.cursor(), warehouse)
+
+        try:
+            while graph.is_active():
+                for name in graph.get_ready():
+                    building[pool.submit(keep_or_build, name)] = name
+                for done in wait(building, return_when=FIRST_COMPLETED).done:
+                    name = building.pop(done)
+                    built[name] = done.result()
+                    duck.view(connection, name, warehouse.root / built[name].path)
+                    if name == "features.genre_mapping":
+                        _check_genres(built[name].rows, snapshot, min_genre_rows)
+                    graph.done(name)
+        finally:
+            _register([row for row in built.values() if not row.reused], warehouse)
+    return [built[table.name] for table in TABLES]
+
+
+def _versions(
+    snapshot: ingest.Snapshot, protocol: str, values: dict[str, object], upstream: dict[str, list[str]]
+) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for table in TABLES:
+        code = table.code(protocol)
+        parameters = duck.bound(code, values) | ({"protocol": protocol} if table.build else {})
+        read = [versions.get(name, snapshot.snapshot) for name in upstream[table.name]]
+        versions[table.name] = duck.digest(table.name, code, sorted(parameters.items()), read)
+    return versions
+
+
+def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: int) -> None:
+    if n_genres < 2:
+        raise InputError(
+            f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
+            "Give more rows, or lower --min-genre-rows."
+        )
 
 
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
@@ -176,35 +212,41 @@ def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
 
 def _build(
     table: Table,
+    version: str,
     protocol: str,
     values: dict[str, object],
-    version: str,
-    snapshot: str,
-    path: Path,
-    connection: duckdb.DuckDBPyConnection,
+    snapshot: ingest.Snapshot,
+    cursor: duckdb.DuckDBPyConnection,
     warehouse: Warehouse,
 ) -> BuiltTable:
+    schema, name = table.name.split(".")
+    path = warehouse.table(schema, name, version)
     started = time.perf_counter()
     with warehouse.replacing(path) as temporary:
         if table.build is not None:
-            pq.write_table(table.build(connection, protocol), temporary, compression="zstd")
+            pq.write_table(table.build(cursor, protocol), temporary, compression="zstd")
             rows = pq.read_metadata(temporary).num_rows
         else:
-            select = duck.render(table.sql(protocol), **_dynamic_columns(table.sql(protocol), connection))
-            copy = f"copy ({select}) to {duck.literal(temporary)} (format parquet, compression zstd)"
-            rows = connection.execute(copy, duck.bound(select, values)).fetchall()[0][0]
-    row: dict[str, object] = {
-        "table_name": table.name,
-        "protocol": protocol if table.name not in {"staging.stg_tracks", "features.genre_mapping"} else None,
-        "version": version,
-        "snapshot": snapshot,
-        "path": str(path.relative_to(warehouse.root)),
-        "rows": rows,
-        "built_at": datetime.now(UTC),
-        "build_seconds": time.perf_counter() - started,
-    }
-    warehouse.write_rows(warehouse.table("features", "registry", f"{table.name}-{version}"), [row], REGISTRY)
-    return BuiltTable(**row, reused=False)  # type: ignore[arg-type]
+            select = duck.render(table.sql(protocol), **_dynamic_columns(table.sql(protocol), cursor))
+            rows = cursor.execute(duck.copy(select, temporary), duck.bound(select, values)).fetchall()[0][0]
+    return BuiltTable(
+        table_name=table.name,
+        protocol=protocol if table.name not in {"staging.stg_tracks", "features.genre_mapping"} else None,
+        version=version,
+        snapshot=snapshot.snapshot,
+        path=str(path.relative_to(warehouse.root)),
+        rows=rows,
+        built_at=datetime.now(UTC),
+        build_seconds=time.perf_counter() - started,
+        reused=False,
+    )
+
+
+def _register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
+    """Record tables that were built: until then they do not count as there."""
+    if rows:
+        entries = [{name: getattr(row, name) for name in REGISTRY.names} for row in rows]
+        warehouse.write_rows(warehouse.table("features", "registry", uuid.uuid4().hex), entries, REGISTRY)
 
 
 def _dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +21,7 @@ from tasks.warehouse import Warehouse
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
 STUDY_ROWS = 50_005
-STUDY_FINGERPRINT = 14_648_334_297_988_257_800
+STUDY_FINGERPRINT = "11d592f2bc21b59c"
 
 REJECTS = pa.schema(
     [
@@ -79,7 +81,9 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
     Raises: InputError: the file is refused, or too many of its rows are.
     """
     with opened(source, warehouse) as file:
-        code = [duck.source(name) for name in ("raw/tracks", "staging/typed_tracks", "raw/rejects")]
+        code = [
+            duck.source(name) for name in ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects")
+        ]
         identity = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
@@ -98,14 +102,15 @@ def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
 
 def attach(connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse) -> None:
     """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`."""
-    duck.view(connection, "raw.tracks", warehouse.table("raw", "tracks", snapshot))
+    _define_raw_tracks(connection, warehouse.table("raw", "tracks", snapshot))
     duck.view(connection, "raw.rejects", warehouse.table("raw", "rejects", snapshot))
-    _define_typed_tracks(connection)
+    duck.view(connection, "staging.typed_tracks", warehouse.table("staging", "typed_tracks", snapshot))
 
 
-def _define_typed_tracks(connection: duckdb.DuckDBPyConnection) -> None:
-    typed = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
-    connection.execute(f"create or replace view staging.typed_tracks as {typed}")
+def _define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    has_instance_id = "instance_id" in pq.read_schema(path).names
+    numbered = duck.render("raw/numbered_tracks", path=duck.literal(path), has_instance_id=has_instance_id)
+    connection.execute(f"create or replace view raw.tracks as {numbered}")
 
 
 def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
@@ -126,38 +131,45 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     tracks = warehouse.table("raw", "tracks", identity)
     with warehouse.replacing(tracks) as temporary:
         try:
-            connection.execute(f"copy ({select}) to {duck.literal(temporary)} (format parquet)", values)
+            connection.execute(duck.copy(select, temporary), values)
         except duckdb.Error as error:
             raise InputError(f"{file.label}: {_reason(error)}") from error
-    duck.view(connection, "raw.tracks", tracks)
-    _define_typed_tracks(connection)
-    rejects = duck.render("raw/rejects", measured_features=MEASURED)
-    connection.execute(f"create temp table found as {rejects}")
-    reasons = connection.execute("select row_number, column_name, error from found").fetchall()
-    lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
-    rows: list[dict[str, object]] = [
-        {"line": lines[row][0], "column_name": column, "error": error, "csv_line": lines[row][1], "row_number": row}
-        for row, column, error in reasons
-    ]
-    warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
+    _define_raw_tracks(connection, tracks)
+    typed = warehouse.table("staging", "typed_tracks", identity)
+    with warehouse.replacing(typed) as temporary:
+        select = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
+        connection.execute(duck.copy(select, temporary))
+    duck.view(connection, "staging.typed_tracks", typed)
+    is_candidate = pq.read_metadata(tracks).num_rows == STUDY_ROWS
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        fingerprint = aside.submit(_fingerprint, connection.cursor()) if is_candidate else None
+        rejects = duck.render("raw/rejects", measured_features=MEASURED)
+        connection.execute(f"create temp table found as {rejects}")
+        reasons = connection.execute("select row_number, column_name, error from found").fetchall()
+        lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
+        rows: list[dict[str, object]] = [
+            {"line": lines[row][0], "column_name": column, "error": error, "csv_line": lines[row][1], "row_number": row}
+            for row, column, error in reasons
+        ]
+        warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
     attach(connection, identity, warehouse)
     counts = connection.execute(duck.render("raw/counts"))
     names = [column[0] for column in counts.description]
     counted = dict(zip(names, counts.fetchall()[0], strict=True))
     if counted["rows_read"] == counted["blank_rows"]:
         raise InputError(f"{file.label}: has a header but no rows with content.")
-    is_study_file = False
-    if counted["rows_read"] == STUDY_ROWS:
-        fingerprint = connection.execute(duck.render("raw/fingerprint")).fetchall()[0][0]
-        is_study_file = fingerprint == STUDY_FINGERPRINT
     return Snapshot(
         snapshot=identity,
         source=file.label,
         is_generated=file.is_generated,
-        is_study_file=is_study_file,
+        is_study_file=fingerprint is not None and fingerprint.result() == STUDY_FINGERPRINT,
         ingest_seconds=time.perf_counter() - started,
         **counted,
     )
+
+
+def _fingerprint(connection: duckdb.DuckDBPyConnection) -> str:
+    return duck.digest(connection.execute(duck.render("raw/fingerprint")).fetchall()[0][0])
 
 
 def _check_share(snapshot: Snapshot, max_share: float, warehouse: Warehouse) -> None:

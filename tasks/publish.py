@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tasks import duck, runs
 from tasks.cells import PREDICTIONS, RESULT
 from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
-from tasks.ingest import SNAPSHOT, Snapshot
+from tasks.ingest import SNAPSHOT, Snapshot, attach
 from tasks.warehouse import Warehouse
 
 RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance")
@@ -38,8 +38,7 @@ def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse
 
 
 def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, warehouse: Warehouse) -> None:
-    for name in ("tracks", "rejects"):
-        duck.view(connection, f"raw.{name}", warehouse.table("raw", name, snapshot.snapshot))
+    attach(connection, snapshot.snapshot, warehouse)
     _load(connection, "raw.snapshots", _read(warehouse.files("raw", "snapshots"), SNAPSHOT))
 
 

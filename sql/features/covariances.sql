@@ -1,4 +1,5 @@
--- The covariance of each pair of z-scores over the training rows: what the principal components are computed from.
+-- The covariance of each pair of z-scores, whose means are 0, over the training rows: what the principal components are
+-- computed from.
 -- Grain: first_feature, second_feature; each pair once, a feature with itself included.
 with
 
@@ -10,7 +11,7 @@ learnt as (
                     {
                         'first_feature': '{{ first }}',
                         'second_feature': '{{ second }}',
-                        'covariance': covar_samp({{ first }}, {{ second }})
+                        'covariance': sum({{ first }} * {{ second }}) / (count(*) - 1)
                     },
                 {% endfor %}
             {% endfor %}

@@ -39,4 +39,3 @@ select
 from tracks
 left join per_genre on tracks.music_genre = per_genre.genre
 left join over_all on true
-order by tracks.row_number

@@ -16,4 +16,3 @@ select
     genre_id,
     is_imputed
 from features.tracks_std
-order by split, position

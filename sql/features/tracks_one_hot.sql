@@ -12,4 +12,3 @@ select
     {% endfor %}
 from features.tracks_clean as clean
 inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre
-order by clean.row_number

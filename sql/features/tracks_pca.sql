@@ -31,4 +31,3 @@ select
     tracks.is_imputed
 from tracks
 cross join loadings
-order by tracks.split, tracks.position

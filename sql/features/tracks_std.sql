@@ -1,5 +1,5 @@
 -- features.tracks_std: one row per track_id, the 12 audio features as z-scores by features.scaling (a constant feature
--- is only centred). In the order of split, then position in the split, which is the order models are trained in.
+-- is only centred). Models are trained in the order of position.
 with
 
 scaling as (
@@ -28,4 +28,3 @@ from features.tracks_clean as clean
 inner join features.split_assignment as split on clean.track_id = split.track_id
 inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre
 cross join scaling
-order by split.split, split.position

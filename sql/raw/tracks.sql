@@ -1,13 +1,11 @@
--- raw.tracks: one row per row read, as read: every value is text. Grain: row_number, the position in the file from 1.
+-- The stored rows of raw.tracks: one per row read, in the order of the file, as read: every value is text.
 -- From a CSV file (plain or gzip, column positions taken from its header) or a Parquet file, at $path.
--- Columns the project does not need are left out; optional columns the file lacks are NULL, but for instance_id, which
--- becomes the row number.
+-- Columns the project does not need are left out, and so is instance_id where the file has none; obtained_date is NULL
+-- then. raw.tracks itself (sql/raw/numbered_tracks.sql) adds row_number.
 with
 
 source as (
-    select
-        row_number() over () as row_number,
-        *
+    select *
     {% if file_format == "csv" %}
     from read_csv(
         $path,
@@ -31,13 +29,10 @@ source as (
 
 named as (
     select
-        row_number,
         {% for name, theirs in columns.items() %}
         {% if theirs %}
-        nullif(trim(cast({{ theirs }} as varchar)), '') as {{ name }},
-        {% elif name == "instance_id" %}
-        cast(row_number as varchar) as {{ name }},
-        {% else %}
+        {{ theirs if file_format == "csv" else "nullif(cast(" ~ theirs ~ " as varchar), '')" }} as {{ name }},
+        {% elif name != "instance_id" %}
         cast(null as varchar) as {{ name }},
         {% endif %}
         {% endfor %}

@@ -3,7 +3,7 @@
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C; NULL where missing.
 with
 
-valid as (
+valid as materialized (
     select typed.*
     from staging.typed_tracks as typed
     anti join raw.rejects as rejects on typed.row_number = rejects.row_number

@@ -1,7 +1,6 @@
--- staging.typed_tracks (a view): one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
--- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1,
--- 0 or
--- empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
+-- staging.typed_tracks: one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
+-- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1, 0
+-- or empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
 with
 
@@ -18,21 +17,22 @@ source as (
 numbers as (
     select
         row_number,
-        nullif(artist_name, 'empty_field') as artist_name,
+        nullif(trim(artist_name), 'empty_field') as artist_name,
         track_name,
-        music_genre,
+        nullif(trim(music_genre), '') as music_genre,
         {% for name in numeric_columns %}
             case when isfinite(try_cast({{ name }} as double)) then try_cast({{ name }} as double) end as {{ name }},
         {% endfor %}
         try_cast(instance_id as double) as instance_number,
         try_cast("key" as double) as key_number,
         try_cast("mode" as double) as mode_number,
-        upper(replace(replace("key", '♯', '#'), '♭', 'b')) as key_name,
-        lower("mode") as mode_name,
-        coalesce(tempo = '?', true) or coalesce(try_cast(tempo as double) in (-1, 0), false) as is_tempo_missing,
-        coalesce(duration_ms = '?', true) or coalesce(try_cast(duration_ms as double) = -1, false)
+        upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
+        lower(trim("mode")) as mode_name,
+        coalesce(trim(tempo) in ('?', ''), true) or coalesce(try_cast(tempo as double) in (-1, 0), false)
+            as is_tempo_missing,
+        coalesce(trim(duration_ms) in ('?', ''), true) or coalesce(try_cast(duration_ms as double) = -1, false)
             as is_duration_missing,
-        coalesce("key" = '?', true) or coalesce(try_cast("key" as double) = -1, false) as is_key_missing
+        coalesce(trim("key") in ('?', ''), true) or coalesce(try_cast("key" as double) = -1, false) as is_key_missing
     from source
 ),
 

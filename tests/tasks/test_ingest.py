@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from tasks import duck
 from tasks.columns import parse_mapping
 from tasks.errors import InputError, UserError
-from tasks.ingest import ingest
+from tasks.ingest import attach, ingest
 from tasks.sources import public_name
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
@@ -25,7 +26,9 @@ def rejects(warehouse: Warehouse, snapshot: str) -> list[tuple[int, str, str]]:
 
 
 def raw(warehouse: Warehouse, snapshot: str) -> pl.DataFrame:
-    return pl.read_parquet(warehouse.table("raw", "tracks", snapshot))
+    with duck.connect() as connection:
+        attach(connection, snapshot, warehouse)
+        return connection.sql("from raw.tracks").pl()
 
 
 @pytest.fixture

@@ -1,0 +1,7 @@
+-- What a split is made from: one row per track, in file order.
+select
+    tracks.track_id,
+    mapping.genre_id
+from staging.stg_tracks as tracks
+inner join features.genre_mapping as mapping on tracks.music_genre = mapping.music_genre
+order by tracks.row_number
