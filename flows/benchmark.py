@@ -65,13 +65,13 @@ def benchmark(
     tables = [table for name in protocols for table in features_task(snapshot, name, min_genre_rows, home)]
 
     run = start_run(snapshot, spent.name, home)
-    jobs = make_jobs(cells, tables, run.run_id, home, threads)
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
+        jobs = make_jobs(cells, tables, run.run_id, home, threads)
         with (
             ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
-            Processes(threads, cell_timeout or spent.cell_timeout) as processes,
+            Processes(threads, spent.cell_timeout if cell_timeout is None else cell_timeout) as processes,
             CellProgress(len(jobs)) as progress,
         ):
             shared = {"refresh": refresh, "processes": processes, "progress": progress}

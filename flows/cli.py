@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import duckdb
+import httpx
+import psutil
+
 from tasks.columns import parse_mapping
 from tasks.errors import UserError
 from tasks.features import build_features
 from tasks.ingest import ingest
+from tasks.sources import public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
@@ -70,8 +76,9 @@ def run_command(command: Callable[[], int]) -> NoReturn:
     """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C."""
     try:
         code = command()
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except (UserError, OSError, duckdb.Error) as error:
+        line = " ".join(str(error).split())
+        print("".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         print("Interrupted. Finished cells are kept: the same command goes on from there.", file=sys.stderr)
@@ -85,7 +92,8 @@ def prefect_server() -> Any:
     """Start Prefect's temporary server, if none is configured, while the block does something useful."""
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
+    if url := PREFECT_API_URL.value():
+        _check_server(url)
         yield
         return
     tell("Starting Prefect's temporary server (about 30 s; `make server` once and PREFECT_API_URL avoid it) ...")
@@ -121,12 +129,31 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _check_server(url: str) -> None:
+    try:
+        httpx.get(f"{url}/health", timeout=10.0).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UserError(
+            f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({type(error).__name__}). "
+            "Start one (`make server`), or unset PREFECT_API_URL to use a temporary one."
+        ) from error
+
+
+def _end_server_with_this_process() -> None:
+    """Have the temporary server ended even if this process is killed: Prefect ends it only at a regular exit."""
+    for child in psutil.Process().children():
+        if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
+            watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
+            subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL, start_new_session=True)
+
+
 def _start_server(failure: list[BaseException]) -> None:
     from prefect.client.orchestration import get_client
 
     try:
         with get_client(sync_client=True) as client:
             client.hello()
+        _end_server_with_this_process()
     except Exception as error:  # noqa: BLE001 - told to the user by the main thread
         failure.append(error)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tasks import duck
 from tasks.features import BuiltTable
 from tasks.models import spec_of
-from tasks.specs import BUDGETS, FEATURE_SETS, Cell
+from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
 from tasks.warehouse import Warehouse
 
 RESULT = pa.schema(
@@ -100,6 +100,7 @@ class Job:
     key: str
     result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
     feature_version: str
+    staging_version: str  # of the tracks that everything else is made from
     table: Path  # the feature table's Parquet file
     genres: tuple[str, ...]  # by genre code
     warehouse: Path
@@ -124,6 +125,7 @@ def make_jobs(
                 key=key,
                 result=f"{key}-{run_id}",
                 feature_version=table.version,
+                staging_version=built["staging.stg_tracks", None].version,
                 table=warehouse.root / table.path,
                 genres=genres,
                 warehouse=warehouse.root,
@@ -141,8 +143,8 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         feature_version,
         cell.task,
         cell.model,
-        cell.feature_set,
-        cell.seed if spec.is_stochastic else "any seed",
+        (cell.feature_set, FEATURE_SETS[cell.feature_set].columns, spec.dtype, spec.importance, SLICES),
+        cell.seed if spec.is_stochastic or spec.importance == "permutation" else "any seed",
         parameters_json(cell),
         (budget.name, budget.max_train_rows, budget.importance_rows),
         sorted(spec.versions().items()),

@@ -68,20 +68,7 @@ def parse_mapping(text: str) -> dict[str, str]:
     """
     if not text.strip():
         return {}
-    pairs: list[tuple[str, object]]
-    if text.endswith(".toml"):
-        try:
-            table = tomllib.loads(Path(text).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UserError(f"{text}: cannot be read as a TOML file of column names ({error}).") from error
-        pairs = list(table.get("columns", table).items())
-    else:
-        pairs = []
-        for part in text.split(","):
-            ours, equals, theirs = part.partition("=")
-            if not equals or not theirs.strip():
-                raise UserError(f"--columns: '{part}' is not of the form our_name=name_in_the_file.")
-            pairs.append((ours.strip(), theirs.strip()))
+    pairs = _read_toml(text) if text.endswith(".toml") else _read_pairs(text)
     mapping: dict[str, str] = {}
     for ours, name in pairs:
         if ours not in EXPECTED:
@@ -92,6 +79,27 @@ def parse_mapping(text: str) -> dict[str, str]:
             raise UserError(f"--columns: the name for '{ours}' is not a text.")
         mapping[ours] = name
     return mapping
+
+
+def _read_toml(path: str) -> list[tuple[str, object]]:
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a TOML file of column names ({error}).") from error
+    columns = table.get("columns", table)
+    if not isinstance(columns, dict):
+        raise UserError(f"{path}: 'columns' is not a table of names.")
+    return list(columns.items())
+
+
+def _read_pairs(text: str) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for part in text.split(","):
+        ours, equals, theirs = part.partition("=")
+        if not equals or not theirs.strip():
+            raise UserError(f"--columns: '{part}' is not of the form our_name=name_in_the_file.")
+        pairs.append((ours.strip(), theirs.strip()))
+    return pairs
 
 
 def match_columns(found: list[str], mapping: Mapping[str, str], source: str) -> dict[str, int | None]:

@@ -72,7 +72,9 @@ def bound(sql: str, values: dict[str, object]) -> dict[str, object]:
 def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None:
     """Make `schema.table` a view over Parquet files of one schema."""
     paths = ", ".join(literal(file) for file in files)
-    connection.execute(f"create or replace view {name} as select * from read_parquet([{paths}])")
+    connection.execute(
+        f"create or replace view {name} as select * from read_parquet([{paths}], hive_partitioning = false)"
+    )
 
 
 def copy(select: str, path: Path) -> str:

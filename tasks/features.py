@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
+from importlib import metadata
 
 import duckdb
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck, ingest
 from tasks.errors import InputError
-from tasks.specs import AUDIO_FEATURES
+from tasks.specs import AUDIO_FEATURES, STUDY_SEED
 from tasks.split import study_split
 from tasks.warehouse import Warehouse
 
@@ -191,7 +192,10 @@ def _versions(
         code = table.code(protocol)
         parameters = duck.bound(code, values) | ({"protocol": protocol} if table.build else {})
         read = [versions.get(name, snapshot.snapshot) for name in upstream[table.name]]
-        versions[table.name] = duck.digest(table.name, code, sorted(parameters.items()), read)
+        rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
+        if table.build:
+            rules += (PCA_VARIANCE, STUDY_SEED, np.__version__, metadata.version("scikit-learn"))
+        versions[table.name] = duck.digest(table.name, code, rules, sorted(parameters.items()), read)
     return versions
 
 
@@ -228,7 +232,9 @@ def _build(
             rows = pq.read_metadata(temporary).num_rows
         else:
             select = duck.render(table.sql(protocol), **_dynamic_columns(table.sql(protocol), cursor))
-            rows = cursor.execute(duck.copy(select, temporary), duck.bound(select, values)).fetchall()[0][0]
+            rows = cursor.execute(duck.copy(select, temporary), duck.bound(table.code(protocol), values)).fetchall()[0][
+                0
+            ]
     return BuiltTable(
         table_name=table.name,
         protocol=protocol if table.name not in {"staging.stg_tracks", "features.genre_mapping"} else None,

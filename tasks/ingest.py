@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import MEASURED, NUMERIC, match_columns
-from tasks.errors import InputError
+from tasks.errors import InputError, UserError
 from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse
 
@@ -23,6 +23,14 @@ from tasks.warehouse import Warehouse
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "11d592f2bc21b59c"
 
+SELECTS = (
+    "raw/tracks",
+    "raw/numbered_tracks",
+    "staging/typed_tracks",
+    "raw/rejects",
+    "raw/counts",
+    "raw/fingerprint",
+)
 REJECTS = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),
@@ -80,6 +88,8 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
         with content, 0 to 1; more rejects than that stop the run.
     Raises: InputError: the file is refused, or too many of its rows are.
     """
+    if not 0.0 <= max_reject_share <= 1.0:
+        raise UserError("--max-reject-share must be from 0 to 1.")
     with opened(source, warehouse) as file:
         code = [
             duck.source(name) for name in ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects")
@@ -118,22 +128,29 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     header = file.header()
     positions = match_columns(header, mapping, file.label)
     is_parquet = file.file_format == "parquet"
+    if is_parquet:
+        _check_case(header, positions, file.label)
     # A CSV's columns are named by position, so that no text of the file becomes part of a statement.
     named = [name if is_parquet else f"column{position}" for position, name in enumerate(header)]
     columns = {ours: None if at is None else duck.identifier(named[at]) for ours, at in positions.items()}
     select = duck.render(
         "raw/tracks", file_format="parquet" if is_parquet else "csv", width=len(header), columns=columns
     )
-    values = duck.bound(
-        select, {"path": str(file.path), "compression": "gzip" if file.file_format == "gzip" else "none"}
-    )
+    # Read by a name of ours: DuckDB would expand * ? [ in the user's.
+    link = warehouse.temporary("source")
+    values: dict[str, object] = {"path": str(link)}
+    if not is_parquet:
+        values["compression"] = "gzip" if file.file_format == "gzip" else "none"
     connection = duck.connect(spill=warehouse.root / "tmp")
     tracks = warehouse.table("raw", "tracks", identity)
     with warehouse.replacing(tracks) as temporary:
+        link.symlink_to(file.path.resolve())
         try:
             connection.execute(duck.copy(select, temporary), values)
         except duckdb.Error as error:
             raise InputError(f"{file.label}: {_reason(error)}") from error
+        finally:
+            link.unlink()
     _define_raw_tracks(connection, tracks)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with warehouse.replacing(typed) as temporary:
@@ -147,10 +164,10 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
         connection.execute(f"create temp table found as {rejects}")
         reasons = connection.execute("select row_number, column_name, error from found").fetchall()
         lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
-        rows: list[dict[str, object]] = [
-            {"line": lines[row][0], "column_name": column, "error": error, "csv_line": lines[row][1], "row_number": row}
-            for row, column, error in reasons
-        ]
+        rows: list[dict[str, object]] = []
+        for row, column, reason in reasons:
+            line, text = lines.get(row, (row + 1, None))
+            rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
         warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
     attach(connection, identity, warehouse)
     counts = connection.execute(duck.render("raw/counts"))
@@ -166,6 +183,16 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
         ingest_seconds=time.perf_counter() - started,
         **counted,
     )
+
+
+def _check_case(header: list[str], positions: Mapping[str, int | None], label: str) -> None:
+    """Refuse what DuckDB could not tell apart in a Parquet file: columns that differ only in case."""
+    lowered = [name.lower() for name in header]
+    for at in positions.values():
+        if at is not None and lowered.count(lowered[at]) > 1:
+            raise InputError(
+                f"{label}: more than one column is called '{header[at]}', but for case. Rename one of them."
+            )
 
 
 def _fingerprint(connection: duckdb.DuckDBPyConnection) -> str:

@@ -303,6 +303,9 @@ def plan_cells(
     Args: models, feature_sets: names to restrict the grid to; empty for all.
     Raises: UnknownNameError: a name that is not registered. UserError: nothing is left to train.
     """
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise UserError("Seeds must be from 0 to 4294967295.")
+    seeds = list(dict.fromkeys(seeds))
     known = sorted({spec.model for spec in MODELS.values()})
     for name in models:
         if name not in known:

@@ -47,6 +47,8 @@ class Processes:
     """
 
     def __init__(self, threads: int, timeout: float) -> None:
+        if timeout <= 0:
+            raise UserError("The time limit of a cell must be more than 0 seconds.")
         self.threads = threads
         self.timeout = timeout
         self._children: set[Any] = set()
@@ -169,5 +171,6 @@ def _cause_of_death(exit_code: int | None, log: Path) -> str:
     printed = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     last = f"; its last words: {printed[-1][:300]}" if printed else ""
     if exit_code is not None and exit_code < 0:
-        return f"its process was killed by signal {-exit_code} ({signal.Signals(-exit_code).name}){last}"
+        known = {number.value: f" ({number.name})" for number in signal.Signals}
+        return f"its process was killed by signal {-exit_code}{known.get(-exit_code, '')}{last}"
     return f"its process ended with exit code {exit_code}{last}"

@@ -15,7 +15,7 @@ from tasks.ingest import SNAPSHOT, Snapshot, attach
 from tasks.warehouse import Warehouse
 
 RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance")
-RESULT_VIEWS = ("latest", "leaderboard", "parity", "leak_ledger")
+RESULT_VIEWS = ("scores", "latest", "leaderboard", "parity", "leak_ledger")
 
 
 def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
@@ -26,7 +26,7 @@ def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse
     with warehouse.lock("publish"):
         temporary = warehouse.temporary("music")
         try:
-            with duck.connect(temporary) as connection:
+            with duck.connect(temporary, spill=warehouse.root / "tmp") as connection:
                 _raw_tables(connection, snapshot, warehouse)
                 _feature_tables(connection, features, warehouse)
                 _result_tables(connection, warehouse)
@@ -67,7 +67,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
 
     if folders:
         files = ", ".join(duck.literal(folder / "predictions.parquet") for folder in folders)
-        stored = f"read_parquet([{files}])"
+        stored = f"read_parquet([{files}], hive_partitioning = false)"
     else:
         stored = "results.no_predictions"
         _load(connection, stored, PREDICTIONS.empty_table())

@@ -76,6 +76,7 @@ FINISHED = pa.schema(
                         "result": pa.string(),
                         "params": pa.string(),
                         "feature_version": pa.string(),
+                        "staging_version": pa.string(),
                     }
                 )
             ),
@@ -97,6 +98,7 @@ class CellOutcome:
     result: str | None  # the folder below `cells/`
     params: str
     feature_version: str
+    staging_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def outcome_of(
         result=result,
         params=parameters_json(job.cell),
         feature_version=job.feature_version,
+        staging_version=job.staging_version,
     )
 
 

@@ -78,7 +78,7 @@ class SourceFile:
         found: dict[int, tuple[int, str]] = {}
         with self.text() as lines:
             consumed: list[str] = []
-            reader = csv.reader(_remembering(lines, consumed))
+            reader = csv.reader(_remembering(lines, consumed), skipinitialspace=True)  # as DuckDB
             next(reader, None)
             row, line = 0, reader.line_num + 1
             consumed.clear()
@@ -92,11 +92,6 @@ class SourceFile:
                 consumed.clear()
                 line = reader.line_num + 1
         return found
-
-
-def is_sample(source: str) -> bool:
-    """Whether the source is the built-in generated sample: `sample` or `sample:ROWS`."""
-    return SAMPLE.fullmatch(source) is not None
 
 
 @contextmanager
@@ -122,9 +117,15 @@ def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
 
 def public_name(url: str) -> str:
     """A URL without its user, password, query and fragment, which may hold secrets."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    cleaned = []
+    for link in url.split("::"):  # fsspec chains file systems
+        try:
+            parts = urlsplit(link)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError as error:
+            raise InputError(f"The source is not a valid URL ({error}).") from error
+        cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
+    return "::".join(cleaned)
 
 
 def _download(url: str, label: str, target: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.features import BuiltTable
@@ -24,12 +25,13 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
-        run = _rows(connection, "select * from results.runs where run_id = $run_id", run_id)[0]
+        run = _rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
         if run["is_generated"]:
             console.print(f"\n[bold yellow]{GENERATED}[/]")
         for task, metrics in LEADERBOARDS.items():
             _leaderboard(console, connection, run, task, metrics)
-        _parity(console, connection, run_id)
+        if run["is_study_file"] and run["budget"] == "full":
+            _parity(console, connection)
         _failures(console, connection, run_id)
     console.print(
         f'\nQuery it: duckdb {warehouse.database} "select * from results.leaderboard"  (run {run_id})', soft_wrap=True
@@ -52,7 +54,7 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", kept)
     console = Console()
     console.print(table)
-    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True)
+    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False)
 
 
 def _leaderboard(
@@ -61,18 +63,17 @@ def _leaderboard(
     rows = _rows(
         connection,
         """
-        select board.*, cells.reused
-        from results.leaderboard as board
-        inner join results.cells as cells using (run_id, protocol, task, model, feature_set, seed)
-        where board.run_id = $run_id and board.task = $task
-        order by board.protocol, board.rank, board.model, board.feature_set
+        select *
+        from results.scores
+        where run_id = $run_id and task = $task
+        order by protocol, accuracy desc nulls last, rmse, model, feature_set
         """,
-        run["run_id"],
+        run_id=run["run_id"],
         task=task,
     )
     if not rows:
         return
-    data = "generated sample" if run["is_generated"] else run["source"]
+    data = "generated sample" if run["is_generated"] else escape(run["source"])
     title = f"\n{task.capitalize()}: test split, protocol {rows[0]['protocol']}, budget {run['budget']}, {data}"
     table = Table(title=title, title_justify="left")
     for name in ("model", "feature set"):
@@ -93,8 +94,8 @@ def _leaderboard(
     console.print(table)
 
 
-def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    rows = _rows(connection, "select * from results.parity where run_id = $run_id", run_id)
+def _parity(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
+    rows = _rows(connection, "select * from results.parity")
     if not rows:
         return
     table = Table(title="\nParity with the published study (headline figure of each cell)", title_justify="left")
@@ -123,7 +124,7 @@ def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: s
         from results.cells
         where run_id = $run_id and status <> 'ok'
         """,
-        run_id,
+        run_id=run_id,
     )
     for row in rows:
         cell = f"{row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
@@ -131,7 +132,7 @@ def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: s
         console.print(row["error"], markup=False, soft_wrap=True)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, run_id: str, **values: str) -> list[dict[str, Any]]:
-    result = connection.execute(query, {"run_id": run_id, **values})
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, **values: str) -> list[dict[str, Any]]:
+    result = connection.execute(query, values)
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

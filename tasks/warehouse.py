@@ -7,7 +7,9 @@ renamed to a final name that is never written again. Killed and concurrent runs 
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -36,6 +38,8 @@ class Warehouse:
         Raises: UserError: the folder cannot be made or written to.
         """
         path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        if glob.has_magic(str(path)):
+            raise UserError(f"{path}: a warehouse's path must not hold any of * ? [, which DuckDB would expand.")
         try:
             (path / "tmp").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,8 +73,10 @@ class Warehouse:
 
     def sweep(self) -> None:
         """Remove what processes of this machine that are gone left under `tmp/`."""
-        for left in (self.root / "tmp").glob(f"*.{socket.gethostname()}.*.tmp"):
-            if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+        owner = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp(\..+)?$")  # DuckDB adds .wal and .tmp
+        for left in (self.root / "tmp").iterdir():
+            found = owner.search(left.name)
+            if found and not psutil.pid_exists(int(found[1])):
                 if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
                 else:

@@ -1,5 +1,6 @@
 -- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder does.
--- column_name is genre_<genre>; the id is appended where two genres differ only in case, or where it would be genre_id.
+-- column_name is genre_<genre>; the id is appended to each if two genres differ only in case, and where it would be
+-- genre_id.
 with
 
 genres as (
@@ -14,7 +15,7 @@ select
     genre_id,
     music_genre,
     case
-        when spellings > 1 or lower(music_genre) = 'id' then 'genre_' || music_genre || '_' || genre_id
+        when max(spellings) over () > 1 or lower(music_genre) = 'id' then 'genre_' || music_genre || '_' || genre_id
         else 'genre_' || music_genre
     end as column_name
 from genres

@@ -6,4 +6,4 @@ select
     cast(file_row_number + 1 as varchar) as instance_id,
     {% endif %}
     * exclude (file_row_number)
-from read_parquet({{ path }}, file_row_number = true)
+from read_parquet({{ path }}, file_row_number = true, hive_partitioning = false)

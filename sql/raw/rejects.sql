@@ -1,6 +1,6 @@
 -- raw.rejects, before lines are looked up: one row per bad value, so a row of the file may stand here more than once.
 -- From staging.typed_tracks beside raw.tracks. Rows without a genre are dropped by staging and not looked at here.
--- Of rows that share an instance_id the first is kept and the later ones stand here.
+-- Of otherwise sound rows that share an instance_id the first is kept and the later ones stand here.
 with
 
 typed as (
@@ -8,28 +8,10 @@ typed as (
     where music_genre is not null
 ),
 
-repeated as (
-    select track_id
-    from typed
-    where track_id is not null
-    group by track_id
-    having count(*) > 1
-),
-
-later_copies as (
-    select row_number
-    from typed
-    where track_id in (select track_id from repeated)
-    qualify row_number() over (partition by track_id order by row_number) > 1
-),
-
 checked as (
     select
         typed.row_number,
-        case
-            when typed.track_id is null then 'not a whole number'
-            when typed.row_number in (select row_number from later_copies) then 'this id stands in an earlier row'
-        end as instance_id,
+        case when typed.track_id is null then 'not a whole number' end as instance_id,
         {% for name in measured_features %}
             case when typed.{{ name }} is null then 'not a finite number' end as {{ name }},
         {% endfor %}
@@ -53,17 +35,53 @@ bad_rows as (
         ) is not null
 ),
 
-reasons as (
+bad_values as (
     unpivot bad_rows
     on columns(* exclude (row_number))
     into name column_name value error
+),
+
+sound as (
+    select
+        typed.row_number,
+        typed.track_id
+    from typed
+    anti join bad_rows on typed.row_number = bad_rows.row_number
+),
+
+repeated as (
+    select track_id
+    from sound
+    group by track_id
+    having count(*) > 1
+),
+
+later_copies as (
+    select row_number
+    from sound
+    where track_id in (select track_id from repeated)
+    qualify row_number() over (partition by track_id order by row_number) > 1
+),
+
+reasons as (
+    select
+        row_number,
+        column_name,
+        error
+    from bad_values
+    union all
+    select
+        row_number,
+        'instance_id' as column_name,
+        'this id stands in an earlier row' as error
+    from later_copies
 ),
 
 texts as (
     unpivot (
         select * exclude (obtained_date)
         from raw.tracks
-        where row_number in (select row_number from bad_rows)
+        where row_number in (select row_number from reasons)
     )
     on columns(* exclude (row_number))
     into name column_name value value

@@ -23,7 +23,7 @@ source as (
         }
     )
     {% else %}
-    from read_parquet($path)
+    from read_parquet($path, hive_partitioning = false)
     {% endif %}
 ),
 

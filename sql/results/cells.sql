@@ -35,6 +35,7 @@ select
     trained.n_train,
     cast(reported.cell.params as json) as params,
     reported.cell.feature_version as feature_version,
+    reported.cell.staging_version as staging_version,
     reported.cell.cell_key as cell_key,
     trained.model_path,
     reported.cell.result as result

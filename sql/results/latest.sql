@@ -1,6 +1,5 @@
--- results.latest: results.metrics of the newest successful cell for each snapshot, budget, protocol, task, model,
--- feature
--- set and seed, with what the run ran on.
+-- results.latest: results.metrics of the newest successful cell for each set of tracks (staging_version), budget,
+-- protocol, task, model, feature set and seed, with what the run ran on.
 select
     metrics.*,
     cells.budget,
@@ -8,6 +7,7 @@ select
     runs.is_generated,
     runs.is_study_file,
     runs.snapshot,
+    cells.staging_version,
     cells.fit_seconds,
     cells.predict_seconds,
     cells.peak_rss_mb,
@@ -26,7 +26,7 @@ where cells.status = 'ok'
 qualify
     dense_rank() over (
         partition by
-            runs.snapshot,
+            cells.staging_version,
             cells.budget,
             metrics.protocol,
             metrics.task,

@@ -1,8 +1,6 @@
--- results.leak_ledger: one row per snapshot, task, model, feature set, seed and metric on the test split, budget
--- full only.
--- What the study's imputation is worth: its figure on rows with a filled value (imputed) and without one (observed),
--- and
--- inflation: published minus label_free, NULL where that protocol was not run.
+-- results.leak_ledger: one row per set of tracks (staging_version), task, model, feature set, seed and metric, on the
+-- test split, budget full only. What the study's imputation is worth: its figure on rows with a filled value (imputed)
+-- and without one (observed), and inflation: published minus label_free, NULL where that protocol was not run.
 select
     task,
     model,
@@ -17,10 +15,11 @@ select
     seed,
     any_value(source) as source,
     any_value(is_generated) as is_generated,
-    snapshot
+    any_value(snapshot) as snapshot,
+    staging_version
 from results.latest
 where
     split = 'test'
     and budget = 'full'
-group by task, model, feature_set, metric, seed, snapshot
-order by is_generated, snapshot, task, metric, published_all desc
+group by task, model, feature_set, metric, seed, staging_version
+order by is_generated, staging_version, task, metric, published_all desc

@@ -21,9 +21,12 @@ numbers as (
         track_name,
         nullif(trim(music_genre), '') as music_genre,
         {% for name in numeric_columns %}
-            case when isfinite(try_cast({{ name }} as double)) then try_cast({{ name }} as double) end as {{ name }},
+            case when abs(try_cast({{ name }} as double)) < 1e15 then try_cast({{ name }} as double) end as {{ name }},
         {% endfor %}
-        try_cast(instance_id as double) as instance_number,
+        case
+            when regexp_full_match(trim(instance_id), '[+-]?[0-9]+([.]0*)?')
+                then try_cast(split_part(trim(instance_id), '.', 1) as bigint)
+        end as track_id,
         try_cast("key" as double) as key_number,
         try_cast("mode" as double) as mode_number,
         upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
@@ -39,7 +42,7 @@ numbers as (
 typed as (
     select
         row_number,
-        case when instance_number = floor(instance_number) then try_cast(instance_number as bigint) end as track_id,
+        track_id,
         artist_name,
         track_name,
         acousticness,

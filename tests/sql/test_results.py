@@ -26,7 +26,8 @@ def results() -> duckdb.DuckDBPyConnection:
         ) as t(r, m, s, v)) as u({METRIC});
         create table results.cells as
         select distinct run_id, protocol, task, model, feature_set, seed,
-            'full' as budget, 'ok' as status, 1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
+            'full' as budget, 'ok' as status, false as reused, 'v' as staging_version,
+            1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
             1 as n_train
         from results.metrics;
         create table results.published as
@@ -43,7 +44,7 @@ def view(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
 
 
 def test_the_leaderboard_has_the_newest_value_of_each_cell_best_first(results) -> None:
-    view(results, "latest", "leaderboard")
+    view(results, "scores", "leaderboard")
     rows = results.execute("select rank, model, accuracy, run_id from results.leaderboard").fetchall()
     assert rows == [(1, "svm", 0.5, "r1"), (2, "mlp", 0.45, "r2")]
 

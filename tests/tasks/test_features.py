@@ -113,12 +113,16 @@ def test_genre_names_that_clash_as_columns(warehouse) -> None:
     tables = build(many(200, names), warehouse)
     columns = dict(tables["genre_mapping"].select("music_genre", "column_name").iter_rows())
     assert columns == {
-        "Rap": "genre_Rap_0", "id": "genre_id_1", "it's": "genre_it's", "rap": "genre_rap_3",
-        'x" or 1; --': 'genre_x" or 1; --',
+        "Rap": "genre_Rap_0", "id": "genre_id_1", "it's": "genre_it's_2", "rap": "genre_rap_3",
+        'x" or 1; --': 'genre_x" or 1; --_4',
     }  # fmt: skip
     for table in ("tracks_one_hot", "tracks_multitask"):
         one_hot = tables[table].select(columns.values())
         assert (one_hot.sum_horizontal() == 1).all()
+
+
+def test_a_genre_may_look_like_a_parameter(warehouse) -> None:
+    assert "genre_$protocol" in build(many(100, ("$protocol", "Rap")), warehouse)["tracks_one_hot"].columns
 
 
 def test_one_hot_follows_the_mapping(sample_tables, shared_warehouse) -> None:

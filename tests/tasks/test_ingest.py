@@ -115,6 +115,7 @@ def test_windows_line_ends_and_byte_order_mark(text, csv, warehouse) -> None:
     [
         ("acousticness", "loud", "not a finite number: 'loud'"),
         ("energy", "inf", "not a finite number: 'inf'"),
+        ("energy", "1e300", "not a finite number: '1e300'"),
         ("valence", "", "not a finite number: empty"),
         ("popularity", "101", "not a number from 0 to 100: '101'"),
         ("popularity", "-1", "not a number from 0 to 100: '-1'"),
@@ -208,6 +209,39 @@ def test_names_with_sql_and_quotes_are_only_data(tmp_path, warehouse) -> None:
         assert raw(warehouse, snapshot.snapshot)["artist_name"].to_list() == [evil]
 
 
+def test_a_source_is_not_a_pattern(tmp_path, warehouse) -> None:
+    (tmp_path / "t1.csv").write_text(many(30).write_csv())
+    (tmp_path / "t[1].csv").write_text(GOOD)
+    assert ingest(str(tmp_path / "t[1].csv"), {}, 0.0, warehouse).rows_read == 2
+    folder = tmp_path / "tempo=5"
+    folder.mkdir()
+    tracks({}, {}).write_parquet(folder / "t.parquet")
+    read = raw(warehouse, ingest(str(folder / "t.parquet"), {}, 0.0, warehouse).snapshot)
+    assert read["tempo"].to_list() == ["120.5", "120.5"]
+
+
+def test_large_ids_keep_every_digit(csv, warehouse) -> None:
+    ids = ["9007199254740992", "9007199254740993"]
+    snapshot = ingest(csv(tracks(*({"instance_id": each} for each in ids))), {}, 0.0, warehouse)
+    typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+    assert typed["track_id"].cast(pl.String).to_list() == ids
+
+
+def test_of_repeated_ids_the_first_sound_row_is_kept(csv, warehouse) -> None:
+    frame = tracks({"instance_id": "7", "mode": "x"}, {"instance_id": "7"}, {"instance_id": "7"})
+    snapshot = ingest(csv(frame), {}, 1.0, warehouse)
+    assert [(line, column) for line, column, _ in rejects(warehouse, snapshot.snapshot)] == [
+        (2, "mode"),
+        (4, "instance_id"),
+    ]
+
+
+def test_parquet_columns_that_differ_only_in_case_are_refused(tmp_path, warehouse) -> None:
+    tracks({}).with_columns(Tempo=pl.lit("777")).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="but for case"):
+        ingest(str(tmp_path / "t.parquet"), {}, 0.0, warehouse)
+
+
 @pytest.fixture
 def http_folder(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder = tmp_path / "served"
@@ -234,6 +268,7 @@ def test_a_url_that_fails_is_refused_without_its_secrets(http_folder, warehouse)
         ingest(f"{address}/nothing.csv?key=secret", {}, 0.0, warehouse)
     assert "secret" not in str(refusal.value)
     assert public_name("s3://me:pass@host/a.csv?key=secret") == "s3://host/a.csv"
+    assert public_name("simplecache::http://me:pass@host/a.csv") == "simplecache::http://host/a.csv"
 
 
 def test_the_same_content_is_read_once(csv, warehouse) -> None:
