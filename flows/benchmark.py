@@ -105,10 +105,10 @@ def _outcome(future: PrefectFuture[State[CellOutcome]], job: Job) -> CellOutcome
     return outcome_of(job, "failed", error=f"{type(result).__name__}: {result}")
 
 
-def main() -> int:
-    """The command `python -m flows.benchmark`."""
-    parser = cli.source_parser("flows.benchmark", __doc__)
-    add = parser.add_argument
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.source_parser("flows.benchmark", __doc__)
+    add = command.add_argument
     add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
     add("--models", type=cli.names, metavar="A,B", help="train only these")
     add("--feature-sets", type=cli.names, metavar="A,B", help="train only on these")
@@ -122,7 +122,12 @@ def main() -> int:
     add("--refresh", action="store_true", help="train anew what was trained before")
     add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
-    options = vars(parser.parse_args())
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.benchmark`."""
+    options = vars(parser().parse_args())
     plan_cells(
         protocols_of(options["protocol"]),
         "smoke",

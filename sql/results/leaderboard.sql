@@ -1,5 +1,5 @@
--- results.leaderboard: one row per set of tracks, budget, protocol, task, model, feature set and seed: the newest row of
--- results.scores. Best first within each task and set of tracks: by accuracy (genre), by RMSE (popularity); rank counts
+-- results.leaderboard: the newest row of results.scores for each set of tracks, budget, protocol, task, model, feature
+-- set and seed. Best first within each task and set of tracks: by accuracy (genre), by RMSE (popularity); rank counts
 -- within task, set of tracks, budget and protocol. A set of tracks is a staging_version: a file with what was dropped
 -- from it. is_generated marks results of the built-in sample, which say nothing about real music.
 with

@@ -1,0 +1,57 @@
+"""What the documents and prefect.yaml say is there, is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import cli
+from flows.benchmark import parser
+from tasks.columns import EXPECTED
+from tasks.publish import RESULT_TABLES
+from tasks.specs import BUDGETS, FEATURE_SETS, PROTOCOLS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+
+
+@pytest.mark.parametrize(
+    "command", [parser(), cli.source_parser("flows.features", None)], ids=["benchmark", "features"]
+)
+def test_every_option_is_documented(command) -> None:
+    options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}
+    assert {option for option in options - {"--help"} if f"`{option}`" not in README} == set()
+
+
+@pytest.mark.parametrize("name", [*EXPECTED, *PROTOCOLS, *BUDGETS, *FEATURE_SETS, *RESULT_TABLES])
+def test_every_name_is_documented(name) -> None:
+    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", README), name
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(document) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert not re.search(r"@[A-Z]+@|TODO", text)
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployments_name_flows_and_parameters_that_exist(deployment) -> None:
+    path, name = deployment["entrypoint"].split(":")
+    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    parameters = deployment.get("parameters", {})
+    flow.validate_parameters(parameters)
+    assert set(parameters) <= set(flow.parameters.properties)
+
+
+def test_constraints_name_no_address() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert not re.search(r"://| @ ", text)
+    pins = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!+]+", pin) for pin in pins)
