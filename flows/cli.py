@@ -17,7 +17,7 @@ import psutil
 
 from tasks.columns import parse_mapping
 from tasks.errors import UserError
-from tasks.features import build_features
+from tasks.features import build_features, rare_genres
 from tasks.ingest import ingest
 from tasks.sources import public_name
 from tasks.specs import PROTOCOLS, protocols_of
@@ -121,7 +121,9 @@ def prepare(
         snapshot = ingest(named, mapping, max_reject_share, home)
         tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
         for name in protocols:
-            build_features(snapshot, name, min_genre_rows, home)
+            tables = build_features(snapshot, name, min_genre_rows, home)
+        if dropped := rare_genres(tables, home):
+            tell(dropped)
 
 
 def tell(line: str) -> None:

@@ -125,6 +125,7 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
 
 TABLES = (
     Table(name="staging.stg_tracks"),
+    Table(name="staging.rare_genres"),
     Table(name="features.genre_mapping"),
     Table(name="features.split_assignment", build=split_assignment, selects=("features/split_input",)),
     Table(name="features.fill_values", select="protocols/{protocol}/fill_values"),
@@ -207,6 +208,17 @@ def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: int)
         )
 
 
+def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
+    """What was dropped for being too rare to split, for people; None if nothing was."""
+    path = next(table.path for table in tables if table.table_name == "staging.rare_genres")
+    dropped = pq.read_table(warehouse.root / path).to_pylist()
+    if not dropped:
+        return None
+    rows = sum(genre["dropped_rows"] for genre in dropped)
+    names = ", ".join(genre["music_genre"][:40] for genre in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+    return f"{rows:,} rows of {len(dropped)} genre(s) too rare to split dropped (see staging.rare_genres): {names}"
+
+
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
     """Every table ever built, oldest first."""
     files = warehouse.files("features", "registry")
@@ -237,7 +249,7 @@ def _build(
             ]
     return BuiltTable(
         table_name=table.name,
-        protocol=protocol if table.name not in {"staging.stg_tracks", "features.genre_mapping"} else None,
+        protocol=None if table.name == "features.genre_mapping" or schema == "staging" else protocol,
         version=version,
         snapshot=snapshot.snapshot,
         path=str(path.relative_to(warehouse.root)),

@@ -91,7 +91,9 @@ def test_rare_genres_are_dropped(warehouse) -> None:
         music_genre=pl.when((pl.col("music_genre") == "Polka") & (pl.int_range(pl.len()) > 40))
         .then(pl.lit("Rap")).otherwise("music_genre")
     )  # fmt: skip
-    assert build(frame, warehouse, 20)["genre_mapping"]["music_genre"].to_list() == ["Jazz", "Rap"]
+    tables = build(frame, warehouse, 20)
+    assert tables["genre_mapping"]["music_genre"].to_list() == ["Jazz", "Rap"]
+    assert tables["rare_genres"].rows() == [("Polka", 13)]
     assert build(frame, warehouse, 10)["genre_mapping"]["music_genre"].to_list() == ["Jazz", "Polka", "Rap"]
 
 
