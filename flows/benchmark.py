@@ -142,6 +142,7 @@ def main() -> int:
     run_id = state.result(raise_on_failure=False)
     if isinstance(run_id, BaseException):
         raise run_id
+    cli.tell(state.message or "")
     summary.print_run(str(run_id), Warehouse.at(options["warehouse"]))
     return 1 if state.is_failed() else 0
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck, ingest
-from tasks.errors import InputError
+from tasks.errors import InputError, UserError
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED
 from tasks.split import study_split
 from tasks.warehouse import Warehouse
@@ -147,6 +147,8 @@ def build_features(
     A table's version is a digest of the snapshot, its SQL or code, its parameters and its upstream's versions.
     Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
     """
+    if min_genre_rows < 1:
+        raise UserError("--min-genre-rows must be at least 1.")
     values: dict[str, object] = {"protocol": protocol, "min_genre_rows": min_genre_rows}
     upstream = {table.name: table.upstream(protocol) for table in TABLES}
     versions = _versions(snapshot, protocol, values, upstream)

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.forkserver import _forkserver as server  # type: ignore[attr-defined]
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ from tasks.errors import UserError
 PRELOADED = ["tasks.training", "tasks.models", "xgboost", "sklearn.ensemble", "sklearn.neural_network", "sklearn.svm"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 START_LOCK = threading.Lock()
+server: Any = forkserver._forkserver  # the one multiprocessing itself uses
 
 Argument = TypeVar("Argument")
 
@@ -143,6 +144,9 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
     os.dup2(output, 1)
     os.dup2(output, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills its children
+    if server._forkserver_alive_fd is not None:  # held by a child, it would keep the server alive
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     message: tuple[str, Any, str | None]

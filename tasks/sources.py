@@ -49,7 +49,9 @@ class SourceFile:
             with self.text() as lines:
                 header = next(csv.reader(lines, strict=True), [])
         except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
-            raise InputError(f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}).") from error
+            raise InputError(
+                f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}). Save it as UTF-8."
+            ) from error
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if len(header) == 1 and header[0].count(separator) > 2:
                 raise InputError(
@@ -102,6 +104,8 @@ def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
     """
     if sample := SAMPLE.fullmatch(source):
         yield _inspect(sample_file(warehouse, int(sample[1] or DEFAULT_ROWS)), source, is_generated=True)
+    elif source.startswith("sample:"):
+        raise UserError(f"--source {source}: sample[:ROWS] takes a whole number of rows.")
     elif "://" in source:
         label = public_name(source)
         temporary = warehouse.temporary("download")

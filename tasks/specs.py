@@ -130,7 +130,11 @@ PROTOCOLS = Registry(
 
 def protocols_of(name: str) -> list[str]:
     """The protocols that a name stands for: itself, or every one for `all`."""
-    return list(PROTOCOLS) if name == "all" else [PROTOCOLS[name].name]
+    if name == "all":
+        return list(PROTOCOLS)
+    if name not in list(PROTOCOLS):
+        raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+    return [name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,10 +154,12 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
         (["--source", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--source", "pyproject.toml"], "pyproject.toml: columns 'artist_name', "),
         (["--models", "xgb"], "Unknown model 'xgb'. Known: gradient_boosting"),
-        (["--protocol", "cold"], "Unknown protocol 'cold'. Known: published"),
+        (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, published"),
         (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
         (["--budget", "huge"], "invalid choice: 'huge'"),
         (["--seeds", "x"], "invalid integers value: 'x'"),
+        (["--source", "sample:abc"], "takes a whole number of rows"),
+        (["--min-genre-rows", "0"], "must be at least 1"),
         (["--seeds", "-1"], "Seeds must be from 0"),
         (["--cell-timeout", "0"], "must be more than 0"),
         (["--max-reject-share", "2"], "must be from 0 to 1"),
@@ -195,7 +197,16 @@ def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, tmp_path) -> N
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_and_leaves_nobody_behind(environment, tmp_path) -> None:
-    options = ["--source", "sample:4000", "--models", "linear,knn,multitask", "--feature-sets", "all", "--workers", "2"]
+    options = [
+        "--source",
+        "sample:20000",
+        "--models",
+        "linear,lasso,multitask",
+        "--feature-sets",
+        "all",
+        "--workers",
+        "2",
+    ]
     home = Warehouse(tmp_path / "warehouse")
     with subprocess.Popen(
         command(*options, "--budget", "full"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL,
@@ -206,11 +217,11 @@ def test_a_killed_run_resumes_and_leaves_nobody_behind(environment, tmp_path) ->
             time.sleep(0.1)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=6)  # the net alone would train for longer
     assert alive == []
     assert not home.database.exists()
 
-    done = run(environment, *options[:-2], "--models", "linear,knn", "--budget", "full")
+    done = run(environment, *options[:-2], "--models", "linear,lasso", "--budget", "full")
     assert done.returncode == 0, done.stderr
     assert query(home, "select distinct reused from results.cells") == [(True,)]
     assert query(home, "select status from results.runs order by started_at") == [("killed",), ("completed",)]
