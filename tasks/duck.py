@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from functools import cache
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 
 import duckdb
@@ -18,7 +21,7 @@ UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
 def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection with the project's schemas, silent and in file order.
+    """A connection to a DuckDB of its own with the project's schemas, silent and in file order.
 
     Args: database: a file, or in memory. spill: where what does not fit into memory goes; `$MUSIC_MEMORY_LIMIT`
         (such as 2GB) bounds the memory, by DuckDB's default 80 % of the machine's.
@@ -29,10 +32,45 @@ def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duc
     if limit := os.environ.get("MUSIC_MEMORY_LIMIT"):
         config["memory_limit"] = limit
     connection = duckdb.connect(str(database), config=config)
+    _prepare(connection)
+    return connection
+
+
+@contextmanager
+def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty in-memory database with the project's schemas, gone when the block ends.
+
+    It is attached to this process's one in-memory DuckDB, which takes 20 ms to open and close. Args: as `connect`.
+    """
+    name = f"workspace_{uuid.uuid4().hex}"
+    with _process_instance(spill, os.environ.get("MUSIC_MEMORY_LIMIT")).cursor() as connection:
+        connection.execute(f"attach ':memory:' as {name}")
+        connection.execute(f"use {name}")
+        _prepare(connection)
+        try:
+            yield connection
+        finally:
+            connection.execute("use memory")
+            connection.execute(f"detach {name}")
+
+
+def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Another connection to the same workspace, for another thread."""
+    other = connection.cursor()
+    other.execute("set enable_progress_bar = false")
+    other.execute(f"use {connection.execute('select current_catalog()').fetchall()[0][0]}")
+    return other
+
+
+@lru_cache(maxsize=1)
+def _process_instance(spill: Path, limit: str | None) -> duckdb.DuckDBPyConnection:
+    return connect(spill=spill)
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set enable_progress_bar = false")
     for schema in ("raw", "staging", "features", "results"):
         connection.execute(f"create schema if not exists {schema}")
-    return connection
 
 
 def identifier(name: str) -> str:
@@ -79,7 +117,7 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None
 
 def copy(select: str, path: Path) -> str:
     """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share."""
-    return f"copy ({select}) to {literal(path)} (format parquet, compression snappy, row_group_size 32768)"
+    return f"copy ({select}) to {literal(path)} (format parquet, compression snappy, row_group_size 16384)"
 
 
 def digest(*parts: object) -> str:

@@ -22,7 +22,7 @@ from tasks import duck, ingest
 from tasks.errors import InputError, UserError
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED
 from tasks.split import study_split
-from tasks.warehouse import Warehouse
+from tasks.warehouse import Warehouse, flush
 
 PCA_VARIANCE = 0.95
 AT_ONCE = 2  # tables built at a time: each SELECT of a small file keeps one core busy
@@ -86,7 +86,7 @@ def split_assignment(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa
     """features.split_assignment: protocol, track_id, split, position (of the row in its split)."""
     rows = connection.sql(duck.render("features/split_input")).to_arrow_table()
     split = study_split(rows["track_id"].to_numpy(), rows["genre_id"].to_numpy())
-    return split.add_column(0, "protocol", pa.array([protocol] * split.num_rows))
+    return split.add_column(0, "protocol", pa.repeat(protocol, split.num_rows))
 
 
 def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Table:
@@ -95,13 +95,13 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
     Statistic `pcK` is a feature's loading on component K; `explained_variance_ratio` has the component as feature_name.
     Source: eigenvectors of the covariance matrix; signs as sklearn.decomposition.PCA (largest loading positive).
     """
-    pairs = connection.sql(duck.render("features/covariances")).fetchall()
-    size = len(AUDIO_FEATURES)
-    covariance = np.zeros((size, size))
-    for first, second, value in pairs:
-        i, j = AUDIO_FEATURES.index(first), AUDIO_FEATURES.index(second)
-        covariance[i, j] = covariance[j, i] = value
-    variance, vectors = np.linalg.eigh(covariance)
+    products = np.zeros((len(AUDIO_FEATURES), len(AUDIO_FEATURES)))
+    n_rows = 0
+    for batch in connection.sql(duck.render("features/z_scores")).to_arrow_reader(65_536):
+        z_scores = np.column_stack([column.to_numpy() for column in batch.columns])
+        products += z_scores.T @ z_scores
+        n_rows += len(z_scores)
+    variance, vectors = np.linalg.eigh(products / (n_rows - 1))
     order = np.argsort(variance)[::-1]
     share = variance[order].clip(min=0.0) / variance.sum()
     kept = int(np.searchsorted(np.cumsum(share), PCA_VARIANCE, side="right")) + 1
@@ -124,8 +124,8 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
 
 
 TABLES = (
-    Table(name="staging.stg_tracks"),
     Table(name="staging.rare_genres"),
+    Table(name="staging.stg_tracks"),
     Table(name="features.genre_mapping"),
     Table(name="features.split_assignment", build=split_assignment, selects=("features/split_input",)),
     Table(name="features.fill_values", select="protocols/{protocol}/fill_values"),
@@ -133,7 +133,7 @@ TABLES = (
     Table(name="features.tracks_one_hot"),
     Table(name="features.scaling"),
     Table(name="features.tracks_std"),
-    Table(name="features.pca_loadings", build=pca_loadings, selects=("features/covariances",)),
+    Table(name="features.pca_loadings", build=pca_loadings, selects=("features/z_scores",)),
     Table(name="features.tracks_pca"),
     Table(name="features.tracks_multitask"),
 )
@@ -158,31 +158,38 @@ def build_features(
     graph.prepare()
     with (
         warehouse.lock("features"),
-        duck.connect(spill=warehouse.root / "tmp") as connection,
+        duck.workspace(spill=warehouse.root / "tmp") as connection,
         ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+        ThreadPoolExecutor(max_workers=1) as flusher,
     ):
         ingest.attach(connection, snapshot.snapshot, warehouse)
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
         building: dict[Future[BuiltTable], str] = {}
 
-        def keep_or_build(name: str) -> BuiltTable:
+        flushing: list[Future[None]] = []
+
+        def keep_or_build(name: str, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
             row = registered.get((name, versions[name]))
             if row is not None and (warehouse.root / row.path).exists():
                 return row
-            return _build(tables[name], versions[name], protocol, values, snapshot, connection.cursor(), warehouse)
+            return _build(tables[name], versions[name], protocol, values, snapshot, cursor, warehouse)
 
         try:
             while graph.is_active():
                 for name in graph.get_ready():
-                    building[pool.submit(keep_or_build, name)] = name
+                    building[pool.submit(keep_or_build, name, duck.cursor(connection))] = name
                 for done in wait(building, return_when=FIRST_COMPLETED).done:
                     name = building.pop(done)
                     built[name] = done.result()
                     duck.view(connection, name, warehouse.root / built[name].path)
                     if name == "features.genre_mapping":
                         _check_genres(built[name].rows, snapshot, min_genre_rows)
+                    if not built[name].reused:
+                        flushing.append(flusher.submit(flush, warehouse.root / built[name].path))
                     graph.done(name)
         finally:
+            for file in flushing:
+                file.result()
             _register([row for row in built.values() if not row.reused], warehouse)
     return [built[table.name] for table in TABLES]
 
@@ -240,10 +247,12 @@ def _build(
     schema, name = table.name.split(".")
     path = warehouse.table(schema, name, version)
     started = time.perf_counter()
-    with warehouse.replacing(path) as temporary:
+    with warehouse.replacing(path, flushed=False) as temporary:
         if table.build is not None:
-            pq.write_table(table.build(cursor, protocol), temporary, compression="zstd")
-            rows = pq.read_metadata(temporary).num_rows
+            made = table.build(cursor, protocol)
+            texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
+            pq.write_table(made, temporary, compression="snappy", use_dictionary=texts)
+            rows = made.num_rows
         else:
             select = duck.render(table.sql(protocol), **_dynamic_columns(table.sql(protocol), cursor))
             rows = cursor.execute(duck.copy(select, temporary), duck.bound(table.code(protocol), values)).fetchall()[0][

@@ -21,7 +21,7 @@ from tasks.warehouse import Warehouse
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
 STUDY_ROWS = 50_005
-STUDY_FINGERPRINT = "11d592f2bc21b59c"
+STUDY_FINGERPRINT = "2b63882f43a25ea5"
 
 SELECTS = (
     "raw/tracks",
@@ -141,38 +141,38 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
         values["compression"] = "gzip" if file.file_format == "gzip" else "none"
-    connection = duck.connect(spill=warehouse.root / "tmp")
-    tracks = warehouse.table("raw", "tracks", identity)
-    with warehouse.replacing(tracks) as temporary:
-        link.symlink_to(file.path.resolve())
-        try:
-            connection.execute(duck.copy(select, temporary), values)
-        except duckdb.Error as error:
-            raise InputError(f"{file.label}: {_reason(error)}") from error
-        finally:
-            link.unlink()
-    _define_raw_tracks(connection, tracks)
-    typed = warehouse.table("staging", "typed_tracks", identity)
-    with warehouse.replacing(typed) as temporary:
-        select = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
-        connection.execute(duck.copy(select, temporary))
-    duck.view(connection, "staging.typed_tracks", typed)
-    is_candidate = pq.read_metadata(tracks).num_rows == STUDY_ROWS
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        fingerprint = aside.submit(_fingerprint, connection.cursor()) if is_candidate else None
-        rejects = duck.render("raw/rejects", measured_features=MEASURED)
-        connection.execute(f"create temp table found as {rejects}")
-        reasons = connection.execute("select row_number, column_name, error from found").fetchall()
-        lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
-        rows: list[dict[str, object]] = []
-        for row, column, reason in reasons:
-            line, text = lines.get(row, (row + 1, None))
-            rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
-        warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
-    attach(connection, identity, warehouse)
-    counts = connection.execute(duck.render("raw/counts"))
-    names = [column[0] for column in counts.description]
-    counted = dict(zip(names, counts.fetchall()[0], strict=True))
+    with duck.workspace(spill=warehouse.root / "tmp") as connection:
+        tracks = warehouse.table("raw", "tracks", identity)
+        with warehouse.replacing(tracks) as temporary:
+            link.symlink_to(file.path.resolve())
+            try:
+                connection.execute(duck.copy(select, temporary), values)
+            except duckdb.Error as error:
+                raise InputError(f"{file.label}: {_reason(error)}") from error
+            finally:
+                link.unlink()
+        _define_raw_tracks(connection, tracks)
+        typed = warehouse.table("staging", "typed_tracks", identity)
+        with warehouse.replacing(typed) as temporary:
+            select = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
+            connection.execute(duck.copy(select, temporary))
+        duck.view(connection, "staging.typed_tracks", typed)
+        is_candidate = pq.read_metadata(tracks).num_rows == STUDY_ROWS
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if is_candidate else None
+            rejects = duck.render("raw/rejects", measured_features=MEASURED)
+            connection.execute(f"create temp table found as {rejects}")
+            reasons = connection.execute("select row_number, column_name, error from found").fetchall()
+            lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
+            rows: list[dict[str, object]] = []
+            for row, column, reason in reasons:
+                line, text = lines.get(row, (row + 1, None))
+                rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
+            warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
+        attach(connection, identity, warehouse)
+        counts = connection.execute(duck.render("raw/counts"))
+        names = [column[0] for column in counts.description]
+        counted = dict(zip(names, counts.fetchall()[0], strict=True))
     if counted["rows_read"] == counted["blank_rows"]:
         raise InputError(f"{file.label}: has a header but no rows with content.")
     return Snapshot(

@@ -33,7 +33,7 @@ def study_split(track_id: np.ndarray, genre: np.ndarray) -> pa.Table:
     return pa.table(
         {
             "track_id": track_id[np.concatenate(list(splits.values()))],
-            "split": np.repeat(list(splits), [len(members) for members in splits.values()]),
+            "split": pa.chunked_array([pa.repeat(name, len(members)) for name, members in splits.items()]),
             "position": np.concatenate([np.arange(len(members)) for members in splits.values()]),
         }
     )

@@ -83,12 +83,16 @@ class Warehouse:
                     left.unlink(missing_ok=True)
 
     @contextmanager
-    def replacing(self, final: Path) -> Iterator[Path]:
-        """Yield a temporary path to write; on success flush it and rename it to `final`, else remove it."""
+    def replacing(self, final: Path, *, flushed: bool = True) -> Iterator[Path]:
+        """Yield a temporary path to write; on success flush it and rename it to `final`, else remove it.
+
+        A file that counts only once a record names it may be flushed later, before that record is written.
+        """
         temporary = self.temporary(final.stem)
         try:
             yield temporary
-            _flush(temporary)
+            if flushed:
+                flush(temporary)
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
@@ -102,7 +106,7 @@ class Warehouse:
         try:
             yield temporary
             for file in temporary.iterdir():
-                _flush(file)
+                flush(file)
             final.parent.mkdir(parents=True, exist_ok=True)
             os.rename(temporary, final)
         finally:
@@ -122,6 +126,7 @@ class Warehouse:
             yield
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the operating system write a file to the disk now."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())

@@ -2,19 +2,13 @@
 -- Grain: feature_name, statistic ('mean', 'std'), in the feature's own unit.
 with
 
-train as (
-    select clean.*
-    from features.tracks_clean as clean
-    inner join features.split_assignment as split on clean.track_id = split.track_id
-    where split.split = 'train'
-),
-
 learnt as (
     select
         {% for name in audio_features %}
         {'mean': avg({{ name }}), 'std': stddev_pop({{ name }})} as {{ name }},
         {% endfor %}
-    from train
+    from features.tracks_clean
+    where split = 'train'
 ),
 
 by_feature as (

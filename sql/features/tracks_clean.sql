@@ -1,4 +1,5 @@
--- features.tracks_clean: one row per track_id, missing values filled from features.fill_values, not standardized.
+-- features.tracks_clean: one row per track_id, missing values filled from features.fill_values, not standardized, with
+-- its place in the split (models are trained in the order of position) and its genre's id.
 -- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0.
 -- Units: tempo beats/min to 3 decimals, duration_ms milliseconds, key_code semitones above C.
 with
@@ -21,6 +22,8 @@ select
     $protocol as protocol,
     tracks.track_id,
     tracks.row_number,
+    split.split,
+    split.position,
     tracks.acousticness,
     tracks.danceability,
     coalesce(tracks.duration_ms, per_genre.duration_ms, over_all.duration_ms, 0) as duration_ms,
@@ -35,7 +38,10 @@ select
     tracks.valence,
     tracks.popularity,
     tracks.music_genre,
+    mapping.genre_id,
     tracks.is_tempo_missing or tracks.is_duration_missing or tracks.is_key_missing as is_imputed
 from tracks
+inner join features.split_assignment as split on tracks.track_id = split.track_id
+inner join features.genre_mapping as mapping on tracks.music_genre = mapping.music_genre
 left join per_genre on tracks.music_genre = per_genre.genre
 left join over_all on true

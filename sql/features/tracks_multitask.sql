@@ -12,7 +12,6 @@ select
         cast(genre_id = {{ genre_id }} as utinyint) as {{ column_name }},
     {% endfor %}
     popularity,
-    music_genre,
     genre_id,
     is_imputed
 from features.tracks_std

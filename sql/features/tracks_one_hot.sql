@@ -8,7 +8,6 @@ select
     {% endfor %}
     clean.popularity,
     {% for genre_id, column_name in genres %}
-        cast(mapping.genre_id = {{ genre_id }} as utinyint) as {{ column_name }},
+        cast(clean.genre_id = {{ genre_id }} as utinyint) as {{ column_name }},
     {% endfor %}
 from features.tracks_clean as clean
-inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre

@@ -15,16 +15,14 @@ scaling as (
 select
     clean.protocol,
     clean.track_id,
-    split.split,
-    split.position,
+    clean.split,
+    clean.position,
     {% for name in audio_features %}
         (clean.{{ name }} - scaling.{{ name }}_mean) / scaling.{{ name }}_std as {{ name }},
     {% endfor %}
     clean.popularity,
     clean.music_genre,
-    mapping.genre_id,
+    clean.genre_id,
     clean.is_imputed
 from features.tracks_clean as clean
-inner join features.split_assignment as split on clean.track_id = split.track_id
-inner join features.genre_mapping as mapping on clean.music_genre = mapping.music_genre
 cross join scaling

@@ -15,7 +15,8 @@ source as (
         quote = '"',
         escape = '"',
         compression = $compression,
-        max_line_size = 10000000,
+        max_line_size = 2000000,
+        buffer_size = 4000000,  -- small, so that several cores share a small file
         columns = {
             {% for position in range(width) %}
             'column{{ position }}': 'VARCHAR',

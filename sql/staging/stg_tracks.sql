@@ -1,22 +1,6 @@
 -- staging.stg_tracks: one row per track_id, in the order of row_number. From staging.typed_tracks.
--- Dropped: rows without a genre, rows that stand in raw.rejects, and genres with fewer than $min_genre_rows rows.
+-- Dropped: rows without a genre, rows that stand in raw.rejects, and the genres of staging.rare_genres.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C; NULL where missing.
-with
-
-valid as materialized (
-    select typed.*
-    from staging.typed_tracks as typed
-    anti join raw.rejects as rejects on typed.row_number = rejects.row_number
-    where typed.music_genre is not null
-),
-
-common_genres as (
-    select music_genre
-    from valid
-    group by music_genre
-    having count(*) >= $min_genre_rows
-)
-
 select
     track_id,
     row_number,
@@ -39,6 +23,8 @@ select
     is_tempo_missing,
     is_duration_missing,
     is_key_missing
-from valid
-where music_genre in (select music_genre from common_genres)
-order by row_number
+from staging.typed_tracks
+where
+    music_genre is not null
+    and music_genre not in (select rare.music_genre from staging.rare_genres as rare)
+    and row_number not in (select rejects.row_number from raw.rejects as rejects)

@@ -24,11 +24,13 @@ numbers as (
             case when abs(try_cast({{ name }} as double)) < 1e15 then try_cast({{ name }} as double) end as {{ name }},
         {% endfor %}
         case
-            when regexp_full_match(trim(instance_id), '[+-]?[0-9]+([.]0*)?')
-                then try_cast(split_part(trim(instance_id), '.', 1) as bigint)
+            when not contains(instance_id, '.') then try_cast(instance_id as bigint)
+            when floor(try_cast(instance_id as double)) = try_cast(instance_id as double)
+                then try_cast(try_cast(instance_id as double) as bigint)
         end as track_id,
-        try_cast("key" as double) as key_number,
-        try_cast("mode" as double) as mode_number,
+        -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
+        try_cast(case when "key" < ':' then "key" end as double) as key_number,
+        try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
         upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
         lower(trim("mode")) as mode_name,
         coalesce(trim(tempo) in ('?', ''), true) or coalesce(try_cast(tempo as double) in (-1, 0), false)

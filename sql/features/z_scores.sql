@@ -1,0 +1,20 @@
+-- What the principal components are computed from: the z-scores of the training rows, without their ids.
+with
+
+scaling as (
+    select
+        {% for name in audio_features %}
+            max(value) filter (where feature_name = '{{ name }}' and statistic = 'mean') as {{ name }}_mean,
+            coalesce(nullif(max(value) filter (where feature_name = '{{ name }}' and statistic = 'std'), 0), 1)
+                as {{ name }}_std,
+        {% endfor %}
+    from features.scaling
+)
+
+select
+    {% for name in audio_features %}
+        (clean.{{ name }} - scaling.{{ name }}_mean) / scaling.{{ name }}_std as {{ name }},
+    {% endfor %}
+from features.tracks_clean as clean
+cross join scaling
+where clean.split = 'train'
