@@ -17,6 +17,10 @@ class DownloadError(InputError):
     """A source that is elsewhere could not be fetched; trying again may help."""
 
 
+class CheckError(UserError):
+    """Feature tables break a rule that their protocol states: nothing may be trained on them."""
+
+
 class UnknownNameError(UserError):
     """A name that no registry holds; the message lists the known ones."""
 

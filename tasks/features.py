@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from importlib import metadata
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, ingest
-from tasks.errors import InputError, UserError
-from tasks.specs import AUDIO_FEATURES, STUDY_SEED
-from tasks.split import study_split
+from tasks import duck, ingest, split
+from tasks.errors import CheckError, InputError, UserError
+from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
+from tasks.split import connected_groups, split_tracks
 from tasks.warehouse import Warehouse, flush
 
 PCA_VARIANCE = 0.95
@@ -45,26 +46,18 @@ class Table:
     """A feature table: a SELECT, or a function where SQL cannot say it."""
 
     name: str  # schema.table
-    select: str = ""  # below sql/, `{protocol}` replaced; by default as the name says
-    build: Callable[[duckdb.DuckDBPyConnection, str], pa.Table] | None = None
-    selects: tuple[str, ...] = ()  # below sql/, that the function runs
+    sql: Callable[[Protocol], str] | None = None  # the SELECT below sql/; by default as the name says
+    build: Callable[[duckdb.DuckDBPyConnection, str, Protocol], pa.Table] | None = None  # given the SELECT's text
+    code: tuple[Any, ...] = ()  # the Python that decides its content
+    is_by_protocol: bool = True
 
-    def sql(self, protocol: str) -> str:
+    def select(self, protocol: Protocol) -> str:
         """The path of the SELECT below sql/."""
-        return (self.select or self.name.replace(".", "/")).format(protocol=protocol)
+        return self.sql(protocol) if self.sql else self.name.replace(".", "/")
 
-    def upstream(self, protocol: str) -> list[str]:
+    def upstream(self, protocol: Protocol) -> list[str]:
         """The tables it is made from."""
-        selects = self.selects if self.build else [self.sql(protocol)]
-        return sorted({name for select in selects for name in duck.upstream(select)})
-
-    def code(self, protocol: str) -> str:
-        """What, besides its upstream, decides its content."""
-        if self.build is None:
-            return duck.source(self.sql(protocol))
-        return "".join(duck.source(name) for name in self.selects) + "".join(
-            inspect.getsource(function) for function in (self.build, study_split)
-        )
+        return duck.upstream(self.select(protocol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +75,23 @@ class BuiltTable:
     reused: bool
 
 
-def split_assignment(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Table:
-    """features.split_assignment: protocol, track_id, split, position (of the row in its split)."""
-    rows = connection.sql(duck.render("features/split_input")).to_arrow_table()
-    split = study_split(rows["track_id"].to_numpy(), rows["genre_id"].to_numpy())
-    return split.add_column(0, "protocol", pa.repeat(protocol, split.num_rows))
+def track_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
+    """features.track_groups: track_id, recording_id, artist_id, content_hash, group_id (sql/features/track_links.sql)."""
+    tracks = connection.sql(select).to_arrow_table()
+    artist = tracks["artist_id"]
+    groups = connected_groups(
+        tracks["recording_id"].to_numpy(), artist.fill_null(0).to_numpy(), artist.is_valid().to_numpy()
+    )
+    return tracks.append_column("group_id", pa.array(groups))
 
 
-def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Table:
+def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
+    """features.split_assignment: protocol, and the columns of tasks.split.split_tracks."""
+    assigned = split_tracks(protocol, connection.sql(select).to_arrow_table())
+    return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
+
+
+def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
     """features.pca_loadings: the components that hold 95 % of the variance of the training rows' z-scores.
 
     Statistic `pcK` is a feature's loading on component K; `explained_variance_ratio` has the component as feature_name.
@@ -97,7 +99,7 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
     """
     products = np.zeros((len(AUDIO_FEATURES), len(AUDIO_FEATURES)))
     n_rows = 0
-    for batch in connection.sql(duck.render("features/z_scores")).to_arrow_reader(65_536):
+    for batch in connection.sql(select).to_arrow_reader(65_536):
         z_scores = np.column_stack([column.to_numpy() for column in batch.columns])
         products += z_scores.T @ z_scores
         n_rows += len(z_scores)
@@ -114,7 +116,7 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
     names, statistics, values = zip(*rows, strict=True)
     return pa.table(
         {
-            "protocol": [protocol] * len(rows),
+            "protocol": [protocol.name] * len(rows),
             "feature_name": names,
             "statistic": statistics,
             "genre": pa.nulls(len(rows), pa.string()),
@@ -123,17 +125,39 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, protocol: str) -> pa.Tab
     )
 
 
+def _split_input(protocol: Protocol) -> str:
+    is_linked = protocol.split == "grouped" or protocol.left_out
+    return "features/linked_split_input" if is_linked else "features/split_input"
+
+
 TABLES = (
-    Table(name="staging.rare_genres"),
-    Table(name="staging.stg_tracks"),
-    Table(name="features.genre_mapping"),
-    Table(name="features.split_assignment", build=split_assignment, selects=("features/split_input",)),
-    Table(name="features.fill_values", select="protocols/{protocol}/fill_values"),
+    Table(name="staging.rare_genres", is_by_protocol=False),
+    Table(name="staging.stg_tracks", is_by_protocol=False),
+    Table(name="features.genre_mapping", is_by_protocol=False),
+    Table(
+        name="features.track_groups",  # only made where a split asks for it
+        sql=lambda protocol: "features/track_links",
+        build=track_groups,
+        code=(track_groups, connected_groups),
+        is_by_protocol=False,
+    ),
+    Table(
+        name="features.split_assignment",
+        sql=_split_input,
+        build=split_assignment,
+        code=(split_assignment, split, STUDY_SEED),
+    ),
+    Table(name="features.fill_values", sql=lambda protocol: protocol.fill),
     Table(name="features.tracks_clean"),
     Table(name="features.tracks_one_hot"),
     Table(name="features.scaling"),
     Table(name="features.tracks_std"),
-    Table(name="features.pca_loadings", build=pca_loadings, selects=("features/z_scores",)),
+    Table(
+        name="features.pca_loadings",
+        sql=lambda protocol: "features/z_scores",
+        build=pca_loadings,
+        code=(pca_loadings, PCA_VARIANCE),
+    ),
     Table(name="features.tracks_pca"),
     Table(name="features.tracks_multitask"),
 )
@@ -142,19 +166,22 @@ TABLES = (
 def build_features(
     snapshot: ingest.Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse
 ) -> list[BuiltTable]:
-    """Make every table of `protocol` that is not there yet, two at a time, and return all of them in order.
+    """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
 
-    A table's version is a digest of the snapshot, its SQL or code, its parameters and its upstream's versions.
+    A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions.
     Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
+        CheckError: a table breaks one of the protocol's rules (sql/checks/).
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
+    spec = protocol_named(protocol)
     values: dict[str, object] = {"protocol": protocol, "min_genre_rows": min_genre_rows}
-    upstream = {table.name: table.upstream(protocol) for table in TABLES}
-    versions = _versions(snapshot, protocol, values, upstream)
-    tables = {table.name: table for table in TABLES}
+    upstream = {table.name: table.upstream(spec) for table in TABLES}
+    wanted = {name for reads in upstream.values() for name in reads}
+    tables = {t.name: t for t in TABLES if t.name != "features.track_groups" or t.name in wanted}
+    versions = _versions(snapshot, spec, values, tables)
     built: dict[str, BuiltTable] = {}
-    graph = TopologicalSorter({name: [at for at in reads if at in tables] for name, reads in upstream.items()})
+    graph = TopologicalSorter({name: [at for at in upstream[name] if at in tables] for name in tables})
     graph.prepare()
     with (
         warehouse.lock("features"),
@@ -165,14 +192,13 @@ def build_features(
         ingest.attach(connection, snapshot.snapshot, warehouse)
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
         building: dict[Future[BuiltTable], str] = {}
-
         flushing: list[Future[None]] = []
 
         def keep_or_build(name: str, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
             row = registered.get((name, versions[name]))
             if row is not None and (warehouse.root / row.path).exists():
                 return row
-            return _build(tables[name], versions[name], protocol, values, snapshot, cursor, warehouse)
+            return _build(tables[name], versions[name], spec, values, snapshot, cursor, warehouse)
 
         try:
             while graph.is_active():
@@ -191,21 +217,39 @@ def build_features(
             for file in flushing:
                 file.result()
             _register([row for row in built.values() if not row.reused], warehouse)
-    return [built[table.name] for table in TABLES]
+        connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
+        check(spec, connection)
+    return [built[name] for name in tables]
+
+
+def check(protocol: Protocol, connection: duckdb.DuckDBPyConnection) -> None:
+    """Run a protocol's checks on the tables that `connection` sees. Raises: CheckError: one of them found rows."""
+    for name in protocol.checks:
+        select = duck.render(f"checks/{name}", **_dynamic_columns(f"checks/{name}", connection))
+        found = connection.execute(f"from ({select}) limit 3")
+        columns = [column[0] for column in found.description]
+        if rows := found.fetchall():
+            examples = "; ".join(
+                ", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)) for row in rows
+            )
+            raise CheckError(
+                f"The tables of protocol {protocol.name} break the rule sql/checks/{name}.sql: {examples}."
+            )
 
 
 def _versions(
-    snapshot: ingest.Snapshot, protocol: str, values: dict[str, object], upstream: dict[str, list[str]]
+    snapshot: ingest.Snapshot, protocol: Protocol, values: dict[str, object], tables: dict[str, Table]
 ) -> dict[str, str]:
     versions: dict[str, str] = {}
-    for table in TABLES:
-        code = table.code(protocol)
-        parameters = duck.bound(code, values) | ({"protocol": protocol} if table.build else {})
-        read = [versions.get(name, snapshot.snapshot) for name in upstream[table.name]]
+    for table in tables.values():
+        select = duck.source(table.select(protocol))
+        parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
+        read = [versions.get(name, snapshot.snapshot) for name in table.upstream(protocol)]
         rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
         if table.build:
-            rules += (PCA_VARIANCE, STUDY_SEED, np.__version__, metadata.version("scikit-learn"))
-        versions[table.name] = duck.digest(table.name, code, rules, sorted(parameters.items()), read)
+            code = [part if isinstance(part, int | float) else inspect.getsource(part) for part in table.code]
+            rules += (*code, np.__version__, metadata.version("scipy"), metadata.version("scikit-learn"))
+        versions[table.name] = duck.digest(table.name, select, rules, sorted(parameters.items()), read)
     return versions
 
 
@@ -238,7 +282,7 @@ def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
 def _build(
     table: Table,
     version: str,
-    protocol: str,
+    protocol: Protocol,
     values: dict[str, object],
     snapshot: ingest.Snapshot,
     cursor: duckdb.DuckDBPyConnection,
@@ -247,20 +291,19 @@ def _build(
     schema, name = table.name.split(".")
     path = warehouse.table(schema, name, version)
     started = time.perf_counter()
+    select = duck.render(table.select(protocol), **_dynamic_columns(table.select(protocol), cursor))
     with warehouse.replacing(path, flushed=False) as temporary:
         if table.build is not None:
-            made = table.build(cursor, protocol)
+            made = table.build(cursor, select, protocol)
             texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
             pq.write_table(made, temporary, compression="snappy", use_dictionary=texts)
             rows = made.num_rows
         else:
-            select = duck.render(table.sql(protocol), **_dynamic_columns(table.sql(protocol), cursor))
-            rows = cursor.execute(duck.copy(select, temporary), duck.bound(table.code(protocol), values)).fetchall()[0][
-                0
-            ]
+            bound = duck.bound(duck.source(table.select(protocol)), values)
+            rows = cursor.execute(duck.copy(select, temporary), bound).fetchall()[0][0]
     return BuiltTable(
         table_name=table.name,
-        protocol=None if table.name == "features.genre_mapping" or schema == "staging" else protocol,
+        protocol=protocol.name if table.is_by_protocol else None,
         version=version,
         snapshot=snapshot.snapshot,
         path=str(path.relative_to(warehouse.root)),

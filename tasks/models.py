@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from tasks.errors import UnknownNameError, UserError
-from tasks.specs import FEATURE_SETS, Cell, Registry, Task
+from tasks.specs import FEATURE_SETS, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
 
 Parameters = Mapping[str, Any]
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
@@ -28,7 +28,9 @@ class ModelSpec:
     build: Callable[[Parameters, int, int], Any]
     parameters: Parameters  # the study's
     smoke: Parameters = field(default_factory=dict)  # what budget `smoke` changes
-    feature_sets: tuple[str, ...] = tuple(FEATURE_SETS)
+    feature_sets: tuple[str, ...] = tuple(name for name, chosen in FEATURE_SETS.items() if not chosen.leaks)
+    group: Literal["study", "better", "single_head"] = "study"
+    is_probe: bool = False  # whether it measures leaks
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # whose versions decide the result
     importance: Importance = "permutation"
     dtype: Literal["float32", "float64"] = "float64"  # what it computes in; trees cut features to float32 anyway
@@ -139,6 +141,7 @@ def _multitask(parameters: Parameters, seed: int, n_jobs: int) -> Any:
     return MultitaskNet(**parameters, seed=seed, threads=n_jobs)
 
 
+GROUPS = ("study", "better", "single_head")
 INTELEX = ("numpy", "scikit-learn", "scikit-learn-intelex")
 XGBOOST = ("numpy", "xgboost")
 
@@ -194,6 +197,7 @@ MODELS = Registry(
         },
         smoke={"n_estimators": 20},
         libraries=XGBOOST,
+        is_probe=True,
         importance="gain",
         dtype="float32",
         cost=9,
@@ -266,6 +270,7 @@ MODELS = Registry(
         parameters={"n_estimators": 1000, "learning_rate": 0.05, "max_depth": 8, "subsample": 0.8},
         smoke={"n_estimators": 50},
         libraries=XGBOOST,
+        is_probe=True,
         importance="gain",
         dtype="float32",
         cost=6,
@@ -300,7 +305,8 @@ def plan_cells(
 ) -> list[Cell]:
     """Every cell of the grid, the dearest first. Deterministic models are trained with the first seed only.
 
-    Args: models, feature_sets: names to restrict the grid to; empty for all.
+    Args: models: names of models or of groups of them; empty for those a protocol trains by default. feature_sets:
+        names to restrict the grid to; empty for all.
     Raises: UnknownNameError: a name that is not registered. UserError: nothing is left to train.
     """
     if any(not 0 <= seed < 2**32 for seed in seeds):
@@ -308,16 +314,16 @@ def plan_cells(
     seeds = list(dict.fromkeys(seeds))
     known = sorted({spec.model for spec in MODELS.values()})
     for name in models:
-        if name not in known:
-            raise UnknownNameError("model", name, known)
+        if name not in [*known, *GROUPS]:
+            raise UnknownNameError("model", name, [*known, *GROUPS])
     chosen_sets = [FEATURE_SETS[name].name for name in feature_sets] or list(FEATURE_SETS)
     grid = [
-        (spec.cost * _relative_cost(feature_set), protocol, spec, feature_set, seed)
-        for protocol in protocols
+        (spec.cost * _relative_cost(feature_set), protocol.name, spec, feature_set, seed)
+        for protocol in map(protocol_named, protocols)
         for spec in MODELS.values()
-        if not models or spec.model in models
-        for feature_set in spec.feature_sets
-        if feature_set in chosen_sets
+        if {spec.model, spec.group} & set(models or protocol.default_models)
+        for feature_set in chosen_sets
+        if _is_trained(spec, FEATURE_SETS[feature_set], protocol)
         for seed in (seeds if spec.is_stochastic else seeds[:1])
     ]
     if not grid:
@@ -334,6 +340,15 @@ def plan_cells(
         )
         for _, protocol, spec, feature_set, seed in grid
     ]
+
+
+def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:
+    """Whether a model is trained on a feature set: what measures a leak is for one model, and label_free."""
+    if protocol.is_probe:
+        return spec.is_probe and feature_set.name == "all"
+    if feature_set.leaks:
+        return spec.is_probe and spec.task != feature_set.leaks and protocol.name == "label_free"
+    return feature_set.name in spec.feature_sets
 
 
 def spec_of(cell: Cell) -> ModelSpec:

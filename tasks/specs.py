@@ -73,34 +73,37 @@ class FeatureSet:
     name: str
     table: str  # in schema `features`
     columns: tuple[str, ...]  # empty: every principal component the table has
+    leaks: Task | None = None  # the target that stands among the features: a probe, not for the leaderboard
 
     def columns_in(self, table_columns: list[str]) -> list[str]:
         """The columns to train on, given those of the table."""
+        if self.leaks == "genre":
+            return [
+                *self.columns,
+                *(name for name in table_columns if name.startswith("genre_") and name != "genre_id"),
+            ]
         components = [name for name in table_columns if name.startswith("pc") and name[2:].isdigit()]
         return list(self.columns) or components
 
 
+# The order is the study's: nets and trees draw their random numbers by it.
+ALL = (
+    "acousticness",
+    "danceability",
+    "energy",
+    "valence",
+    "tempo",
+    "duration_ms",
+    "instrumentalness",
+    "liveness",
+    "loudness",
+    "speechiness",
+    "key_code",
+    "mode_code",
+)
 FEATURE_SETS = Registry(
     "feature set",
-    # The order of columns is the study's: nets and trees draw their random numbers by it.
-    FeatureSet(
-        name="all",
-        table="tracks_std",
-        columns=(
-            "acousticness",
-            "danceability",
-            "energy",
-            "valence",
-            "tempo",
-            "duration_ms",
-            "instrumentalness",
-            "liveness",
-            "loudness",
-            "speechiness",
-            "key_code",
-            "mode_code",
-        ),
-    ),
+    FeatureSet(name="all", table="tracks_std", columns=ALL),
     FeatureSet(
         name="core_audio",
         table="tracks_std",
@@ -108,32 +111,95 @@ FEATURE_SETS = Registry(
     ),
     FeatureSet(name="rhythm", table="tracks_std", columns=("danceability", "tempo", "energy", "speechiness")),
     FeatureSet(name="pca", table="tracks_pca", columns=()),
+    FeatureSet(name="all_with_popularity", table="tracks_std", columns=(*ALL, "popularity"), leaks="popularity"),
+    FeatureSet(name="all_with_genre", table="tracks_multitask", columns=ALL, leaks="genre"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How missing values are filled and rows are split; its own SQL lies in `sql/protocols/<name>/`."""
+    """How missing values are filled and rows are split."""
 
     name: str
     description: str
+    fill: str  # the SELECT below sql/ that makes features.fill_values
+    split: Literal["study", "grouped"]  # see tasks/split.py
+    checks: tuple[str, ...]  # below sql/checks/, each must return no rows
+    default_models: tuple[str, ...] = ("study", "better")  # the groups that are trained when none is named
+    left_out: Literal["recordings", "artists"] | None = None  # training rows that share one with a test row
+    is_control: bool = False  # leave out as many training rows, but any
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it only measures a leak: one model, for results.leak_ledger, not for the leaderboard."""
+        return self.left_out is not None
 
 
+ALWAYS = ("one_split", "finite")
+HONEST = (*ALWAYS, "labels_unused", "learnt_from_training_rows")
+LABEL_FREE = "protocols/label_free/fill_values"
 PROTOCOLS = Registry(
     "protocol",
     Protocol(
         name="published",
         description="the study's own: missing values filled with the mean of the row's genre, stratified 70/15/15",
+        fill="protocols/published/fill_values",
+        split="study",
+        checks=ALWAYS,
+        default_models=("study",),
+    ),
+    Protocol(
+        name="label_free",
+        description="the study's split, missing values filled with the mean over the training rows",
+        fill=LABEL_FREE,
+        split="study",
+        checks=HONEST,
+    ),
+    Protocol(
+        name="cold_start",
+        description="label-free, and every artist and every duplicated recording is on one side of the split",
+        fill=LABEL_FREE,
+        split="grouped",
+        checks=(*HONEST, "groups_apart"),
+    ),
+)
+# What a leak is worth, measured: label_free with those training rows left out that cause it, and beside it with as many
+# others left out, for the same test rows.
+PROBES = Registry(
+    "probe",
+    *(
+        Protocol(
+            name=f"{left_out}_{'any' if is_control else 'apart'}",
+            description=(
+                f"label_free, as many training rows left out as in {left_out}_apart, but any"
+                if is_control
+                else f"label_free, training rows left out that share one of the {left_out} of the test rows"
+            ),
+            fill=LABEL_FREE,
+            split="study",
+            checks=HONEST,
+            default_models=("study",),
+            left_out=left_out,
+            is_control=is_control,
+        )
+        for left_out in ("recordings", "artists")
+        for is_control in (False, True)
     ),
 )
 
 
+def protocol_named(name: str) -> Protocol:
+    """A protocol or a probe."""
+    return PROBES[name] if name in list(PROBES) else PROTOCOLS[name]
+
+
 def protocols_of(name: str) -> list[str]:
-    """The protocols that a name stands for: itself, or every one for `all`."""
-    if name == "all":
-        return list(PROTOCOLS)
-    if name not in list(PROTOCOLS):
-        raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+    """What a name stands for: a protocol or probe itself, `probes`, or every protocol and probe for `all`."""
+    several = {"all": [*PROTOCOLS, *PROBES], "probes": [*PROBES]}
+    if name in several:
+        return several[name]
+    if name not in [*PROTOCOLS, *PROBES]:
+        raise UnknownNameError("protocol", name, [*PROTOCOLS, *PROBES, *several])
     return [name]
 
 

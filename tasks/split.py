@@ -1,26 +1,51 @@
-"""How rows are assigned to train, val and test."""
+"""How rows are assigned to train, val and test, and which tracks belong together."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from tasks.errors import InputError
-from tasks.specs import STUDY_SEED
+from tasks.specs import STUDY_SEED, Protocol
+
+SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
-def study_split(track_id: np.ndarray, genre: np.ndarray) -> pa.Table:
-    """The study's split: 70/15/15, stratified by genre, `random_state=42`, over the rows in file order.
+def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
+    """features.split_assignment of a protocol: track_id, split, position (of the row in its split), group_id.
 
-    Args: track_id, genre: shape (n_rows,), in file order.
-    Returns: columns track_id, split, position: the row's place in its split, in the shuffled order in which
-        scikit-learn leaves it. Training in that order reproduces the study's fits.
+    Models are trained in the order of position. Bootstrap resamples keep the tracks of a group_id together.
+
+    Args: tracks: the columns of sql/features/split_input.sql, or of linked_split_input.sql for a grouped split and
+        for one that leaves training rows out (split `unused`).
+    Raises: InputError: too few rows to split.
+    """
+    if protocol.split == "grouped":
+        parts = grouped_split(tracks["genre_id"].to_numpy(), tracks["group_id"].to_numpy())
+        return _assignment(parts, tracks["track_id"].to_numpy(), tracks["group_id"].to_numpy())
+    if protocol.left_out:
+        tracks = tracks.sort_by("row_number")
+    parts = study_split(tracks["genre_id"].to_numpy())
+    if protocol.left_out:
+        ids = tracks[f"{protocol.left_out[:-1]}_id"]
+        parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
+    return _assignment(parts, tracks["track_id"].to_numpy(), tracks["track_id"].to_numpy())
+
+
+def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
+    """The study's split: 70/15/15, stratified by genre, `random_state=42`.
+
+    Args: genre: shape (n_rows,), in file order.
+    Returns: by split, row numbers in the shuffled order in which scikit-learn leaves them: training in that order
+        reproduces the study's fits.
     Raises: InputError: too few rows to stratify.
     Source: sklearn.model_selection.train_test_split, called twice as the study did.
     """
     from sklearn.model_selection import train_test_split
 
-    rows = np.arange(len(track_id))
+    rows = np.arange(len(genre))
     try:
         train, rest = train_test_split(rows, test_size=0.30, random_state=STUDY_SEED, stratify=genre)
         val, test = train_test_split(rest, test_size=0.50, random_state=STUDY_SEED, stratify=genre[rest])
@@ -29,11 +54,82 @@ def study_split(track_id: np.ndarray, genre: np.ndarray) -> pa.Table:
             f"{len(rows)} usable rows of {len(np.unique(genre))} genres cannot be split 70/15/15 by genre ({error}). "
             "Give more rows, or drop rare genres with --min-genre-rows."
         ) from error
-    splits = {"train": train, "val": val, "test": test}
+    return {"train": train, "val": val, "test": test}
+
+
+def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
+    """70/15/15 with every group on one side, as near to stratified by genre as the groups allow.
+
+    Groups of several rows go, the largest first, where they bring the genres' counts nearest to their shares (least
+    growth of the sum over splits and genres of (count - wanted)^2 / wanted); single rows then fill what is missing.
+
+    Args: genre, group: shape (n_rows,), in an order that does not depend on the file's.
+    Returns: by split, row numbers in the order given.
+    Raises: InputError: a split would have no rows.
+    Source: the greedy rule of sklearn.model_selection.StratifiedGroupKFold, for unequal shares and many groups.
+    """
+    labels, first, members, sizes = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
+    counts = sparse.csr_matrix((np.ones(len(genre)), (members, genre)), shape=(len(labels), int(genre.max()) + 1))
+    wanted = np.outer(list(SHARES.values()), np.asarray(counts.sum(axis=0)).ravel())
+    have = np.zeros_like(wanted)
+    side = np.zeros(len(labels), dtype=np.int8)
+    for label in np.lexsort((first, -sizes))[: int((sizes > 1).sum())]:
+        genres = counts.indices[counts.indptr[label] : counts.indptr[label + 1]]
+        added = counts.data[counts.indptr[label] : counts.indptr[label + 1]]
+        growth = (added * (added + 2 * (have[:, genres] - wanted[:, genres])) / wanted[:, genres]).sum(axis=1)
+        side[label] = growth.argmin()
+        have[side[label], genres] += added
+    single = np.flatnonzero(sizes[members] == 1)
+    for code in range(wanted.shape[1]):
+        rows = single[genre[single] == code]
+        val, test = (max(0, round(wanted[at, code] - have[at, code])) for at in (1, 2))
+        side[members[rows[:val]]] = 1
+        side[members[rows[val : val + test]]] = 2
+    parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(SHARES)}
+    if empty := [name for name, rows in parts.items() if not len(rows)]:
+        raise InputError(
+            f"{len(genre)} usable rows in {len(labels)} groups of one artist or recording cannot be split 70/15/15: "
+            f"nothing is left for {' and '.join(empty)}. Give more rows."
+        )
+    return parts
+
+
+def connected_groups(recording: np.ndarray, artist: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """The tracks that a chain of same artist and same recording links.
+
+    Args: recording, artist: shape (n_tracks,), ids. is_known: likewise, false where the artist is not known and links
+        nothing.
+    Returns: shape (n_tracks,): the lowest recording id of each track's group.
+    Source: scipy.sparse.csgraph.connected_components on the graph of recordings and artists.
+    """
+    recordings, recording_node = np.unique(recording, return_inverse=True)
+    artists, artist_node = np.unique(artist[is_known], return_inverse=True)
+    size = len(recordings) + len(artists)
+    edges = (np.ones(len(artist_node), dtype=np.int8), (recording_node[is_known], len(recordings) + artist_node))
+    _, component = csgraph.connected_components(sparse.coo_matrix(edges, shape=(size, size)), directed=False)
+    lowest = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, component[: len(recordings)], recordings)
+    return lowest[component[recording_node]]
+
+
+def _leave_out(
+    parts: dict[str, np.ndarray], ids: np.ndarray, is_known: np.ndarray, is_control: bool
+) -> dict[str, np.ndarray]:
+    """Without the training rows that share a known id with a test row, or without as many, whichever they are."""
+    train, test = parts["train"], parts["test"]
+    shared = np.isin(ids[train], ids[test][is_known[test]]) & is_known[train]
+    if is_control:
+        np.random.default_rng(STUDY_SEED).shuffle(shared)
+    return parts | {"train": train[~shared], "unused": train[shared]}
+
+
+def _assignment(parts: dict[str, np.ndarray], track_id: np.ndarray, group_id: np.ndarray) -> pa.Table:
+    rows = np.concatenate(list(parts.values()))
     return pa.table(
         {
-            "track_id": track_id[np.concatenate(list(splits.values()))],
-            "split": pa.chunked_array([pa.repeat(name, len(members)) for name, members in splits.items()]),
-            "position": np.concatenate([np.arange(len(members)) for members in splits.values()]),
+            "track_id": track_id[rows],
+            "split": pa.chunked_array([pa.repeat(name, len(members)) for name, members in parts.items()]),
+            "position": np.concatenate([np.arange(len(members)) for members in parts.values()]),
+            "group_id": group_id[rows],
         }
     )
