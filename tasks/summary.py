@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -43,7 +44,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     """The feature tables of a build."""
-    table = Table(title="Feature tables", title_justify="left")
+    table = Table(title="Feature tables", title_justify="left", box=box.SIMPLE_HEAD)
     for name, justify in (
         ("table", "left"),
         ("protocol", "left"),
@@ -104,7 +105,7 @@ def _leaderboard(
         return
     data = "generated sample" if run["is_generated"] else escape(run["source"])
     title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {data}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("model", "feature set"):
         table.add_column(name, no_wrap=True)
     has_seeds = any(row["seeds"] > 1 for row in rows)
@@ -135,32 +136,42 @@ def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
     if not rows:
         return
     note = "GENERATED DATA; " if run["is_generated"] else ""
-    table = Table(title=f"\nLeaks: accuracy or RMSE with the leak and without ({note}test split)", title_justify="left")
-    for name in ("leak", "model", "feature set"):
+    table = Table(
+        title=f"\nLeaks: accuracy or RMSE with the leak and without ({note}test split)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("leak", "task", "model", "feature set"):
         table.add_column(name, no_wrap=True)
     figures = ("with_leak", "published_imputed", "published_observed", "without_leak", "cold_start_all")
-    for name in ("with", "imputed rows", "observed", "without", "cold_start", "inflation", "95 % interval"):
-        table.add_column(name, justify="right")
+    for name in ("with it", "(imputed)", "(observed)", "without", "cold start", "inflation", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        model = f"{row['task']} {row['model']}"
-        cells = [row["leak"], model, row["feature_set"], *(_number(row[name]) for name in figures)]
-        table.add_row(*cells, f"{row['inflation']:+.3f}", _interval(row["inflation_low"], row["inflation_high"]))
+        cells = [row[name] for name in ("leak", "task", "model", "feature_set")]
+        digits = 3 if row["metric"] == "accuracy" else 2
+        cells += [_number(row[name], digits) for name in figures]
+        interval = _interval(row["inflation_low"], row["inflation_high"], digits)
+        table.add_row(*cells, f"{row['inflation']:+.{digits}f}", interval)
     console.print(table)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+def _interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"
 
 
 def _parity(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
     rows = _rows(connection, "select * from results.parity")
     if not rows:
         return
-    table = Table(title="\nParity with the published study (headline figure of each cell)", title_justify="left")
+    table = Table(
+        title="\nParity with the published study (headline figure of each cell)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
     for name in ("task", "model", "feature set", "split", "metric"):
         table.add_column(name)
     for name in ("ours", "study", "difference"):

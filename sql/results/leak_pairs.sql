@@ -1,16 +1,16 @@
 -- What results.leak_ledger measures: the same model on the same test rows, with a leak (a) and without it (b).
--- imputation: filled by genre, and without looking at it. duplicated recordings, shared artists: training rows that
--- share one with a test row are there, and left out (a has as many others left out). target as a feature: the other
--- task's target stands among the features, and does not.
+-- imputation: filled by genre, and without looking at it. recordings, artists: training rows that share one with a test
+-- row are there, and left out (a has as many others left out). target: the other task's target stands among the
+-- features, and does not.
 with
 
 kinds (leak, protocol_a, protocol_b, feature_set_a, feature_set_b) as (
     values
     ('imputation', 'published', 'label_free', null, null),
-    ('duplicated recordings', 'recordings_any', 'recordings_apart', null, null),
-    ('shared artists', 'artists_any', 'artists_apart', null, null),
-    ('target as a feature', 'label_free', 'label_free', 'all_with_popularity', 'all'),
-    ('target as a feature', 'label_free', 'label_free', 'all_with_genre', 'all')
+    ('recordings', 'recordings_any', 'recordings_apart', null, null),
+    ('artists', 'artists_any', 'artists_apart', null, null),
+    ('target', 'label_free', 'label_free', 'all_with_popularity', 'all'),
+    ('target', 'label_free', 'label_free', 'all_with_genre', 'all')
 )
 
 select
