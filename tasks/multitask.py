@@ -1,4 +1,4 @@
-"""The study's multi-task net in Keras: one shared trunk, a genre head and a popularity head.
+"""Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's, and a better one.
 
 The only module that imports TensorFlow, and only inside functions: the import takes seconds.
 """
@@ -13,14 +13,19 @@ from typing import Any
 import numpy as np
 
 
+HEADS = ("genre", "popularity")
+
+
 @dataclass(kw_only=True)
 class MultitaskNet:
     """12 -> shared Dense layers with BatchNorm and Dropout -> softmax over genres, and a sigmoid for popularity/100.
 
     Loss: cross-entropy + popularity_weight x MSE; Adam, early stopping and a falling learning rate on validation loss.
+    With one of the two heads it is the single-task control: the loss is then that head's alone.
     Source: the published study; settings in tasks/models.py.
     """
 
+    heads: tuple[str, ...] = HEADS
     shared_units: tuple[int, ...]
     head_units: int
     shared_dropout: float
@@ -35,47 +40,56 @@ class MultitaskNet:
     seed: int
     threads: int
 
-    def fit(self, x: dict[str, np.ndarray], genre: dict[str, np.ndarray], popularity: dict[str, np.ndarray]) -> None:
+    def fit(self, x: dict[str, np.ndarray], *targets: dict[str, np.ndarray]) -> None:
         """Train on split `train`, watching split `val`.
 
         One graph runs a whole epoch of Adam steps: Keras's own `fit` spends a third of its time between batches. Its
         callbacks decide as they do there.
 
-        Args: by split: x (n_rows, n_features); genre (n_rows,) codes from 0; popularity (n_rows,) 0 to 100.
+        Args: by split: x (n_rows, n_features); of each head: genre (n_rows,) codes from 0; popularity (n_rows,) 0 to
+            100.
         """
         tf = _tensorflow(self.threads)
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
-        classes = int(max(codes.max() for codes in genre.values())) + 1
+        by_head = dict(zip(self.heads, targets, strict=True))
+        classes = _n_classes(by_head)
         net = self._net = self._build(keras, x["train"].shape[1], classes)
-        rows, labels, shares = (
-            {split: tf.constant(values[split], kind) for split in ("train", "val")}
-            for values, kind in (
-                (x, tf.float32),
-                (genre, tf.int32),
-                ({split: points / 100.0 for split, points in popularity.items()}, tf.float32),
-            )
-        )
+        rows = {split: tf.constant(x[split], tf.float32) for split in ("train", "val")}
+        truths = {
+            split: {
+                head: tf.constant(*((y[split], tf.int32) if head == "genre" else (y[split] / 100.0, tf.float32)))
+                for head, y in by_head.items()
+            }
+            for split in ("train", "val")
+        }
 
-        def loss(inputs: Any, genres: Any, share: Any, *, training: bool) -> Any:
+        def loss(inputs: Any, truth: Any, *, training: bool) -> Any:
             outputs = net(inputs, training=training)
-            cross_entropy = keras.losses.sparse_categorical_crossentropy(genres, outputs["genre"])
-            squared_error = tf.square(outputs["popularity"][:, 0] - share)
-            return tf.reduce_mean(cross_entropy) + self.popularity_weight * tf.reduce_mean(squared_error)
+            losses = {}
+            if "genre" in self.heads:
+                cross_entropy = keras.losses.sparse_categorical_crossentropy(truth["genre"], outputs["genre"])
+                losses["genre"] = tf.reduce_mean(cross_entropy)
+            if "popularity" in self.heads:
+                squared_error = tf.square(outputs["popularity"][:, 0] - truth["popularity"])
+                losses["popularity"] = self.popularity_weight * tf.reduce_mean(squared_error)
+            return tf.add_n(list(losses.values()))
 
         @tf.function
         def run_epoch(order: Any) -> None:
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                inputs, genres, share = (tf.gather(part["train"], batch) for part in (rows, labels, shares))
+                inputs, truth = tf.nest.map_structure(
+                    lambda values: tf.gather(values, batch), (rows["train"], truths["train"])  # noqa: B023
+                )
                 with tf.GradientTape() as tape:
-                    value = loss(inputs, genres, share, training=True)
+                    value = loss(inputs, truth, training=True)
                 gradients = tape.gradient(value, net.trainable_variables)
                 net.optimizer.apply(gradients, net.trainable_variables)
 
         @tf.function
         def validation_loss() -> Any:
-            return loss(rows["val"], labels["val"], shares["val"], training=False)
+            return loss(rows["val"], truths["val"], training=False)
 
         watched = {"monitor": "val_loss", "mode": "min"}
         callbacks = keras.callbacks.CallbackList(
@@ -96,13 +110,24 @@ class MultitaskNet:
                 break
         callbacks.on_train_end()
 
-    def predict(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Predict both targets. Args: x: (n_rows, n_features). Returns: genre codes and popularity, (n_rows,) each."""
-        outputs = self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
-        return {
-            "genre": outputs["genre"].argmax(axis=1),
-            "popularity": outputs["popularity"][:, 0].astype(np.float64) * 100.0,
+    def predict(self, x: np.ndarray) -> Any:
+        """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).
+
+        Returns: by head; of a net with one head, that head's array, as other single-task estimators do.
+        """
+        outputs = self._outputs(x)
+        predicted = {
+            head: values.argmax(axis=1) if head == "genre" else values[:, 0].astype(np.float64) * 100.0
+            for head, values in outputs.items()
         }
+        return predicted if len(self.heads) > 1 else predicted[self.heads[0]]
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""
+        return self._outputs(x)["genre"]
+
+    def _outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
 
     def save(self, folder: Path) -> Path:
         """Write the net in Keras's own format."""
@@ -119,17 +144,22 @@ class MultitaskNet:
             shared = layers.BatchNormalization()(shared)
             shared = layers.Dropout(self.shared_dropout)(shared)
         heads = {}
-        for name in ("genre", "popularity"):
+        for name in self.heads:
             hidden = layers.Dense(self.head_units, activation="relu")(shared)
             heads[name] = layers.Dropout(self.head_dropout)(hidden)
+        last = {"genre": (classes, "softmax"), "popularity": (1, "sigmoid")}
         outputs = {
-            "genre": layers.Dense(classes, activation="softmax", name="genre")(heads["genre"]),
-            "popularity": layers.Dense(1, activation="sigmoid", name="popularity")(heads["popularity"]),
+            name: layers.Dense(last[name][0], activation=last[name][1], name=name)(hidden)
+            for name, hidden in heads.items()
         }
         net = keras.Model(inputs, outputs)
         net.compile(optimizer=keras.optimizers.Adam(self.learning_rate))
         net.optimizer.build(net.trainable_variables)
         return net
+
+
+def _n_classes(by_head: dict[str, dict[str, np.ndarray]]) -> int:
+    return int(max((codes.max() for codes in by_head.get("genre", {}).values()), default=0)) + 1
 
 
 def _tensorflow(threads: int) -> Any:

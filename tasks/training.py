@@ -47,8 +47,8 @@ def train_cell(job: Job) -> None:
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
-    if spec.task == "multitask":
-        estimator.fit(data.x, data.y["genre"], data.y["popularity"])
+    if spec.watches_validation:
+        estimator.fit(*(_watched(values) for values in (data.x, *(data.y[target] for target in spec.targets))))
     else:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
     fitted = time.perf_counter()
@@ -93,6 +93,11 @@ def load(job: Job) -> Data:
         track_id={split: part["track_id"].to_numpy() for split, part in parts.items()},
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
     )
+
+
+def _watched(by_split: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an estimator may see while it is fitted."""
+    return {split: by_split[split] for split in ("train", "val")}
 
 
 def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
