@@ -1,4 +1,4 @@
-"""How each model is built: (parameters, seed, n_jobs) -> an unfitted estimator. Each imports what it needs, when it does."""
+"""How each model is built: (parameters, seed, n_jobs) -> unfitted estimator. Each imports what it needs when called."""
 
 from __future__ import annotations
 
@@ -89,3 +89,21 @@ def multitask(parameters: Parameters, seed: int, n_jobs: int) -> Any:
     from tasks.multitask import MultitaskNet
 
     return MultitaskNet(**parameters, seed=seed, threads=n_jobs)
+
+
+def encoded_net(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from tasks.multitask import EncodedNet
+
+    return EncodedNet(**parameters, seed=seed, threads=n_jobs)
+
+
+def extra_trees_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return ExtraTreesClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def extra_trees_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    return ExtraTreesRegressor(**parameters, random_state=seed, n_jobs=n_jobs)

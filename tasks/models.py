@@ -86,6 +86,33 @@ STUDY_NET = {
     "plateau_factor": 0.5,
 }
 
+XGBOOST_GENRE = {
+    "n_estimators": 600,
+    "learning_rate": 0.03,
+    "max_depth": 6,
+    "min_child_weight": 10,
+    "subsample": 0.7,
+    "colsample_bynode": 0.4,
+    "reg_lambda": 3.0,
+}
+XGBOOST_POPULARITY = XGBOOST_GENRE
+EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+ENCODED_NET = {
+    "members": 1,
+    "bins": 16,
+    "width": 384,
+    "depth": 3,
+    "dropout": 0.4,
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-2,
+    "momentum": 0.998,
+    "popularity_weight": 1.0,
+    "batch_size": 256,
+    "epochs": 20,
+    "stop_patience": 6,
+}
+
 MODELS = Registry(
     "model",
     ModelSpec(
@@ -226,6 +253,68 @@ MODELS = Registry(
         libraries=KERAS,
         watches_validation=True,
         cost=43,
+    ),
+    ModelSpec(
+        model="multitask_tuned",
+        task="multitask",
+        build=estimators.encoded_net,
+        parameters=ENCODED_NET,
+        smoke={"members": 1, "epochs": 4},
+        feature_sets=("all",),
+        group="better",
+        libraries=KERAS,
+        watches_validation=True,
+        cost=30,
+    ),
+    ModelSpec(
+        model="xgboost_tuned",
+        task="genre",
+        build=estimators.xgboost_classifier,
+        parameters=XGBOOST_GENRE,
+        smoke={"n_estimators": 20},
+        feature_sets=("all",),
+        group="better",
+        libraries=XGBOOST,
+        importance="gain",
+        dtype="float32",
+        cost=30,
+    ),
+    ModelSpec(
+        model="xgboost_tuned",
+        task="popularity",
+        build=estimators.xgboost_regressor,
+        parameters=XGBOOST_POPULARITY,
+        smoke={"n_estimators": 50},
+        feature_sets=("all",),
+        group="better",
+        libraries=XGBOOST,
+        importance="gain",
+        dtype="float32",
+        cost=5,
+    ),
+    ModelSpec(
+        model="extra_trees",
+        task="genre",
+        build=estimators.extra_trees_classifier,
+        parameters=EXTRA_TREES_GENRE,
+        smoke={"n_estimators": 30},
+        feature_sets=("all",),
+        group="better",
+        importance="impurity",
+        dtype="float32",
+        cost=20,
+    ),
+    ModelSpec(
+        model="extra_trees",
+        task="popularity",
+        build=estimators.extra_trees_regressor,
+        parameters=EXTRA_TREES_POPULARITY,
+        smoke={"n_estimators": 30},
+        feature_sets=("all",),
+        group="better",
+        importance="impurity",
+        dtype="float32",
+        cost=20,
     ),
     *(
         ModelSpec(

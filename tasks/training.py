@@ -47,10 +47,7 @@ def train_cell(job: Job) -> None:
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
-    if spec.watches_validation:
-        estimator.fit(*(_watched(values) for values in (data.x, *(data.y[target] for target in spec.targets))))
-    else:
-        estimator.fit(data.x["train"], data.y[spec.task]["train"])
+    fit(estimator, spec, data)
     fitted = time.perf_counter()
     predicted = {split: _predict(estimator, spec, data.x[split]) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
@@ -75,6 +72,15 @@ def train_cell(job: Job) -> None:
         pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
 
 
+def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
+    """Fit on the training rows; an estimator that watches validation sees those rows too, by split."""
+    if spec.watches_validation:
+        seen = (data.x, *(data.y[target] for target in spec.targets))
+        estimator.fit(*({split: part[split] for split in ("train", "val")} for part in seen))
+    else:
+        estimator.fit(data.x["train"], data.y[spec.task]["train"])
+
+
 def load(job: Job) -> Data:
     """Read a cell's features and targets, cut to what its budget allows to train on."""
     dtype = spec_of(job.cell).dtype
@@ -93,11 +99,6 @@ def load(job: Job) -> Data:
         track_id={split: part["track_id"].to_numpy() for split, part in parts.items()},
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
     )
-
-
-def _watched(by_split: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What an estimator may see while it is fitted."""
-    return {split: by_split[split] for split in ("train", "val")}
 
 
 def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
