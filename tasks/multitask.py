@@ -32,6 +32,7 @@ class TwoHeadedNet:
     heads: tuple[str, ...] = HEADS
     origin: float = field(default=0.0, init=False)
     unit: float = field(default=100.0, init=False)
+    _net: Any = field(default=None, init=False, repr=False)
 
     def predict(self, x: np.ndarray) -> Any:
         """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).

@@ -82,8 +82,8 @@ SPACES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
         "popularity/extra_trees": RANDOMIZED,
         "multitask/multitask_tuned": {
             "bins": Range(low=8, high=24),
-            "width": Range(low=192, high=512, step=64),
-            "depth": Range(low=2, high=5),
+            "width": Range(low=128, high=384, step=64),
+            "depth": Range(low=2, high=4),
             "dropout": Range(low=0.2, high=0.5),
             "learning_rate": Range(low=1e-3, high=4e-3, log=True),
             "weight_decay": Range(low=3e-3, high=0.1, log=True),
