@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,11 @@ class Member:
 class MeanEnsemble:
     """The weighted mean of the members' class probabilities (genre) or predictions (popularity)."""
 
-    task: Literal["genre", "popularity"]
+    task: str  # genre or popularity
     members: tuple[Member, ...]
 
     def fit(self, x: BySplit, y: BySplit) -> None:
-        """Fit each member on split `train`. Args: by split: x (n_rows, n_features); y (n_rows,), codes from 0 for genre."""
+        """Fit each member on split `train`. Args: by split: x (n_rows, n_features); y (n_rows,), genre codes from 0."""
         for member in self.members:
             if member.watches_validation:
                 member.estimator.fit(x, y)

@@ -107,3 +107,30 @@ def extra_trees_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any
     from sklearn.ensemble import ExtraTreesRegressor
 
     return ExtraTreesRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
+
+
+def genre_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    builders = {"xgboost": xgboost_classifier, "extra_trees": extra_trees_classifier, "net": encoded_net}
+    return _ensemble("genre", builders, parameters, seed, n_jobs)
+
+
+def popularity_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    builders = {"xgboost": xgboost_regressor, "extra_trees": extra_trees_regressor, "net": encoded_net}
+    return _ensemble("popularity", builders, parameters, seed, n_jobs)
+
+
+def _ensemble(task: str, builders: Mapping[str, Any], parameters: Parameters, seed: int, n_jobs: int) -> Any:
+    """Args: parameters: of each member its weight and its own parameters."""
+    from tasks.ensemble import MeanEnsemble, Member
+
+    return MeanEnsemble(
+        task,
+        tuple(
+            Member(
+                estimator=builders[name](member["parameters"], seed, n_jobs),
+                weight=member["weight"],
+                watches_validation=name == "net",
+            )
+            for name, member in parameters.items()
+        ),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
@@ -111,6 +111,20 @@ ENCODED_NET = {
     "batch_size": 256,
     "epochs": 20,
     "stop_patience": 6,
+}
+SMOKE_NET = {"members": 1, "epochs": 4}
+ENSEMBLES: Mapping[Task, Mapping[str, tuple[float, Parameters, Parameters]]] = {
+    # by member: its weight, its settings, and what budget `smoke` changes of them
+    "genre": {
+        "xgboost": (1.0, XGBOOST_GENRE, {"n_estimators": 20}),
+        "extra_trees": (1.0, EXTRA_TREES_GENRE, {"n_estimators": 30}),
+        "net": (2.0, ENCODED_NET | {"heads": ("genre",)}, SMOKE_NET),
+    },
+    "popularity": {
+        "xgboost": (1.0, XGBOOST_POPULARITY, {"n_estimators": 50}),
+        "extra_trees": (1.0, EXTRA_TREES_POPULARITY, {"n_estimators": 30}),
+        "net": (2.0, ENCODED_NET | {"heads": ("popularity",)}, SMOKE_NET),
+    },
 }
 
 MODELS = Registry(
@@ -259,7 +273,7 @@ MODELS = Registry(
         task="multitask",
         build=estimators.encoded_net,
         parameters=ENCODED_NET,
-        smoke={"members": 1, "epochs": 4},
+        smoke=SMOKE_NET,
         feature_sets=("all",),
         group="better",
         libraries=KERAS,
@@ -318,6 +332,28 @@ MODELS = Registry(
     ),
     *(
         ModelSpec(
+            model="ensemble",
+            task=task,
+            build=build,
+            parameters={
+                name: {"weight": weight, "parameters": settings}
+                for name, (weight, settings, _) in ENSEMBLES[task].items()
+            },
+            smoke={
+                name: {"weight": weight, "parameters": {**settings, **smoke}}
+                for name, (weight, settings, smoke) in ENSEMBLES[task].items()
+            },
+            feature_sets=("all",),
+            group="better",
+            libraries=("numpy", "scikit-learn", "xgboost", "tensorflow", "keras"),
+            watches_validation=True,
+            dtype="float32",
+            cost=100,
+        )
+        for task, build in zip(TARGETS, (estimators.genre_ensemble, estimators.popularity_ensemble), strict=True)
+    ),
+    *(
+        ModelSpec(
             model="single_head_net",
             task=task,
             build=estimators.multitask,
@@ -328,6 +364,21 @@ MODELS = Registry(
             libraries=KERAS,
             watches_validation=True,
             cost=40,
+        )
+        for task in TARGETS
+    ),
+    *(
+        ModelSpec(
+            model="single_head_tuned",
+            task=task,
+            build=estimators.encoded_net,
+            parameters=ENCODED_NET | {"heads": (task,)},
+            smoke=SMOKE_NET,
+            feature_sets=("all",),
+            group="single_head",
+            libraries=KERAS,
+            watches_validation=True,
+            cost=30,
         )
         for task in TARGETS
     ),

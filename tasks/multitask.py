@@ -233,8 +233,10 @@ class EncodedNet(TwoHeadedNet):
                 with tf.GradientTape() as tape:
                     value = self._loss(tf, net(rows, training=True), truth)
                 optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
+                step = tf.cast(optimizer.iterations, tf.float32)
+                share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # the first weights are soon forgotten
                 for mean, weights in zip(average.trainable_variables, net.trainable_variables, strict=True):
-                    mean.assign_add((1.0 - self.momentum) * (weights - mean))
+                    mean.assign_add(share * (weights - mean))
 
         @tf.function
         def validation_loss() -> Any:
