@@ -99,15 +99,15 @@ XGBOOST_POPULARITY = XGBOOST_GENRE
 EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 ENCODED_NET = {
-    "members": 1,
-    "bins": 16,
-    "width": 384,
+    "members": 3,
+    "bins": 9,
+    "width": 320,
     "depth": 3,
-    "dropout": 0.4,
-    "learning_rate": 2e-3,
-    "weight_decay": 1e-2,
+    "dropout": 0.32,
+    "learning_rate": 2.7e-3,
+    "weight_decay": 3.5e-3,
     "momentum": 0.998,
-    "popularity_weight": 1.0,
+    "popularity_weight": 0.8,
     "batch_size": 256,
     "epochs": 20,
     "stop_patience": 6,
