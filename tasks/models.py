@@ -95,7 +95,15 @@ XGBOOST_GENRE = {
     "colsample_bynode": 0.4,
     "reg_lambda": 3.0,
 }
-XGBOOST_POPULARITY = XGBOOST_GENRE
+XGBOOST_POPULARITY = {
+    "n_estimators": 600,
+    "learning_rate": 0.0265,
+    "max_depth": 6,
+    "min_child_weight": 3,
+    "subsample": 0.56,
+    "colsample_bynode": 0.7,
+    "reg_lambda": 23.5,
+}
 EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 ENCODED_NET = {
