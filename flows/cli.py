@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}. See --help.\n")
 
 
-def source_parser(prog: str, description: str | None) -> Parser:
+def source_parser(prog: str, description: str | None, protocol: str = "published") -> Parser:
     """A parser with the options that say what to read, how, and where to keep it."""
     parser = Parser(prog=f"python -m {prog}", description=description)
     add = parser.add_argument
@@ -49,7 +49,7 @@ def source_parser(prog: str, description: str | None) -> Parser:
         metavar="OURS=THEIRS,...",
         help="the file's own column names, or a TOML file of such pairs",
     )
-    add("--protocol", default="published", help=f"{', '.join(PROTOCOLS)} or all; by default published")
+    add("--protocol", default=protocol, help=f"{', '.join(PROTOCOLS)} or all; by default {protocol}")
     add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
     add(
         "--max-reject-share",

@@ -182,8 +182,15 @@ def _code_version(build: Any) -> str:
     """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
     from tasks import scoring, training, uncertainty
 
-    code = inspect.getsource(build)
-    own = [module for name in ("mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
-    shared = [training, scoring, uncertainty, build]
+    builders = _functions_of(build)
+    code = "".join(map(inspect.getsource, builders))
+    own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
+    shared = [training, scoring, uncertainty, *builders]
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))
+
+
+def _functions_of(build: Any) -> list[Any]:
+    """A builder and those of its module that it names: an ensemble is made of other models."""
+    named = [build.__globals__.get(name) for name in build.__code__.co_names]
+    return [build, *(found for one in named if inspect.isfunction(one) for found in _functions_of(one))]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
+from tasks import estimators
 from tasks.errors import UnknownNameError, UserError
+from tasks.estimators import Parameters
 from tasks.specs import FEATURE_SETS, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
 
-Parameters = Mapping[str, Any]
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
 
 
@@ -20,17 +20,19 @@ class ModelSpec:
     """One model for one task.
 
     `build(parameters, seed, n_jobs)` imports what it needs and returns an unfitted estimator with `fit(x, y)` and
-    `predict(x)`. Only the parameters decide the result; n_jobs decides how fast it comes.
+    `predict(x)`; one that watches validation takes its x, and y of each target, by split, to know when to stop. Only
+    the parameters decide the result; n_jobs decides how fast it comes.
     """
 
     model: str
     task: Task
     build: Callable[[Parameters, int, int], Any]
-    parameters: Parameters  # the study's
+    parameters: Parameters  # the study's; those of group `better` were found by flows/tune.py on validation rows
     smoke: Parameters = field(default_factory=dict)  # what budget `smoke` changes
     feature_sets: tuple[str, ...] = tuple(name for name, chosen in FEATURE_SETS.items() if not chosen.leaks)
     group: Literal["study", "better", "single_head"] = "study"
     is_probe: bool = False  # whether it measures leaks
+    watches_validation: bool = False  # whether it is given the validation split besides the training split
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # whose versions decide the result
     importance: Importance = "permutation"
     dtype: Literal["float32", "float64"] = "float64"  # what it computes in; trees cut features to float32 anyway
@@ -41,6 +43,11 @@ class ModelSpec:
     def name(self) -> str:
         """Unique over the registry."""
         return f"{self.task}/{self.model}"
+
+    @property
+    def targets(self) -> tuple[Task, ...]:
+        """What it predicts."""
+        return TARGETS if self.task == "multitask" else (self.task,)
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
         """The settings under a budget."""
@@ -60,97 +67,80 @@ def _version(distribution: str) -> str:
     return "not installed"
 
 
-def _forests() -> Any:
-    """The forests of scikit-learn-intelex where it is installed, several times faster than scikit-learn's own."""
-    return importlib.import_module(
-        "sklearnex.ensemble" if importlib.util.find_spec("sklearnex") else "sklearn.ensemble"
-    )
-
-
-def _logistic_regression(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(**parameters, random_state=seed)
-
-
-def _svm(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from tasks.svm import VectorizedSVC
-
-    return VectorizedSVC(**parameters)
-
-
-def _knn(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.neighbors import KNeighborsClassifier
-
-    return KNeighborsClassifier(**parameters, n_jobs=n_jobs)
-
-
-def _forest_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    return _forests().RandomForestClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
-
-
-def _xgboost_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    import xgboost
-
-    return xgboost.XGBClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
-
-
-def _mlp(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from tasks.mlp import FasterMLPClassifier
-
-    return FasterMLPClassifier(**parameters, random_state=seed)
-
-
-def _linear(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.linear_model import LinearRegression
-
-    return LinearRegression(**parameters)
-
-
-def _ridge(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.linear_model import Ridge
-
-    return Ridge(**parameters, random_state=seed)
-
-
-def _lasso(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.linear_model import Lasso
-
-    return Lasso(**parameters, random_state=seed)
-
-
-def _forest_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    return _forests().RandomForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
-
-
-def _gradient_boosting(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    return GradientBoostingRegressor(**parameters, random_state=seed)
-
-
-def _xgboost_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    import xgboost
-
-    return xgboost.XGBRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
-
-
-def _multitask(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    from tasks.multitask import MultitaskNet
-
-    return MultitaskNet(**parameters, seed=seed, threads=n_jobs)
-
-
+TARGETS: tuple[Task, ...] = ("genre", "popularity")
 GROUPS = ("study", "better", "single_head")
 INTELEX = ("numpy", "scikit-learn", "scikit-learn-intelex")
 XGBOOST = ("numpy", "xgboost")
+KERAS = ("numpy", "tensorflow", "keras")
+STUDY_NET = {
+    "shared_units": (256, 128),
+    "head_units": 64,
+    "shared_dropout": 0.3,
+    "head_dropout": 0.2,
+    "learning_rate": 3e-4,
+    "popularity_weight": 5.0,
+    "batch_size": 128,
+    "epochs": 100,
+    "stop_patience": 15,
+    "plateau_patience": 8,
+    "plateau_factor": 0.5,
+}
+
+XGBOOST_GENRE = {
+    "n_estimators": 600,
+    "learning_rate": 0.03,
+    "max_depth": 6,
+    "min_child_weight": 10,
+    "subsample": 0.7,
+    "colsample_bynode": 0.4,
+    "reg_lambda": 3.0,
+}
+XGBOOST_POPULARITY = {
+    "n_estimators": 600,
+    "learning_rate": 0.0265,
+    "max_depth": 6,
+    "min_child_weight": 3,
+    "subsample": 0.56,
+    "colsample_bynode": 0.7,
+    "reg_lambda": 23.5,
+}
+EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+ENCODED_NET = {
+    "members": 3,
+    "bins": 9,
+    "width": 320,
+    "depth": 3,
+    "dropout": 0.32,
+    "learning_rate": 2.7e-3,
+    "weight_decay": 3.5e-3,
+    "momentum": 0.998,
+    "popularity_weight": 0.8,
+    "batch_size": 256,
+    "epochs": 20,
+    "stop_patience": 6,
+}
+SMOKE_NET = {"members": 1, "epochs": 4}
+ENSEMBLES: Mapping[Task, Mapping[str, tuple[float, Parameters, Parameters]]] = {
+    # by member: its weight, its settings, and what budget `smoke` changes of them
+    "genre": {
+        "xgboost": (1.0, XGBOOST_GENRE, {"n_estimators": 20}),
+        "extra_trees": (1.0, EXTRA_TREES_GENRE, {"n_estimators": 30}),
+        "net": (2.0, ENCODED_NET | {"heads": ("genre",)}, SMOKE_NET),
+    },
+    "popularity": {
+        "xgboost": (1.0, XGBOOST_POPULARITY, {"n_estimators": 50}),
+        "extra_trees": (1.0, EXTRA_TREES_POPULARITY, {"n_estimators": 30}),
+        "net": (2.0, ENCODED_NET | {"heads": ("popularity",)}, SMOKE_NET),
+    },
+}
 
 MODELS = Registry(
     "model",
     ModelSpec(
         model="logistic_regression",
         task="genre",
-        build=_logistic_regression,
+        build=estimators.logistic_regression,
         parameters={"max_iter": 500},
         smoke={"max_iter": 100},
         importance="coefficient",
@@ -160,7 +150,7 @@ MODELS = Registry(
     ModelSpec(
         model="svm",
         task="genre",
-        build=_svm,
+        build=estimators.svm,
         parameters={"C": 1.0},  # with an RBF kernel and gamma "scale"
         is_stochastic=False,
         cost=17,
@@ -168,7 +158,7 @@ MODELS = Registry(
     ModelSpec(
         model="knn",
         task="genre",
-        build=_knn,
+        build=estimators.knn,
         parameters={"n_neighbors": 5},
         is_stochastic=False,
         cost=2,
@@ -176,7 +166,7 @@ MODELS = Registry(
     ModelSpec(
         model="random_forest",
         task="genre",
-        build=_forest_classifier,
+        build=estimators.forest_classifier,
         parameters={"n_estimators": 300},
         smoke={"n_estimators": 30},
         libraries=INTELEX,
@@ -187,7 +177,7 @@ MODELS = Registry(
     ModelSpec(
         model="xgboost",
         task="genre",
-        build=_xgboost_classifier,
+        build=estimators.xgboost_classifier,
         parameters={
             "n_estimators": 300,
             "learning_rate": 0.1,
@@ -205,7 +195,7 @@ MODELS = Registry(
     ModelSpec(
         model="mlp",
         task="genre",
-        build=_mlp,
+        build=estimators.mlp,
         parameters={
             "hidden_layer_sizes": (128, 64),
             "solver": "adam",
@@ -219,7 +209,7 @@ MODELS = Registry(
     ModelSpec(
         model="linear",
         task="popularity",
-        build=_linear,
+        build=estimators.linear,
         parameters={},
         importance="coefficient",
         is_stochastic=False,
@@ -228,7 +218,7 @@ MODELS = Registry(
     ModelSpec(
         model="ridge",
         task="popularity",
-        build=_ridge,
+        build=estimators.ridge,
         parameters={"alpha": 1.0},
         importance="coefficient",
         is_stochastic=False,
@@ -237,7 +227,7 @@ MODELS = Registry(
     ModelSpec(
         model="lasso",
         task="popularity",
-        build=_lasso,
+        build=estimators.lasso,
         parameters={"alpha": 0.001, "max_iter": 5000},
         importance="coefficient",
         is_stochastic=False,
@@ -246,7 +236,7 @@ MODELS = Registry(
     ModelSpec(
         model="random_forest",
         task="popularity",
-        build=_forest_regressor,
+        build=estimators.forest_regressor,
         parameters={"n_estimators": 1000},
         smoke={"n_estimators": 30},
         libraries=INTELEX,
@@ -257,7 +247,7 @@ MODELS = Registry(
     ModelSpec(
         model="gradient_boosting",
         task="popularity",
-        build=_gradient_boosting,
+        build=estimators.gradient_boosting,
         parameters={"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3},
         smoke={"n_estimators": 20},
         importance="impurity",
@@ -266,7 +256,7 @@ MODELS = Registry(
     ModelSpec(
         model="xgboost",
         task="popularity",
-        build=_xgboost_regressor,
+        build=estimators.xgboost_regressor,
         parameters={"n_estimators": 1000, "learning_rate": 0.05, "max_depth": 8, "subsample": 0.8},
         smoke={"n_estimators": 50},
         libraries=XGBOOST,
@@ -278,24 +268,127 @@ MODELS = Registry(
     ModelSpec(
         model="multitask",
         task="multitask",
-        build=_multitask,
-        parameters={
-            "shared_units": (256, 128),
-            "head_units": 64,
-            "shared_dropout": 0.3,
-            "head_dropout": 0.2,
-            "learning_rate": 3e-4,
-            "popularity_weight": 5.0,
-            "batch_size": 128,
-            "epochs": 100,
-            "stop_patience": 15,
-            "plateau_patience": 8,
-            "plateau_factor": 0.5,
-        },
+        build=estimators.multitask,
+        parameters=STUDY_NET,
         smoke={"epochs": 5},
         feature_sets=("all",),
-        libraries=("numpy", "tensorflow", "keras"),
+        libraries=KERAS,
+        watches_validation=True,
         cost=43,
+    ),
+    ModelSpec(
+        model="multitask_tuned",
+        task="multitask",
+        build=estimators.encoded_net,
+        parameters=ENCODED_NET,
+        smoke=SMOKE_NET,
+        feature_sets=("all",),
+        group="better",
+        libraries=KERAS,
+        watches_validation=True,
+        cost=30,
+    ),
+    ModelSpec(
+        model="xgboost_tuned",
+        task="genre",
+        build=estimators.xgboost_classifier,
+        parameters=XGBOOST_GENRE,
+        smoke={"n_estimators": 20},
+        feature_sets=("all",),
+        group="better",
+        libraries=XGBOOST,
+        importance="gain",
+        dtype="float32",
+        cost=30,
+    ),
+    ModelSpec(
+        model="xgboost_tuned",
+        task="popularity",
+        build=estimators.xgboost_regressor,
+        parameters=XGBOOST_POPULARITY,
+        smoke={"n_estimators": 50},
+        feature_sets=("all",),
+        group="better",
+        libraries=XGBOOST,
+        importance="gain",
+        dtype="float32",
+        cost=5,
+    ),
+    ModelSpec(
+        model="extra_trees",
+        task="genre",
+        build=estimators.extra_trees_classifier,
+        parameters=EXTRA_TREES_GENRE,
+        smoke={"n_estimators": 30},
+        feature_sets=("all",),
+        group="better",
+        importance="impurity",
+        dtype="float32",
+        cost=20,
+    ),
+    ModelSpec(
+        model="extra_trees",
+        task="popularity",
+        build=estimators.extra_trees_regressor,
+        parameters=EXTRA_TREES_POPULARITY,
+        smoke={"n_estimators": 30},
+        feature_sets=("all",),
+        group="better",
+        importance="impurity",
+        dtype="float32",
+        cost=20,
+    ),
+    *(
+        ModelSpec(
+            model="ensemble",
+            task=task,
+            build=build,
+            parameters={
+                name: {"weight": weight, "parameters": settings}
+                for name, (weight, settings, _) in ENSEMBLES[task].items()
+            },
+            smoke={
+                name: {"weight": weight, "parameters": {**settings, **smoke}}
+                for name, (weight, settings, smoke) in ENSEMBLES[task].items()
+            },
+            feature_sets=("all",),
+            group="better",
+            libraries=("numpy", "scikit-learn", "xgboost", "tensorflow", "keras"),
+            watches_validation=True,
+            dtype="float32",
+            cost=100,
+        )
+        for task, build in zip(TARGETS, (estimators.genre_ensemble, estimators.popularity_ensemble), strict=True)
+    ),
+    *(
+        ModelSpec(
+            model="single_head_net",
+            task=task,
+            build=estimators.multitask,
+            parameters=STUDY_NET | {"heads": (task,)},
+            smoke={"epochs": 5},
+            feature_sets=("all",),
+            group="single_head",
+            libraries=KERAS,
+            watches_validation=True,
+            cost=40,
+        )
+        for task in TARGETS
+    ),
+    *(
+        ModelSpec(
+            model="single_head_tuned",
+            task=task,
+            build=estimators.encoded_net,
+            parameters=ENCODED_NET | {"heads": (task,)},
+            smoke=SMOKE_NET,
+            feature_sets=("all",),
+            group="single_head",
+            libraries=KERAS,
+            watches_validation=True,
+            cost=30,
+        )
+        for task in TARGETS
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The study's multi-task net in Keras: one shared trunk, a genre head and a popularity head.
+"""Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's, and a better one.
 
 The only module that imports TensorFlow, and only inside functions: the import takes seconds.
 """
@@ -6,18 +6,92 @@ The only module that imports TensorFlow, and only inside functions: the import t
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
+
+HEADS = ("genre", "popularity")
 
 
 @dataclass(kw_only=True)
-class MultitaskNet:
+class TwoHeadedNet:
+    """What the nets share: their loss is cross-entropy + popularity_weight x MSE of (points - origin) / unit.
+
+    With one of the two heads a net is its own single-task control: the loss is then that head's alone.
+    """
+
+    popularity_weight: float
+    batch_size: int
+    epochs: int
+    stop_patience: int
+    seed: int
+    threads: int
+    heads: tuple[str, ...] = HEADS
+    origin: float = field(default=0.0, init=False)
+    unit: float = field(default=100.0, init=False)
+    _net: Any = field(default=None, init=False, repr=False)
+
+    def predict(self, x: np.ndarray) -> Any:
+        """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).
+
+        Returns: by head; of a net with one head, that head's array, as other single-task estimators do.
+        """
+        outputs = self._outputs(x)
+        predicted = {
+            head: values.argmax(axis=1)
+            if head == "genre"
+            else values[:, 0].astype(np.float64) * self.unit + self.origin
+            for head, values in outputs.items()
+        }
+        return predicted if len(self.heads) > 1 else predicted[self.heads[0]]
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""
+        return self._outputs(x)["genre"]
+
+    def save(self, folder: Path) -> Path:
+        """Write the net in Keras's own format; its popularity output is (points - origin) / unit."""
+        path = folder / "model.keras"
+        self._net.save(path)
+        return path
+
+    def _outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
+
+    def _tensors(self, tf: Any, x: dict[str, np.ndarray], by_head: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+        """Of each split, the rows and the truth by head."""
+        return {
+            split: (
+                tf.constant(x[split], tf.float32),
+                {
+                    head: tf.constant(y[split], tf.int32)
+                    if head == "genre"
+                    else tf.constant((y[split] - self.origin) / self.unit, tf.float32)
+                    for head, y in by_head.items()
+                },
+            )
+            for split in ("train", "val")
+        }
+
+    def _loss(self, tf: Any, outputs: dict[str, Any], truth: dict[str, Any]) -> Any:
+        losses = []
+        if "genre" in self.heads:
+            cross_entropy = tf.keras.losses.sparse_categorical_crossentropy(truth["genre"], outputs["genre"])
+            losses.append(tf.reduce_mean(cross_entropy))
+        if "popularity" in self.heads:
+            squared_error = tf.square(outputs["popularity"][:, 0] - truth["popularity"])
+            losses.append(self.popularity_weight * tf.reduce_mean(squared_error))
+        return tf.add_n(losses)
+
+
+@dataclass(kw_only=True)
+class MultitaskNet(TwoHeadedNet):
     """12 -> shared Dense layers with BatchNorm and Dropout -> softmax over genres, and a sigmoid for popularity/100.
 
-    Loss: cross-entropy + popularity_weight x MSE; Adam, early stopping and a falling learning rate on validation loss.
+    Adam, early stopping and a falling learning rate on validation loss.
     Source: the published study; settings in tasks/models.py.
     """
 
@@ -26,56 +100,39 @@ class MultitaskNet:
     shared_dropout: float
     head_dropout: float
     learning_rate: float
-    popularity_weight: float
-    batch_size: int
-    epochs: int
-    stop_patience: int
     plateau_patience: int
     plateau_factor: float
-    seed: int
-    threads: int
 
-    def fit(self, x: dict[str, np.ndarray], genre: dict[str, np.ndarray], popularity: dict[str, np.ndarray]) -> None:
+    def fit(self, x: dict[str, np.ndarray], *targets: dict[str, np.ndarray]) -> None:
         """Train on split `train`, watching split `val`.
 
         One graph runs a whole epoch of Adam steps: Keras's own `fit` spends a third of its time between batches. Its
         callbacks decide as they do there.
 
-        Args: by split: x (n_rows, n_features); genre (n_rows,) codes from 0; popularity (n_rows,) 0 to 100.
+        Args: by split: x (n_rows, n_features); of each head: genre (n_rows,) codes from 0; popularity (n_rows,) 0 to
+            100.
         """
         tf = _tensorflow(self.threads)
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
-        classes = int(max(codes.max() for codes in genre.values())) + 1
-        net = self._net = self._build(keras, x["train"].shape[1], classes)
-        rows, labels, shares = (
-            {split: tf.constant(values[split], kind) for split in ("train", "val")}
-            for values, kind in (
-                (x, tf.float32),
-                (genre, tf.int32),
-                ({split: points / 100.0 for split, points in popularity.items()}, tf.float32),
-            )
-        )
-
-        def loss(inputs: Any, genres: Any, share: Any, *, training: bool) -> Any:
-            outputs = net(inputs, training=training)
-            cross_entropy = keras.losses.sparse_categorical_crossentropy(genres, outputs["genre"])
-            squared_error = tf.square(outputs["popularity"][:, 0] - share)
-            return tf.reduce_mean(cross_entropy) + self.popularity_weight * tf.reduce_mean(squared_error)
+        by_head = dict(zip(self.heads, targets, strict=True))
+        net = self._net = self._build(keras, x["train"].shape[1], _n_classes(by_head))
+        parts = self._tensors(tf, x, by_head)
 
         @tf.function
         def run_epoch(order: Any) -> None:
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                inputs, genres, share = (tf.gather(part["train"], batch) for part in (rows, labels, shares))
+                rows, truth = _rows(tf, parts["train"], batch)
                 with tf.GradientTape() as tape:
-                    value = loss(inputs, genres, share, training=True)
+                    value = self._loss(tf, net(rows, training=True), truth)
                 gradients = tape.gradient(value, net.trainable_variables)
                 net.optimizer.apply(gradients, net.trainable_variables)
 
         @tf.function
         def validation_loss() -> Any:
-            return loss(rows["val"], labels["val"], shares["val"], training=False)
+            rows, truth = parts["val"]
+            return self._loss(tf, net(rows, training=False), truth)
 
         watched = {"monitor": "val_loss", "mode": "min"}
         callbacks = keras.callbacks.CallbackList(
@@ -96,20 +153,6 @@ class MultitaskNet:
                 break
         callbacks.on_train_end()
 
-    def predict(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Predict both targets. Args: x: (n_rows, n_features). Returns: genre codes and popularity, (n_rows,) each."""
-        outputs = self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
-        return {
-            "genre": outputs["genre"].argmax(axis=1),
-            "popularity": outputs["popularity"][:, 0].astype(np.float64) * 100.0,
-        }
-
-    def save(self, folder: Path) -> Path:
-        """Write the net in Keras's own format."""
-        path = folder / "model.keras"
-        self._net.save(path)
-        return path
-
     def _build(self, keras: Any, n_features: int, classes: int) -> Any:
         layers = keras.layers
         inputs = keras.Input(shape=(n_features,))
@@ -119,17 +162,137 @@ class MultitaskNet:
             shared = layers.BatchNormalization()(shared)
             shared = layers.Dropout(self.shared_dropout)(shared)
         heads = {}
-        for name in ("genre", "popularity"):
+        for name in self.heads:
             hidden = layers.Dense(self.head_units, activation="relu")(shared)
             heads[name] = layers.Dropout(self.head_dropout)(hidden)
+        last = {"genre": (classes, "softmax"), "popularity": (1, "sigmoid")}
         outputs = {
-            "genre": layers.Dense(classes, activation="softmax", name="genre")(heads["genre"]),
-            "popularity": layers.Dense(1, activation="sigmoid", name="popularity")(heads["popularity"]),
+            name: layers.Dense(last[name][0], activation=last[name][1], name=name)(hidden)
+            for name, hidden in heads.items()
         }
         net = keras.Model(inputs, outputs)
         net.compile(optimizer=keras.optimizers.Adam(self.learning_rate))
         net.optimizer.build(net.trainable_variables)
         return net
+
+
+@dataclass(kw_only=True)
+class EncodedNet(TwoHeadedNet):
+    """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers with Dropout -> a layer per head.
+
+    Each feature becomes `bins` numbers, one per quantile bin of the training rows: -1 below the bin, 1 above it, linear
+    within. Small integers, like the key, thus get a number for each of their values.
+    AdamW with a cosine learning rate; what is validated, and kept at its best epoch, is the moving average of weights.
+    Source: Gorishniy et al. (2022), "On Embeddings for Numerical Features in Tabular Deep Learning".
+    """
+
+    members: int
+    bins: int
+    width: int
+    depth: int
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    momentum: float  # of the moving average, per step
+
+    def fit(self, x: dict[str, np.ndarray], *targets: dict[str, np.ndarray]) -> None:
+        """Train each member on split `train`, watching split `val`. Args: as MultitaskNet.fit."""
+        tf = _tensorflow(self.threads)
+        keras = tf.keras
+        keras.utils.set_random_seed(self.seed)
+        by_head = dict(zip(self.heads, targets, strict=True))
+        if "popularity" in by_head:
+            points = by_head["popularity"]["train"]
+            self.origin, self.unit = float(points.mean()), float(points.std()) or 1.0
+        parts = self._tensors(tf, x, by_head)
+        n_classes = _n_classes(by_head)
+        nets = [self._fit_member(tf, parts, x["train"], n_classes) for _ in range(self.members)]
+        inputs = keras.Input(shape=(x["train"].shape[1],))
+        outputs = [net(inputs) for net in nets]
+        mean = keras.layers.Average() if self.members > 1 else sum
+        self._net = keras.Model(inputs, {head: mean([output[head] for output in outputs]) for head in self.heads})
+
+    def _fit_member(self, tf: Any, parts: dict[str, Any], x: np.ndarray, n_classes: int) -> Any:
+        net, average = (self._build(tf.keras, x, n_classes) for _ in range(2))
+        average.set_weights(net.get_weights())
+        steps = self.epochs * -(-len(x) // self.batch_size)
+        rate = tf.keras.optimizers.schedules.CosineDecay(
+            0.05 * self.learning_rate,
+            steps,
+            alpha=0.02,
+            warmup_target=self.learning_rate,
+            warmup_steps=steps // 20,
+        )
+        optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+        optimizer.build(net.trainable_variables)
+
+        @tf.function
+        def run_epoch(order: Any) -> None:
+            for start in tf.range(0, len(order), self.batch_size):
+                rows, truth = _rows(tf, parts["train"], order[start : start + self.batch_size])
+                with tf.GradientTape() as tape:
+                    value = self._loss(tf, net(rows, training=True), truth)
+                optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
+                step = tf.cast(optimizer.iterations, tf.float32)
+                share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # the first weights are soon forgotten
+                for mean, weights in zip(average.trainable_variables, net.trainable_variables, strict=True):
+                    mean.assign_add(share * (weights - mean))
+
+        @tf.function
+        def validation_loss() -> Any:
+            rows, truth = parts["val"]
+            return self._loss(tf, average(rows, training=False), truth)
+
+        best, best_epoch, weights = np.inf, 0, average.get_weights()
+        for epoch in range(self.epochs):
+            run_epoch(tf.random.shuffle(tf.range(len(x))))
+            if (loss := float(validation_loss())) < best:
+                best, best_epoch, weights = loss, epoch, average.get_weights()
+            if epoch - best_epoch >= self.stop_patience:
+                break
+        average.set_weights(weights)
+        return average
+
+    def _build(self, keras: Any, x: np.ndarray, n_classes: int) -> Any:
+        layers = keras.layers
+        inputs = keras.Input(shape=(x.shape[1],))
+        kernel, bias = piecewise_linear(x, self.bins)
+        encode = layers.Dense(len(bias), trainable=False)
+        shared = layers.ReLU(max_value=2.0)(encode(inputs))
+        encode.set_weights([2.0 * kernel, 2.0 * bias])
+        shared = layers.Concatenate()([layers.Rescaling(1.0, -1.0)(shared), inputs])
+        for _ in range(self.depth):
+            shared = layers.Dense(self.width, activation="silu")(shared)
+            shared = layers.Dropout(self.dropout)(shared)
+        last = {"genre": (n_classes, "softmax"), "popularity": (1, None)}
+        return keras.Model(
+            inputs, {head: layers.Dense(last[head][0], activation=last[head][1])(shared) for head in self.heads}
+        )
+
+
+def piecewise_linear(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """The linear map whose result, cut to 0..1, says how far into each quantile bin of its feature a value is.
+
+    Args: x: (n_rows, n_features), to take the quantiles of.
+    Returns: kernel (n_features, n_bins) and bias (n_bins,), float32; n_bins over all features, at most `bins` of each.
+    """
+    kernels, biases = [], []
+    for values in x.T:
+        edges = np.unique(values)
+        if len(edges) > bins + 1:
+            edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, bins + 1)))
+        slopes = 1.0 / np.diff(edges)
+        kernels.append(slopes)
+        biases.append(-edges[:-1] * slopes)
+    return block_diag(*kernels).astype(np.float32), np.concatenate(biases).astype(np.float32)
+
+
+def _rows(tf: Any, part: Any, chosen: Any) -> Any:
+    return tf.nest.map_structure(lambda values: tf.gather(values, chosen), part)
+
+
+def _n_classes(by_head: dict[str, dict[str, np.ndarray]]) -> int:
+    return int(max((codes.max() for codes in by_head.get("genre", {}).values()), default=0)) + 1
 
 
 def _tensorflow(threads: int) -> Any:

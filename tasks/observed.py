@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks import cells, features, ingest, publish, training
+from tasks import cells, features, ingest, publish, training, tuning
 from tasks.cells import Job
 from tasks.errors import DownloadError
 from tasks.features import BuiltTable
@@ -18,6 +18,7 @@ from tasks.ingest import Snapshot
 from tasks.processes import Outcome, Processes
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, outcome_of
+from tasks.tuning import Trial
 from tasks.warehouse import Warehouse
 
 
@@ -71,6 +72,12 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
     if ended.status != "ok":
         raise CellError(outcome_of(job, ended.status, error=ended.error))
     return Completed(data=outcome_of(job, "ok", result=job.result))
+
+
+@task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
+def trial_task(trial: Trial, processes: Processes) -> Outcome:
+    """Try settings in a process of its own; its value is the validation metric."""
+    return processes.run(tuning.validate, trial, Warehouse(trial.job.warehouse).temporary("log"))
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)

@@ -48,10 +48,7 @@ def train_cell(job: Job) -> None:
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
-    if spec.task == "multitask":
-        estimator.fit(data.x, data.y["genre"], data.y["popularity"])
-    else:
-        estimator.fit(data.x["train"], data.y[spec.task]["train"])
+    fit(estimator, spec, data)
     fitted = time.perf_counter()
     evaluated = {split: _predict_with_probabilities(estimator, spec, data.x[split]) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
@@ -78,6 +75,15 @@ def train_cell(job: Job) -> None:
         pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
         pq.write_table(_predictions(job, data, predicted), folder / "predictions.parquet", compression="zstd")
         pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
+
+
+def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
+    """Fit on the training rows; an estimator that watches validation sees those rows too, by split."""
+    if spec.watches_validation:
+        seen = (data.x, *(data.y[target] for target in spec.targets))
+        estimator.fit(*({split: part[split] for split in ("train", "val")} for part in seen))
+    else:
+        estimator.fit(data.x["train"], data.y[spec.task]["train"])
 
 
 def load(job: Job) -> Data:

@@ -1,0 +1,110 @@
+"""Search for a model's settings on the validation split; the same command goes on with a search that was ended."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from prefect import flow
+
+from flows import cli
+from tasks import tuning
+from tasks.cells import make_jobs
+from tasks.columns import parse_mapping
+from tasks.observed import features_task, ingest_task, trial_task
+from tasks.processes import Processes, share_of_cores, start_server
+from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
+from tasks.tuning import Best, open_search, tunable
+from tasks.warehouse import Warehouse
+
+
+@flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
+def tune(
+    task: Task,
+    model: str,
+    trials: int = 20,
+    timeout: float | None = None,
+    threads: int | None = None,
+    source: str | None = None,
+    columns: str = "",
+    protocol: str = "cold_start",
+    warehouse: str | None = None,
+    max_reject_share: float = 0.05,
+    min_genre_rows: int = 20,
+) -> Best:
+    """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
+
+    Args:
+        task: genre, popularity or multitask.
+        model: one that has a search space (tasks/tuning.py).
+        trials: of this search in all, those of earlier runs included.
+        timeout: start no further trial after this many seconds.
+        threads: of a trial; by default one per core.
+        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        protocol: how rows are filled and split: a protocol's name.
+        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        max_reject_share: stop if a larger share of the rows has bad values.
+        min_genre_rows: genres with fewer valid rows are dropped.
+    """
+    home = Warehouse.at(warehouse)
+    spec = tunable(task, model)
+    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
+    cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
+    [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
+    started = time.monotonic()
+    with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
+        cli.tell(f"{search.name}: {search.n_finished} of {trials} trials done before")
+        while search.n_finished < trials and (timeout is None or time.monotonic() - started < timeout):
+            trial = search.ask()
+            began = time.perf_counter()
+            outcome = trial_task(trial, processes)
+            seconds = time.perf_counter() - began
+            search.tell(trial, outcome, seconds)
+            shown = f"{search.metric} {outcome.value:.4f}" if outcome.status == "ok" else f"{outcome.error}"
+            cli.tell(f"trial {search.n_finished} of {trials}: {shown}, {seconds:.1f} s")
+        return search.best()
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.source_parser("flows.tune", __doc__, protocol="cold_start")
+    add = command.add_argument
+    add("--task", required=True, choices=list(tuning.METRICS), help="what the model predicts")
+    add("--model", required=True, help=f"one of {', '.join(tuning.SPACES)}, without its task")
+    add(
+        "--trials",
+        type=int,
+        default=20,
+        metavar="N",
+        help="of this search in all, earlier runs included; by default 20",
+    )
+    add("--timeout", type=float, metavar="SECONDS", help="start no further trial after this long; by default no limit")
+    add("--threads", type=int, metavar="N", help="of a trial; by default one per core")
+    return command
+
+
+def print_best(best: Best) -> None:
+    """The best settings on standard output, and how they compare with the committed ones."""
+    committed = "failed" if best.committed is None else f"{best.committed:.4f}"
+    print(
+        f"best of {best.n_finished} trials: validation {best.metric} {best.value:.4f}; committed settings: {committed}"
+    )
+    print(json.dumps(best.parameters, indent=2))
+
+
+def main() -> int:
+    """The command `python -m flows.tune`."""
+    options = vars(parser().parse_args())
+    tunable(options["task"], options["model"])
+    PROTOCOLS[options["protocol"]]
+    start_server(options["threads"] or share_of_cores(1)[1])
+    with cli.prefect_server():
+        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+    print_best(tune(**options))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

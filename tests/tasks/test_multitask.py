@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.models import MODELS
+from tasks.multitask import piecewise_linear
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
+
+
+def data(n=600) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    x = {split: random.standard_normal((n, 4)) for split in ("train", "val")}
+    genre = {split: (rows[:, 0] > 0).astype(np.int64) + (rows[:, 1] > 0.5) for split, rows in x.items()}
+    return x, genre, {split: 50.0 + 10.0 * rows[:, 2] for split, rows in x.items()}
+
+
+def fitted(name, settings, *targets, x):
+    spec = MODELS[name]
+    net = spec.build({**spec.parameters, **settings}, 7, 1)
+    net.fit(x, *targets)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("multitask", {"epochs": 8}), ("multitask_tuned", {"epochs": 8, "members": 2})]
+)
+def test_a_net_learns_both_tasks_the_same_way_twice(name, settings) -> None:
+    x, genre, popularity = data()
+    nets = [fitted(f"multitask/{name}", settings, genre, popularity, x=x) for _ in range(2)]
+    predicted, again = (net.predict(x["val"]) for net in nets)
+    np.testing.assert_array_equal(predicted["genre"], again["genre"])
+    np.testing.assert_array_equal(predicted["popularity"], again["popularity"])
+    assert (predicted["genre"] == genre["val"]).mean() > 0.5
+    probabilities = nets[0].predict_proba(x["val"])
+    assert probabilities.shape == (600, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), predicted["genre"])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("single_head_net", {"epochs": 2}), ("single_head_tuned", {"epochs": 2, "members": 1})]
+)
+def test_a_net_with_one_head_predicts_as_single_task_estimators_do(name, settings) -> None:
+    x, genre, popularity = data()
+    codes = fitted(f"genre/{name}", settings, genre, x=x).predict(x["val"])
+    points = fitted(f"popularity/{name}", settings, popularity, x=x).predict(x["val"])
+    assert codes.shape == points.shape == (600,)
+    assert set(codes.tolist()) <= {0, 1, 2}
+
+
+def test_the_better_net_learns_popularity_in_points() -> None:
+    x, _, popularity = data()
+    settings = {"epochs": 30, "members": 1, "dropout": 0.0}
+    points = fitted("popularity/single_head_tuned", settings, popularity, x=x).predict(x["val"])
+    assert np.sqrt(np.mean((points - popularity["val"]) ** 2)) < 5.0
+
+
+def test_a_saved_net_predicts_the_same(tmp_path) -> None:
+    import keras
+
+    x, genre, popularity = data()
+    net = fitted("multitask/multitask_tuned", {"epochs": 1, "members": 2}, genre, popularity, x=x)
+    loaded = keras.models.load_model(net.save(tmp_path))
+    outputs = loaded.predict(x["val"].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(outputs["genre"], net.predict_proba(x["val"]), rtol=1e-5)
+
+
+def test_encodings_say_how_far_into_each_bin_a_value_is() -> None:
+    x = np.column_stack([np.linspace(0.0, 8.0, 81), np.tile([0.0, 1.0, 5.0], 27)])
+    kernel, bias = piecewise_linear(x, 4)
+    encoded = np.clip(np.array([[3.0, 1.0], [9.0, -1.0], [8.0, 3.0]]) @ kernel + bias, 0.0, 1.0)
+    np.testing.assert_allclose(encoded, [[1, 0.5, 0, 0, 1, 0], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0.5]], atol=1e-6)
+
+
+def test_a_constant_feature_has_no_encoding() -> None:
+    kernel, bias = piecewise_linear(np.column_stack([np.ones(9), np.arange(9.0)]), 4)
+    assert kernel.shape == (2, 4)
+    assert bias.shape == (4,)
