@@ -11,7 +11,7 @@ from flows import cli
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
-from tasks.observed import features_task, ingest_task, trial_task
+from tasks.observed import features_task, ingest_task, publish_task, trial_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.tuning import Best, open_search, tunable
@@ -64,7 +64,9 @@ def tune(
             search.tell(trial, outcome, seconds)
             shown = f"{search.metric} {outcome.value:.4f}" if outcome.status == "ok" else f"{outcome.error}"
             cli.tell(f"trial {search.n_finished} of {trials}: {shown}, {seconds:.1f} s")
-        return search.best()
+        best = search.best()
+    publish_task(snapshot, tables, home)
+    return best
 
 
 def parser() -> cli.Parser:
@@ -92,6 +94,7 @@ def print_best(best: Best) -> None:
         f"best of {best.n_finished} trials: validation {best.metric} {best.value:.4f}; committed settings: {committed}"
     )
     print(json.dumps(best.parameters, indent=2))
+    print("Every trial: select * from results.trials")
 
 
 def main() -> int:

@@ -15,9 +15,10 @@ from tasks.comparisons import contrast
 from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
 from tasks.ingest import SNAPSHOT, Snapshot, attach
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
+from tasks.tuning import TRIALS
 from tasks.warehouse import Warehouse
 
-RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance")
+RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "trials")
 COMPARED_TABLES = ("figures", "comparisons", "inflation")
 RESULT_VIEWS = (
     "scores",
@@ -81,6 +82,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
     connection.register("stored_finished", finished)
     connection.register("stored_results", _read([folder / "result.parquet" for folder in folders], RESULT))
+    connection.register("stored_trials", _read(warehouse.files("tuning", "trials"), TRIALS))
     for name in RESULT_TABLES:
         _create(connection, "table", name)
     published = {"published_csv": str(duck.SQL_ROOT / "results" / "published.csv")}

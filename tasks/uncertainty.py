@@ -15,12 +15,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from scipy import sparse
 
 from tasks.scoring import CALIBRATION_BINS, confidence_bin, log_losses, within_top
 
 REPLICATES = 1_000
 CONFIDENCE = 0.95
-BLOCK = 4_000_000  # weights held at once: bounds the memory
+BLOCK = 500_000  # weights held at once: what fits into a processor's cache
 
 
 def replicates(
@@ -45,17 +46,19 @@ def replicates(
     else:
         per_row = _popularity_statistics(y_true, y_pred)
     per_unit = {name: _sum_by_unit(per_row * chosen[:, None], unit) for name, chosen in slices.items()}
-    ranks = {name: WeightedSpearman(y_true[chosen], y_pred[chosen]) for name, chosen in slices.items()}
+    spearman = {}
+    if task == "popularity":
+        spearman = {name: WeightedSpearman(y_true[chosen], y_pred[chosen]) for name, chosen in slices.items()}
     blocks: dict[tuple[str, str], list[np.ndarray]] = {}
     for weights in _resamples(distinct, len(units), n_replicates):
         for name, chosen in slices.items():
-            sums = (weights @ per_unit[name]).astype(np.float64)
+            sums = (weights.T @ per_unit[name]).astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
                 if task == "genre":
                     found = _genre_metrics(sums, n_genres, has_probabilities=probabilities is not None)
                 else:
                     found = _popularity_metrics(sums)
-                    found["spearman"] = ranks[name](weights[:, unit[chosen]])
+                    found["spearman"] = spearman[name](weights, unit[chosen])
             for metric, values in found.items():
                 blocks.setdefault((name, metric), []).append(values)
     return {key: np.concatenate(values) for key, values in blocks.items()}
@@ -71,14 +74,15 @@ def interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
 
 
 def _resamples(units: np.ndarray, n_rows: int, n_replicates: int) -> Iterator[np.ndarray]:
-    """How often each unit is drawn in each resample, in blocks of shape (n, n_units); the same for the same units."""
+    """How often each unit is drawn in each resample, in blocks of shape (n_units, n); the same for the same units."""
     random = np.random.default_rng(zlib.crc32(np.ascontiguousarray(units, dtype=np.int64).tobytes()))
     at_once = max(1, BLOCK // n_rows)
     for start in range(0, n_replicates, at_once):
         n = min(at_once, n_replicates - start)
         drawn = random.integers(0, len(units), size=(n, len(units)), dtype=np.int64)
         drawn += np.arange(n)[:, None] * len(units)
-        yield np.bincount(drawn.ravel(), minlength=n * len(units)).reshape(n, -1).astype(np.float32)
+        counts = np.bincount(drawn.ravel(), minlength=n * len(units)).reshape(n, -1)
+        yield np.ascontiguousarray(counts.T, dtype=np.float32)
 
 
 class WeightedSpearman:
@@ -88,30 +92,40 @@ class WeightedSpearman:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self._sides = [self._order(values) for values in (x, y)]
+        self._order = np.argsort(y, kind="stable")
+        self._by_x, self._by_y = (self._sums_by_value(values[self._order]) for values in (x, y))
 
-    def __call__(self, weights: np.ndarray) -> np.ndarray:
-        """The correlation under each row of `weights`, shape (n, n_rows): shape (n,), NaN where undefined."""
-        centre = (weights.sum(axis=1, keepdims=True) + 1) / 2
-        x, y = (self._ranks(weights, *side) - centre for side in self._sides)
-        wx = weights * x
-        covariance = np.einsum("ij,ij->i", wx, y, dtype=np.float64)
-        x_variance = np.einsum("ij,ij->i", wx, x, dtype=np.float64)
-        y_variance = np.einsum("ij,ij,ij->i", weights, y, y, dtype=np.float64)
+    def __call__(self, weights: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """The correlation in each resample, shape (n,), NaN where undefined.
+
+        Args: weights: shape (n_units, n). unit: (n_rows,), the unit of each row.
+        """
+        rows = weights[unit[self._order]]
+        x_weights, y_weights = self._by_x @ rows, self._by_y @ rows
+        x_ranks, y_ranks = _centred_ranks(x_weights), _centred_ranks(y_weights)
+        rows *= y_ranks if len(y_ranks) == len(rows) else self._by_y.T @ y_ranks
+        covariance = np.einsum("ij,ij->j", x_ranks, self._by_x @ rows, dtype=np.float64)
+        variances = [
+            np.einsum("ij,ij,ij->j", weight, ranks, ranks, dtype=np.float64)
+            for weight, ranks in ((x_weights, x_ranks), (y_weights, y_ranks))
+        ]
         with np.errstate(invalid="ignore"):
-            return covariance / np.sqrt(x_variance * y_variance)
+            return covariance / np.sqrt(variances[0] * variances[1])
 
     @staticmethod
-    def _order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        order = np.argsort(values, kind="stable")
-        _, tie, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return order, np.cumsum(counts) - 1, tie
+    def _sums_by_value(values: np.ndarray) -> sparse.csr_matrix:
+        """The matrix (n_values, n_rows) that adds up rows of equal value."""
+        distinct, value = np.unique(values, return_inverse=True)
+        ones = np.ones(len(values), dtype=np.float32)
+        return sparse.csr_matrix((ones, (value, np.arange(len(values)))), shape=(len(distinct), len(values)))
 
-    @staticmethod
-    def _ranks(weights: np.ndarray, order: np.ndarray, last: np.ndarray, tie: np.ndarray) -> np.ndarray:
-        through = np.cumsum(weights[:, order], axis=1)[:, last]
-        below = np.concatenate([np.zeros_like(through[:, :1]), through[:, :-1]], axis=1)
-        return ((below + through + 1) / 2)[:, tie]
+
+def _centred_ranks(weights: np.ndarray) -> np.ndarray:
+    """The mean rank of each value, less the mean over all rows. Args: weights: (n_values, n), values ascending."""
+    ranks = np.cumsum(weights, axis=0)
+    ranks -= ranks[-1:] / 2
+    ranks -= weights / 2
+    return ranks
 
 
 # After each genre's true, predicted and right rows come: rows, right rows, right within three, log loss, and for each

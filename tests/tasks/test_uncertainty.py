@@ -33,7 +33,7 @@ def test_a_replicate_is_the_metric_of_the_resampled_rows() -> None:
     distinct, unit = np.unique(units, return_inverse=True)
     [weights] = uncertainty._resamples(distinct, n, 5)
     for name, chosen in slices.items():
-        for number, weight in enumerate(weights):
+        for number, weight in enumerate(weights.T):
             rows = np.repeat(np.arange(n), (weight[unit] * chosen).astype(int))
             expected = scoring.score("genre", genre[rows], guess[rows])
             expected |= scoring.probability_scores(genre[rows], shares[rows])
@@ -104,7 +104,7 @@ def test_intervals_cover_what_they_promise() -> None:
 
 
 def test_spearman_needs_variation() -> None:
-    assert np.isnan(WeightedSpearman(np.ones(5), np.arange(5))(np.ones((1, 5), np.float32)))[0]
+    assert np.isnan(WeightedSpearman(np.ones(5), np.arange(5))(np.ones((5, 1), np.float32), np.arange(5)))[0]
 
 
 def _contrast(a: list[np.ndarray], b: list[np.ndarray]) -> dict[str, float]:
