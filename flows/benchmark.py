@@ -14,7 +14,7 @@ from flows import cli
 from tasks import summary
 from tasks.cells import Job, make_jobs
 from tasks.columns import parse_mapping
-from tasks.models import plan_cells
+from tasks.models import GROUPS, plan_cells
 from tasks.observed import CellError, features_task, ingest_task, publish_task, train_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
@@ -45,7 +45,7 @@ def benchmark(
         source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         protocol: how rows are filled and split: a protocol's name, or all.
         budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
-        models: train only these.
+        models: train only these models, or groups of them (study, better, single_head).
         feature_sets: train only on these.
         seeds: repeat what is stochastic for each of these.
         refresh: train anew what was trained before.
@@ -110,7 +110,7 @@ def parser() -> cli.Parser:
     command = cli.source_parser("flows.benchmark", __doc__)
     add = command.add_argument
     add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
-    add("--models", type=cli.names, metavar="A,B", help="train only these")
+    add("--models", type=cli.names, metavar="A,B", help=f"train only these, or groups of them: {', '.join(GROUPS)}")
     add("--feature-sets", type=cli.names, metavar="A,B", help="train only on these")
     add(
         "--seeds",

@@ -12,8 +12,9 @@ import yaml
 from flows import cli, tune
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
-from tasks.publish import RESULT_TABLES
-from tasks.specs import BUDGETS, FEATURE_SETS, PROTOCOLS
+from tasks.models import GROUPS, MODELS
+from tasks.publish import COMPARED_TABLES, RESULT_TABLES, RESULT_VIEWS
+from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,14 @@ def test_every_option_is_documented(command) -> None:
     assert {option for option in options - {"--help"} if f"`{option}`" not in README} == set()
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, *PROTOCOLS, *BUDGETS, *FEATURE_SETS, *RESULT_TABLES])
+NAMES = [
+    *(*EXPECTED, *PROTOCOLS, *PROBES, *BUDGETS, *FEATURE_SETS, *GROUPS),
+    *sorted({spec.model for spec in MODELS.values()}),
+    *(*RESULT_TABLES, *COMPARED_TABLES, *RESULT_VIEWS),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_documented(name) -> None:
     assert re.search(rf"`[^`]*\b{name}\b[^`]*`", README), name
 

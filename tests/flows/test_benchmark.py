@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,13 @@ CONTRACT = {
     "results.leak_ledger": "task model feature_set inflation inflation_low inflation_high",
     "results.comparisons": "protocol task feature_set metric model_a model_b difference ci_low ci_high p_value p_holm",
 }
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STATEMENTS = [
+    statement
+    for block in re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    for statement in block.split(";")
+    if statement.strip()
+]
 
 
 def query(warehouse: Warehouse, sql: str) -> list[tuple]:
@@ -94,6 +102,50 @@ def test_metrics_agree_with_the_predictions(first_run, home) -> None:
         """,
     )
     assert differing == 0
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_queries_of_the_readme_run(statement, first_run, home) -> None:
+    query(home, statement)
+
+
+def test_every_protocol_in_one_run_with_seeds(prefect_server, tmp_path, capsys) -> None:
+    """The ledger measures every leak, the comparisons hold, and what has no seed is trained once."""
+    home = Warehouse.at(tmp_path / "all")
+    models = ["xgboost", "linear", "logistic_regression"]
+    options = {"source": "sample:2000", "protocol": "all", "budget": "full", "models": models, "seeds": [42, 43]}
+    run_id = benchmark(
+        **options, feature_sets=["all", "all_with_genre", "all_with_popularity"], warehouse=str(home.root)
+    )
+    summary.print_run(run_id, home)
+    assert "Leaks: accuracy or RMSE with the leak and without (GENERATED DATA" in capsys.readouterr().out
+    cells = query(home, "select model, count(distinct seed) from results.cells group by 1 order by 1")
+    assert cells == [("linear", 1), ("logistic_regression", 1), ("xgboost", 2)]
+    ledger = query(
+        home,
+        """
+        select leak, task, count(distinct model), bool_and(inflation_low <= inflation and inflation <= inflation_high)
+        from results.leak_ledger where metric in ('accuracy', 'rmse') group by all order by all
+        """,
+    )
+    one = [("artists", 1), ("imputation", 2), ("recordings", 1), ("target", 1)]
+    assert ledger == [(leak, task, n, True) for leak, n in one for task in ("genre", "popularity")]
+    [(inflation,)] = query(
+        home,
+        """
+        select inflation from results.leak_ledger
+        where leak = 'target' and task = 'popularity' and metric = 'rmse'
+        """,
+    )
+    assert inflation < -0.5  # the sample's popularity depends on the genre
+    pairs = query(
+        home, "select protocol, count(*) from results.comparisons where metric = 'rmse' group by 1 order by 1"
+    )
+    assert pairs == [
+        ("cold_start", 1), ("label_free", 1), ("published", 1),
+    ]  # fmt: skip
+    board = query(home, "select distinct protocol, feature_set, seeds from results.leaderboard where model = 'xgboost'")
+    assert sorted(board) == [(protocol, "all", 2) for protocol in ("cold_start", "label_free", "published")]
 
 
 @pytest.mark.parametrize("table", CONTRACT)
