@@ -104,7 +104,7 @@ XGBOOST_POPULARITY = {
     "colsample_bynode": 0.7,
     "reg_lambda": 23.5,
 }
-EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.79, "min_samples_leaf": 8}
 EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 ENCODED_NET = {
     "members": 3,
