@@ -40,8 +40,11 @@ RESULT = pa.schema(
                         "task": pa.string(),
                         "split": pa.string(),
                         "slice": pa.string(),
+                        "n": pa.int64(),
                         "metric": pa.string(),
                         "value": pa.float64(),
+                        "ci_low": pa.float64(),
+                        "ci_high": pa.float64(),
                     }
                 )
             ),
@@ -77,6 +80,15 @@ RESULT = pa.schema(
         ),
     ]
 )
+# What comparisons are made from: bootstrap replicates of the test split's metrics (tasks/uncertainty.py).
+REPLICATES = pa.schema(
+    [
+        pa.field("result", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("replicates", pa.list_(pa.float32()), nullable=False),
+    ]
+)
 # y_true and y_pred are popularity points, or genre codes (features.genre_mapping) with the genres' names beside them.
 PREDICTIONS = pa.schema(
     [
@@ -102,6 +114,7 @@ class Job:
     feature_version: str
     staging_version: str  # of the tracks that everything else is made from
     table: Path  # the feature table's Parquet file
+    split_table: Path  # features.split_assignment, likewise
     genres: tuple[str, ...]  # by genre code
     warehouse: Path
     threads: int
@@ -127,6 +140,7 @@ def make_jobs(
                 feature_version=table.version,
                 staging_version=built["staging.stg_tracks", None].version,
                 table=warehouse.root / table.path,
+                split_table=warehouse.root / built["features.split_assignment", cell.protocol].path,
                 genres=genres,
                 warehouse=warehouse.root,
                 threads=threads,
@@ -166,12 +180,13 @@ def find_result(key: str, warehouse: Warehouse) -> str | None:
 @cache
 def _code_version(build: Any) -> str:
     """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
-    from tasks import scoring, training
+    from tasks import scoring, training, uncertainty
 
     builders = _functions_of(build)
     code = "".join(map(inspect.getsource, builders))
     own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
-    used: list[ModuleType | Any] = [training, scoring, *builders, *(importlib.import_module(name) for name in own)]
+    shared = [training, scoring, uncertainty, *builders]
+    used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))
 
 

@@ -108,10 +108,11 @@ def bound(sql: str, values: dict[str, object]) -> dict[str, object]:
 
 
 def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None:
-    """Make `schema.table` a view over Parquet files of one schema."""
+    """Make `schema.table` a view over Parquet files; a column that some of them lack is NULL there."""
     paths = ", ".join(literal(file) for file in files)
     connection.execute(
-        f"create or replace view {name} as select * from read_parquet([{paths}], hive_partitioning = false)"
+        f"create or replace view {name} as select * from read_parquet([{paths}], "
+        "hive_partitioning = false, union_by_name = true)"
     )
 
 

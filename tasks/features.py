@@ -26,6 +26,7 @@ from tasks.split import connected_groups, split_tracks
 from tasks.warehouse import Warehouse, flush
 
 PCA_VARIANCE = 0.95
+STATISTICS = "features.statistics"
 AT_ONCE = 2  # tables built at a time: each SELECT of a small file keeps one core busy
 REGISTRY = pa.schema(
     [
@@ -76,7 +77,7 @@ class BuiltTable:
 
 
 def track_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.track_groups: track_id, recording_id, artist_id, content_hash, group_id (sql/features/track_links.sql)."""
+    """features.track_groups: the columns of sql/features/track_links.sql, and group_id."""
     tracks = connection.sql(select).to_arrow_table()
     artist = tracks["artist_id"]
     groups = connected_groups(
@@ -136,7 +137,7 @@ TABLES = (
     Table(name="features.genre_mapping", is_by_protocol=False),
     Table(
         name="features.track_groups",  # only made where a split asks for it
-        sql=lambda protocol: "features/track_links",
+        sql=lambda _: "features/track_links",
         build=track_groups,
         code=(track_groups, connected_groups),
         is_by_protocol=False,
@@ -154,7 +155,7 @@ TABLES = (
     Table(name="features.tracks_std"),
     Table(
         name="features.pca_loadings",
-        sql=lambda protocol: "features/z_scores",
+        sql=lambda _: "features/z_scores",
         build=pca_loadings,
         code=(pca_loadings, PCA_VARIANCE),
     ),
@@ -174,15 +175,12 @@ def build_features(
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
-    spec = protocol_named(protocol)
-    values: dict[str, object] = {"protocol": protocol, "min_genre_rows": min_genre_rows}
-    upstream = {table.name: table.upstream(spec) for table in TABLES}
-    wanted = {name for reads in upstream.values() for name in reads}
-    tables = {t.name: t for t in TABLES if t.name != "features.track_groups" or t.name in wanted}
-    versions = _versions(snapshot, spec, values, tables)
-    built: dict[str, BuiltTable] = {}
-    graph = TopologicalSorter({name: [at for at in upstream[name] if at in tables] for name in tables})
+    build = Build.planned(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
+    graph = TopologicalSorter(build.steps())
     graph.prepare()
+    built: dict[str, BuiltTable] = {}
+    running: dict[Future[BuiltTable | None], str] = {}
+    flushing: list[Future[None]] = []
     with (
         warehouse.lock("features"),
         duck.workspace(spill=warehouse.root / "tmp") as connection,
@@ -191,50 +189,111 @@ def build_features(
     ):
         ingest.attach(connection, snapshot.snapshot, warehouse)
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
-        building: dict[Future[BuiltTable], str] = {}
-        flushing: list[Future[None]] = []
-
-        def keep_or_build(name: str, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
-            row = registered.get((name, versions[name]))
-            if row is not None and (warehouse.root / row.path).exists():
-                return row
-            return _build(tables[name], versions[name], spec, values, snapshot, cursor, warehouse)
-
         try:
             while graph.is_active():
                 for name in graph.get_ready():
-                    building[pool.submit(keep_or_build, name, duck.cursor(connection))] = name
-                for done in wait(building, return_when=FIRST_COMPLETED).done:
-                    name = building.pop(done)
-                    built[name] = done.result()
-                    duck.view(connection, name, warehouse.root / built[name].path)
-                    if name == "features.genre_mapping":
-                        _check_genres(built[name].rows, snapshot, min_genre_rows)
-                    if not built[name].reused:
-                        flushing.append(flusher.submit(flush, warehouse.root / built[name].path))
+                    running[pool.submit(build.do, name, registered, duck.cursor(connection))] = name
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(done)
+                    if row := done.result():
+                        built[name] = row
+                        duck.view(connection, name, warehouse.root / row.path)
+                        if not row.reused:
+                            flushing.append(flusher.submit(flush, warehouse.root / row.path))
                     graph.done(name)
         finally:
             for file in flushing:
                 file.result()
             _register([row for row in built.values() if not row.reused], warehouse)
-        connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
-        check(spec, connection)
-    return [built[name] for name in tables]
+    return [built[name] for name in build.tables]
 
 
-def check(protocol: Protocol, connection: duckdb.DuckDBPyConnection) -> None:
-    """Run a protocol's checks on the tables that `connection` sees. Raises: CheckError: one of them found rows."""
-    for name in protocol.checks:
-        select = duck.render(f"checks/{name}", **_dynamic_columns(f"checks/{name}", connection))
-        found = connection.execute(f"from ({select}) limit 3")
-        columns = [column[0] for column in found.description]
-        if rows := found.fetchall():
-            examples = "; ".join(
-                ", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)) for row in rows
-            )
-            raise CheckError(
-                f"The tables of protocol {protocol.name} break the rule sql/checks/{name}.sql: {examples}."
-            )
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What one build makes: tables, the view of all that was learnt, and checks."""
+
+    protocol: Protocol
+    snapshot: ingest.Snapshot
+    values: dict[str, object]  # what the SELECTs bind
+    tables: dict[str, Table]
+    versions: dict[str, str]
+    warehouse: Warehouse
+
+    @classmethod
+    def planned(cls, snapshot: ingest.Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
+        """With the tables that the protocol needs."""
+        values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
+        selects = [*(table.select(protocol) for table in TABLES), *_checks(protocol)]
+        wanted = {name for select in selects for name in duck.upstream(select)}
+        tables = {t.name: t for t in TABLES if t.name != "features.track_groups" or t.name in wanted}
+        return cls(protocol, snapshot, values, tables, _versions(snapshot, protocol, values, tables), warehouse)
+
+    def steps(self) -> dict[str, list[str]]:
+        """Each step's name, and the names of those that come before it."""
+        selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
+        selects[STATISTICS] = "features/statistics"
+        selects |= {name: name for name in _checks(self.protocol)}
+        return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
+
+    def do(
+        self, name: str, registered: dict[tuple[str, str], BuiltTable], cursor: duckdb.DuckDBPyConnection
+    ) -> BuiltTable | None:
+        """One step. Returns: the table that was made, or was there."""
+        if name == STATISTICS:
+            cursor.execute(f"create view {STATISTICS} as {duck.render('features/statistics')}")
+            return None
+        if name not in self.tables:
+            run_check(name, self.protocol, cursor)
+            return None
+        row = registered.get((name, self.versions[name]))
+        if row is None or not (self.warehouse.root / row.path).exists():
+            row = self._make(self.tables[name], cursor)
+        if name == "features.genre_mapping":
+            _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
+        return row
+
+    def _make(self, table: Table, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
+        schema, name = table.name.split(".")
+        version = self.versions[table.name]
+        path = self.warehouse.table(schema, name, version)
+        started = time.perf_counter()
+        source = table.select(self.protocol)
+        select = duck.render(source, **_dynamic_columns(source, cursor))
+        with self.warehouse.replacing(path, flushed=False) as temporary:
+            if table.build is not None:
+                made = table.build(cursor, select, self.protocol)
+                texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
+                pq.write_table(made, temporary, compression="snappy", use_dictionary=texts)
+                rows = made.num_rows
+            else:
+                bound = duck.bound(duck.source(source), self.values)
+                rows = cursor.execute(duck.copy(select, temporary), bound).fetchall()[0][0]
+        return BuiltTable(
+            table_name=table.name,
+            protocol=self.protocol.name if table.is_by_protocol else None,
+            version=version,
+            snapshot=self.snapshot.snapshot,
+            path=str(path.relative_to(self.warehouse.root)),
+            rows=rows,
+            built_at=datetime.now(UTC),
+            build_seconds=time.perf_counter() - started,
+            reused=False,
+        )
+
+
+def _checks(protocol: Protocol) -> list[str]:
+    return [f"checks/{name}" for name in protocol.checks]
+
+
+def run_check(name: str, protocol: Protocol, connection: duckdb.DuckDBPyConnection) -> None:
+    """Run `sql/<name>.sql` on the tables that `connection` sees. Raises: CheckError: it found rows."""
+    found = connection.execute(f"from ({duck.render(name, **_dynamic_columns(name, connection))}) limit 3")
+    columns = [column[0] for column in found.description]
+    if rows := found.fetchall():
+        examples = "; ".join(
+            ", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)) for row in rows
+        )
+        raise CheckError(f"The tables of protocol {protocol.name} break the rule of sql/{name}.sql: {examples}.")
 
 
 def _versions(
@@ -253,7 +312,7 @@ def _versions(
     return versions
 
 
-def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: int) -> None:
+def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: object) -> None:
     if n_genres < 2:
         raise InputError(
             f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
@@ -277,41 +336,6 @@ def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
     files = warehouse.files("features", "registry")
     rows = [row for file in files for row in pq.read_table(file).to_pylist()]
     return [BuiltTable(**row, reused=True) for row in sorted(rows, key=lambda row: row["built_at"])]
-
-
-def _build(
-    table: Table,
-    version: str,
-    protocol: Protocol,
-    values: dict[str, object],
-    snapshot: ingest.Snapshot,
-    cursor: duckdb.DuckDBPyConnection,
-    warehouse: Warehouse,
-) -> BuiltTable:
-    schema, name = table.name.split(".")
-    path = warehouse.table(schema, name, version)
-    started = time.perf_counter()
-    select = duck.render(table.select(protocol), **_dynamic_columns(table.select(protocol), cursor))
-    with warehouse.replacing(path, flushed=False) as temporary:
-        if table.build is not None:
-            made = table.build(cursor, select, protocol)
-            texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
-            pq.write_table(made, temporary, compression="snappy", use_dictionary=texts)
-            rows = made.num_rows
-        else:
-            bound = duck.bound(duck.source(table.select(protocol)), values)
-            rows = cursor.execute(duck.copy(select, temporary), bound).fetchall()[0][0]
-    return BuiltTable(
-        table_name=table.name,
-        protocol=protocol.name if table.is_by_protocol else None,
-        version=version,
-        snapshot=snapshot.snapshot,
-        path=str(path.relative_to(warehouse.root)),
-        rows=rows,
-        built_at=datetime.now(UTC),
-        build_seconds=time.perf_counter() - started,
-        reused=False,
-    )
 
 
 def _register(rows: list[BuiltTable], warehouse: Warehouse) -> None:

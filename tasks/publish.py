@@ -9,13 +9,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck, runs
-from tasks.cells import PREDICTIONS, RESULT
+from tasks.cells import PREDICTIONS, REPLICATES, RESULT
+from tasks.columns import MEASURED
+from tasks.comparisons import contrast
 from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
 from tasks.ingest import SNAPSHOT, Snapshot, attach
+from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.warehouse import Warehouse
 
 RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance")
-RESULT_VIEWS = ("scores", "latest", "leaderboard", "parity", "leak_ledger")
+COMPARED_TABLES = ("figures", "comparisons", "inflation")
+RESULT_VIEWS = (
+    "scores",
+    "leaderboard",
+    "parity",
+    "leak_ledger",
+    "genres",
+    "genre_pairs",
+    "popularity_errors",
+    "ceiling",
+)
+FEATURE_SET = pa.schema(
+    [
+        pa.field("feature_set", pa.string(), nullable=False),
+        pa.field("columns", pa.list_(pa.string()), nullable=False),
+        pa.field("leaks", pa.string()),
+    ]
+)
+ALL_METRICS = [metric for metrics in METRICS.values() for metric in metrics]
 
 
 def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
@@ -44,8 +65,8 @@ def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, wareh
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
     for table in TABLES:
-        paths = {warehouse.root / row.path for row in features if row.table_name == table.name}
-        duck.view(connection, table.name, *sorted(paths))
+        if paths := {warehouse.root / row.path for row in features if row.table_name == table.name}:
+            duck.view(connection, table.name, *sorted(paths))
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
@@ -56,12 +77,12 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
     finished = _read(warehouse.files("runs", "finished"), runs.FINISHED)
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
-    folders = [folder for folder in map(warehouse.cell, sorted(used)) if (folder / "result.parquet").exists()]
+    folders = [folder for folder in map(warehouse.cell, sorted(used)) if (folder / "replicates.parquet").exists()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
     connection.register("stored_finished", finished)
     connection.register("stored_results", _read([folder / "result.parquet" for folder in folders], RESULT))
     for name in RESULT_TABLES:
-        connection.execute(f"create table results.{name} as {duck.render(f'results/{name}')}")
+        _create(connection, "table", name)
     published = {"published_csv": str(duck.SQL_ROOT / "results" / "published.csv")}
     connection.execute(f"create table results.published as {duck.render('results/published')}", published)
 
@@ -73,8 +94,46 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
         _load(connection, stored, PREDICTIONS.empty_table())
     predictions = duck.render("results/predictions", stored_predictions=stored)
     connection.execute(f"create view results.predictions as {predictions}")
+    _load(connection, "results.protocols", pa.Table.from_pylist(_protocols()))
+    _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
+    _create(connection, "view", "latest")
+    _compare(connection, warehouse)
     for name in RESULT_VIEWS:
-        connection.execute(f"create view results.{name} as {duck.render(f'results/{name}')}")
+        _create(connection, "view", name)
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+    """results.figures, results.comparisons and results.inflation, from the replicates of the newest cells."""
+    _create(connection, "table", "figures")
+    used = connection.execute("select distinct unnest(results) from results.figures order by all").fetchall()
+    stored = _read([warehouse.cell(result) / "replicates.parquet" for (result,) in used], REPLICATES)
+    replicates = {
+        (row["result"], row["task"], row["metric"]): values.values.to_numpy()
+        for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)
+    }
+    for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation")):
+        pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
+        connection.register("contrasted", contrast(pairs, replicates))
+        _create(connection, "table", name)
+        connection.unregister("contrasted")
+
+
+def _protocols() -> list[dict[str, object]]:
+    return [
+        {"protocol": spec.name, "description": spec.description, "split": spec.split, "is_probe": spec.is_probe}
+        for spec in (*PROTOCOLS.values(), *PROBES.values())
+    ]
+
+
+def _feature_sets() -> list[dict[str, object]]:
+    return [
+        {"feature_set": spec.name, "columns": list(spec.columns), "leaks": spec.leaks} for spec in FEATURE_SETS.values()
+    ]
+
+
+def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str) -> None:
+    select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED)
+    connection.execute(f"create {kind} results.{name} as {select}")
 
 
 def _read(files: list[Path], schema: pa.Schema) -> pa.Table:

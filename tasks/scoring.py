@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn import metrics
 
 PERMUTATION_REPEATS = 3
+CALIBRATION_BINS = 15
 
 
 def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
@@ -34,6 +35,41 @@ def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]
         "r2": float(metrics.r2_score(y_true, y_pred)) if len(y_true) > 1 else float("nan"),
         "spearman": spearman(y_true, y_pred),
     }
+
+
+def probability_scores(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """What a classifier's probabilities are worth.
+
+    Args: y_true: shape (n_rows,), genre codes. probabilities: (n_rows, n_genres).
+    Returns: top3_accuracy (0 to 1), log_loss (nats), ece (expected calibration error, 0 to 1).
+    Source: ece: Guo et al. (2017), On Calibration of Modern Neural Networks, with 15 bins of equal width.
+    """
+    confidence = probabilities.max(axis=1)
+    surplus = confidence - (probabilities.argmax(axis=1) == y_true)
+    by_bin = np.bincount(confidence_bin(confidence), weights=surplus, minlength=CALIBRATION_BINS)
+    return {
+        "top3_accuracy": float(within_top(y_true, probabilities).mean()),
+        "log_loss": float(log_losses(y_true, probabilities).mean()),
+        "ece": float(np.abs(by_bin).sum() / len(y_true)),
+    }
+
+
+def within_top(y_true: np.ndarray, probabilities: np.ndarray, k: int = 3) -> np.ndarray:
+    """Whether the true genre is among the k most probable (of equal ones the lower code first): (n_rows,), bool."""
+    own = probabilities[np.arange(len(y_true)), y_true][:, None]
+    is_lower_code = np.arange(probabilities.shape[1]) < y_true[:, None]
+    return ((probabilities > own) | ((probabilities == own) & is_lower_code)).sum(axis=1) < k
+
+
+def log_losses(y_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Minus the log of each row's probability of its true genre, (n_rows,); at most 36, as sklearn.metrics.log_loss."""
+    own = probabilities[np.arange(len(y_true)), y_true].astype(np.float64)
+    return -np.log(np.clip(own, np.finfo(np.float64).eps, 1.0))
+
+
+def confidence_bin(confidence: np.ndarray) -> np.ndarray:
+    """Which of 15 bins of equal width from 0 to 1 a probability falls into."""
+    return np.clip((confidence * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
 
 
 def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:

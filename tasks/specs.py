@@ -28,6 +28,18 @@ AUDIO_FEATURES = (
     "valence",
 )
 SLICES = ("all", "imputed", "observed")
+METRICS = {
+    "genre": (
+        "accuracy",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "top3_accuracy",  # these three: of models with probabilities
+        "log_loss",
+        "ece",
+    ),
+    "popularity": ("rmse", "mae", "r2", "spearman"),
+}
 STUDY_SEED = 42
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,13 +24,16 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
     """The leaderboard of each task, parity with the study where it applies, and what failed."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=120)
+        console = Console(width=140)
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
         run = _rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
         if run["is_generated"]:
             console.print(f"\n[bold yellow]{GENERATED}[/]")
-        for task, metrics in LEADERBOARDS.items():
-            _leaderboard(console, connection, run, task, metrics)
+        for protocol in _protocols(connection, run_id):
+            for task, metrics in LEADERBOARDS.items():
+                _leaderboard(console, connection, run, protocol, task, metrics)
+        if run["budget"] == "full":
+            _ledger(console, connection, run)
         if run["is_study_file"] and run["budget"] == "full":
             _parity(console, connection)
         _failures(console, connection, run_id)
@@ -40,7 +44,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     """The feature tables of a build."""
-    table = Table(title="Feature tables", title_justify="left")
+    table = Table(title="Feature tables", title_justify="left", box=box.SIMPLE_HEAD)
     for name, justify in (
         ("table", "left"),
         ("protocol", "left"),
@@ -57,48 +61,117 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False)
 
 
-def _leaderboard(
-    console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any], task: str, metrics: tuple[str, ...]
-) -> None:
+def _protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
     rows = _rows(
         connection,
         """
-        select *
+        select distinct protocol
         from results.scores
-        where run_id = $run_id and task = $task
-        order by protocol, accuracy desc nulls last, rmse, model, feature_set
+        inner join results.protocols using (protocol)
+        where run_id = $run_id and not is_probe
+        order by protocol desc
+        """,
+        run_id=run_id,
+    )
+    return [row["protocol"] for row in rows]
+
+
+def _leaderboard(
+    console: Console,
+    connection: duckdb.DuckDBPyConnection,
+    run: dict[str, Any],
+    protocol: str,
+    task: str,
+    metrics: tuple[str, ...],
+) -> None:
+    means = ", ".join(f"avg({name}) as {name}" for name in metrics)
+    rows = _rows(
+        connection,
+        f"""
+        select model, feature_set, count(*) as seeds, {means}, stddev_samp({metrics[0]}) as sd,
+            avg({metrics[0]}_low) as low, avg({metrics[0]}_high) as high, avg(fit_seconds) as fit_seconds,
+            avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused
+        from results.scores
+        inner join results.feature_sets using (feature_set)
+        where run_id = $run_id and task = $task and protocol = $protocol and leaks is null
+        group by model, feature_set
+        order by {metrics[0]} {"desc" if task == "genre" else "asc"}, model, feature_set
         """,
         run_id=run["run_id"],
         task=task,
+        protocol=protocol,
     )
     if not rows:
         return
     data = "generated sample" if run["is_generated"] else escape(run["source"])
-    title = f"\n{task.capitalize()}: test split, protocol {rows[0]['protocol']}, budget {run['budget']}, {data}"
-    table = Table(title=title, title_justify="left")
+    title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {data}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("model", "feature set"):
-        table.add_column(name)
-    seeds = len({row["seed"] for row in rows}) > 1
-    protocols = len({row["protocol"] for row in rows}) > 1
-    for name in [*(["seed"] if seeds else []), *metrics, "fit s", "predict s", "MiB"]:
-        table.add_column(name.removesuffix("_macro"), justify="right")
+        table.add_column(name, no_wrap=True)
+    has_seeds = any(row["seeds"] > 1 for row in rows)
+    spread = ["± seeds"] if has_seeds else []
+    for name in [metrics[0], "95 % interval", *spread, *metrics[1:], "fit s", "predict s", "MiB"]:
+        table.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
     table.add_column("")
-    best = rows[0][metrics[0]]
-    for row in rows:
-        model = f"{row['model']} ({row['protocol']})" if protocols else row["model"]
-        cells = [model, row["feature_set"]] + ([str(row["seed"])] if seeds else [])
-        cells += ["" if row[name] is None else f"{row[name]:.3f}" for name in metrics]
+    for place, row in enumerate(rows):
+        cells = [row["model"], row["feature_set"], _number(row[metrics[0]]), _interval(row["low"], row["high"])]
+        cells += [_number(row["sd"])] if has_seeds else []
+        cells += [_number(row[name]) for name in metrics[1:]]
         cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
-        style = "bold" if row[metrics[0]] == best else ""
-        table.add_row(*cells, "reused" if row["reused"] else "", style=style)
+        table.add_row(*cells, "reused" if row["reused"] else "", style="" if place else "bold")
     console.print(table)
+
+
+def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
+    rows = _rows(
+        connection,
+        """
+        select *
+        from results.leak_ledger
+        where inflation is not null and metric in ('accuracy', 'rmse')
+            and staging_version in (select staging_version from results.cells where run_id = $run_id)
+        """,
+        run_id=run["run_id"],
+    )
+    if not rows:
+        return
+    note = "GENERATED DATA; " if run["is_generated"] else ""
+    table = Table(
+        title=f"\nLeaks: accuracy or RMSE with the leak and without ({note}test split)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("leak", "task", "model", "feature set"):
+        table.add_column(name, no_wrap=True)
+    figures = ("with_leak", "published_imputed", "published_observed", "without_leak", "cold_start_all")
+    for name in ("with it", "(imputed)", "(observed)", "without", "cold start", "inflation", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [row[name] for name in ("leak", "task", "model", "feature_set")]
+        digits = 3 if row["metric"] == "accuracy" else 2
+        cells += [_number(row[name], digits) for name in figures]
+        interval = _interval(row["inflation_low"], row["inflation_high"], digits)
+        table.add_row(*cells, f"{row['inflation']:+.{digits}f}", interval)
+    console.print(table)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"
 
 
 def _parity(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
     rows = _rows(connection, "select * from results.parity")
     if not rows:
         return
-    table = Table(title="\nParity with the published study (headline figure of each cell)", title_justify="left")
+    table = Table(
+        title="\nParity with the published study (headline figure of each cell)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
     for name in ("task", "model", "feature set", "split", "metric"):
         table.add_column(name)
     for name in ("ours", "study", "difference"):

@@ -15,8 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import scoring
-from tasks.cells import PREDICTIONS, RESULT, Job, parameters_json
+from tasks import scoring, uncertainty
+from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job, parameters_json
 from tasks.models import ModelSpec, spec_of
 from tasks.specs import BUDGETS, FEATURE_SETS, SLICES
 from tasks.warehouse import Warehouse
@@ -33,10 +33,11 @@ class Data:
     y: dict[str, dict[str, np.ndarray]]  # by task: genre codes, popularity
     track_id: dict[str, np.ndarray]
     is_imputed: dict[str, np.ndarray]
+    units: dict[str, np.ndarray]  # rows of equal unit are not independent of one another
 
 
 def train_cell(job: Job) -> None:
-    """Fit, predict and score a cell; its folder in the warehouse then holds result.parquet and predictions.parquet.
+    """Fit, predict and score a cell; its folder in the warehouse then holds its result, replicates and predictions.
 
     Raises: whatever the model raises.
     """
@@ -49,10 +50,12 @@ def train_cell(job: Job) -> None:
     started = time.perf_counter()
     fit(estimator, spec, data)
     fitted = time.perf_counter()
-    predicted = {split: _predict(estimator, spec, data.x[split]) for split in EVALUATED}
+    evaluated = {split: _predict_with_probabilities(estimator, spec, data.x[split]) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
 
     warehouse = Warehouse(job.warehouse)
+    predicted = {split: by_task for split, (by_task, _) in evaluated.items()}
+    metrics, replicates = _metrics(data, evaluated)
     with warehouse.new_folder(warehouse.cell(job.result)) as folder:
         model_file = _save(estimator, folder)
         result = {
@@ -63,11 +66,13 @@ def train_cell(job: Job) -> None:
             "params": parameters_json(job.cell),
             "feature_version": job.feature_version,
             "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
-            "metrics": _metrics(data, predicted),
+            "metrics": metrics,
             "confusion": _confusion(data, predicted, job.genres),
             "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
             "peak_rss_mb": _peak_rss_mb(),
         }
+        replicates = [{"result": job.result, **row} for row in replicates]
+        pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
         pq.write_table(_predictions(job, data, predicted), folder / "predictions.parquet", compression="zstd")
         pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
 
@@ -84,7 +89,8 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
 def load(job: Job) -> Data:
     """Read a cell's features and targets, cut to what its budget allows to train on."""
     dtype = spec_of(job.cell).dtype
-    table = pl.read_parquet(job.table)
+    groups = pl.read_parquet(job.split_table, columns=["track_id", "group_id"])
+    table = pl.read_parquet(job.table).join(groups, on="track_id")
     features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
     limit = BUDGETS[job.cell.budget].max_train_rows
     parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
@@ -98,30 +104,53 @@ def load(job: Job) -> Data:
         },
         track_id={split: part["track_id"].to_numpy() for split, part in parts.items()},
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
+        units={split: part["group_id"].to_numpy() for split, part in parts.items()},
     )
 
 
 def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
+    """By task, what is predicted: genre codes or popularity points, shape (n_rows,)."""
     predicted = estimator.predict(x)
     by_task = predicted if spec.task == "multitask" else {spec.task: predicted}
     kinds = {"genre": np.int64, "popularity": np.float64}
     return {task: np.asarray(values).ravel().astype(kinds[task]) for task, values in by_task.items()}
 
 
-def _metrics(data: Data, predicted: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
-    rows = []
-    for split, by_task in predicted.items():
+def _predict_with_probabilities(
+    estimator: Any, spec: ModelSpec, x: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """As `_predict`, and the genres' probabilities, (n_rows, n_genres), of a model that has them."""
+    if spec.task == "popularity" or not hasattr(estimator, "predict_proba"):
+        return _predict(estimator, spec, x), None
+    probabilities = np.asarray(estimator.predict_proba(x), dtype=np.float64)
+    predicted = {} if spec.task == "genre" else _predict(estimator, spec, x)
+    return predicted | {"genre": probabilities.argmax(axis=1)}, probabilities
+
+
+def _metrics(
+    data: Data, evaluated: dict[str, tuple[dict[str, np.ndarray], np.ndarray | None]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a result's metrics, and those of its replicates (test split, slice `all`)."""
+    rows, kept = [], []
+    for split, (by_task, probabilities) in evaluated.items():
         imputed = data.is_imputed[split]
         members = dict(zip(SLICES, (np.ones_like(imputed), imputed, ~imputed), strict=True))
+        members = {name: chosen for name, chosen in members.items() if chosen.any()}
         for task, y_pred in by_task.items():
+            y_true = data.y[task][split]
+            shares = probabilities if task == "genre" else None
+            resampled = uncertainty.replicates(task, y_true, y_pred, shares, members, data.units[split])
             for name, chosen in members.items():
-                if chosen.any():
-                    scores = scoring.score(task, data.y[task][split][chosen], y_pred[chosen])
-                    rows += [
-                        {"task": task, "split": split, "slice": name, "metric": metric, "value": _or_null(value)}
-                        for metric, value in scores.items()
-                    ]
-    return rows
+                scores = scoring.score(task, y_true[chosen], y_pred[chosen])
+                if shares is not None:
+                    scores |= scoring.probability_scores(y_true[chosen], shares[chosen])
+                for metric, value in scores.items():
+                    low, high = uncertainty.interval(resampled[name, metric])
+                    figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
+                    rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
+                    if split == "test" and name == "all":
+                        kept.append({"task": task, "metric": metric, "replicates": resampled[name, metric]})
+    return rows, kept
 
 
 def _or_null(value: float) -> float | None:
@@ -197,7 +226,7 @@ def _predictions(job: Job, data: Data, predicted: dict[str, dict[str, np.ndarray
                         "track_id": data.track_id[split],
                         "y_true": y_true.astype(np.float64),
                         "y_pred": y_pred.astype(np.float64),
-                        "true_genre": pa.array(names[y_true] if is_genre else [None] * len(y_pred), pa.string()),
+                        "true_genre": pa.array(names[data.y["genre"][split]], pa.string()),
                         "predicted_genre": pa.array(names[y_pred] if is_genre else [None] * len(y_pred), pa.string()),
                     },
                     schema=PREDICTIONS,

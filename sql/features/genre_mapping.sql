@@ -1,6 +1,6 @@
--- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder does.
--- column_name is genre_<genre>; the id is appended to each if two genres differ only in case, and where it would be
--- genre_id.
+-- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder
+-- does. column_name is genre_<genre>; the id is appended to each if two genres differ only in case, and where it would
+-- be genre_id.
 with
 
 genres as (

@@ -1,5 +1,5 @@
--- What a split is made from that looks at artists and recordings: one row per track, in an order that does not depend on
--- the file's.
+-- What a split is made from that looks at artists and recordings: one row per track, in an order that does not depend
+-- on the file's.
 select
     tracks.track_id,
     tracks.row_number,

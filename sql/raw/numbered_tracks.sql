@@ -1,5 +1,5 @@
--- raw.tracks: one row per row read, as read. Grain: row_number, the position in the file from 1; it is the instance_id,
--- too, where the file has none.
+-- raw.tracks: one row per row read, as read. Grain: row_number, the position in the file from 1; it is the
+-- instance_id, too, where the file has none.
 select
     file_row_number + 1 as row_number,
     {% if not has_instance_id %}

@@ -1,37 +1,57 @@
 -- results.latest: results.metrics of the newest successful cell for each set of tracks (staging_version), budget,
--- protocol, task, model, feature set and seed, with what the run ran on.
+-- protocol, task, model, feature set and seed, with what the run ran on. Of several seeds, those stand here that share
+-- features and settings with the newest.
+with
+
+cells as (
+    select
+        cells.*,
+        runs.started_at,
+        runs.source,
+        runs.is_generated,
+        runs.is_study_file,
+        runs.snapshot,
+        first_value(cells.feature_version || cast(cells.params as varchar)) over (
+            partition by
+                cells.staging_version, cells.budget, cells.protocol, cells.task, cells.model, cells.feature_set
+            order by runs.started_at desc, runs.run_id desc
+        ) as newest_settings
+    from results.cells as cells
+    inner join results.runs as runs on cells.run_id = runs.run_id
+    where cells.status = 'ok'
+),
+
+newest as (
+    select *
+    from cells
+    where feature_version || cast(params as varchar) = newest_settings
+    qualify
+        row_number() over (
+            partition by staging_version, budget, protocol, task, model, feature_set, seed
+            order by started_at desc, run_id desc
+        ) = 1
+)
+
 select
     metrics.*,
-    cells.budget,
-    runs.source,
-    runs.is_generated,
-    runs.is_study_file,
-    runs.snapshot,
-    cells.staging_version,
-    cells.fit_seconds,
-    cells.predict_seconds,
-    cells.peak_rss_mb,
-    cells.n_train
+    newest.budget,
+    newest.source,
+    newest.is_generated,
+    newest.is_study_file,
+    newest.snapshot,
+    newest.staging_version,
+    newest.started_at,
+    newest.fit_seconds,
+    newest.predict_seconds,
+    newest.peak_rss_mb,
+    newest.n_train,
+    newest.result
 from results.metrics as metrics
-inner join results.cells as cells
+inner join newest
     on
-        metrics.run_id = cells.run_id
-        and metrics.protocol = cells.protocol
-        and metrics.task = cells.task
-        and metrics.model = cells.model
-        and metrics.feature_set = cells.feature_set
-        and metrics.seed = cells.seed
-inner join results.runs as runs on metrics.run_id = runs.run_id
-where cells.status = 'ok'
-qualify
-    dense_rank() over (
-        partition by
-            cells.staging_version,
-            cells.budget,
-            metrics.protocol,
-            metrics.task,
-            metrics.model,
-            metrics.feature_set,
-            metrics.seed
-        order by runs.started_at desc, runs.run_id desc
-    ) = 1
+        metrics.run_id = newest.run_id
+        and metrics.protocol = newest.protocol
+        and metrics.task = newest.task
+        and metrics.model = newest.model
+        and metrics.feature_set = newest.feature_set
+        and metrics.seed = newest.seed

@@ -1,17 +1,42 @@
--- results.leaderboard: the newest row of results.scores for each set of tracks, budget, protocol, task, model, feature
--- set and seed. Best first within each task and set of tracks: by accuracy (genre), by RMSE (popularity); rank counts
--- within task, set of tracks, budget and protocol. A set of tracks is a staging_version: a file with what was dropped
--- from it. is_generated marks results of the built-in sample, which say nothing about real music.
+-- results.leaderboard: results.figures with one column per metric, its 95 % interval (_low, _high) and its standard
+-- deviation over seeds (_sd). Best first within each task and set of tracks: by accuracy (genre), by RMSE
+-- (popularity); rank counts within task, set of tracks, budget and protocol. A set of tracks is a staging_version: a
+-- file with what was dropped from it. is_generated marks results of the built-in sample, which say nothing about real
+-- music. Probes and feature sets that hold a target are not listed: see results.leak_ledger.
 with
 
-newest as (
-    select *
-    from results.scores
-    qualify
-        row_number() over (
-            partition by staging_version, budget, protocol, task, model, feature_set, seed
-            order by started_at desc, run_id desc
-        ) = 1
+wide as (
+    select
+        task,
+        protocol,
+        budget,
+        model,
+        feature_set,
+        seed,
+        seeds,
+        {% for metric in metrics %}
+        max(value) filter (where metric = '{{ metric }}') as {{ metric }},
+        {% endfor %}
+        {% for metric in metrics %}
+        max(ci_low) filter (where metric = '{{ metric }}') as {{ metric }}_low,
+        max(ci_high) filter (where metric = '{{ metric }}') as {{ metric }}_high,
+        max(sd) filter (where metric = '{{ metric }}') as {{ metric }}_sd,
+        {% endfor %}
+        fit_seconds,
+        predict_seconds,
+        peak_rss_mb,
+        n_train,
+        source,
+        is_generated,
+        snapshot,
+        staging_version,
+        started_at,
+        run_id
+    from results.figures
+    where
+        protocol in (select protocols.protocol from results.protocols as protocols where not protocols.is_probe)
+        and feature_set in (select sets.feature_set from results.feature_sets as sets where sets.leaks is null)
+    group by all
 )
 
 select
@@ -21,7 +46,7 @@ select
         order by accuracy desc nulls last, rmse
     ) as "rank",
     * exclude (task)
-from newest
+from wide
 order by
     task,
     is_generated,

@@ -1,5 +1,7 @@
 -- results.metrics: one row per cell of results.cells, split (val, test), slice (all, imputed, observed) and metric.
--- value is NULL where the metric is not defined; a slice without rows has none. Units: rmse and mae popularity points.
+-- value is NULL where the metric is not defined; a slice without rows has none. ci_low to ci_high is the 95 %
+-- percentile bootstrap interval (tasks/uncertainty.py); n counts rows. Units: rmse and mae popularity points, log_loss
+-- nats.
 with
 
 measured as (
@@ -19,7 +21,10 @@ select
     measured.split,
     measured.slice,
     measured.metric,
-    measured.value
+    measured.value,
+    measured.ci_low,
+    measured.ci_high,
+    measured.n
 from results.cells as cells
 inner join measured
     on

@@ -1,4 +1,5 @@
--- results.scores: one row per successful cell of results.cells, its metrics on the test split, slice 'all', as columns.
+-- results.scores: one row per successful cell of results.cells, its metrics on the test split, slice 'all', as
+-- columns, each with its 95 % interval (_low, _high).
 select
     cells.task,
     cells.protocol,
@@ -6,14 +7,13 @@ select
     cells.model,
     cells.feature_set,
     cells.seed,
-    max(metrics.value) filter (where metrics.metric = 'accuracy') as accuracy,
-    max(metrics.value) filter (where metrics.metric = 'precision_macro') as precision_macro,
-    max(metrics.value) filter (where metrics.metric = 'recall_macro') as recall_macro,
-    max(metrics.value) filter (where metrics.metric = 'f1_macro') as f1_macro,
-    max(metrics.value) filter (where metrics.metric = 'rmse') as rmse,
-    max(metrics.value) filter (where metrics.metric = 'mae') as mae,
-    max(metrics.value) filter (where metrics.metric = 'r2') as r2,
-    max(metrics.value) filter (where metrics.metric = 'spearman') as spearman,
+    {% for metric in metrics %}
+    max(metrics.value) filter (where metrics.metric = '{{ metric }}') as {{ metric }},
+    {% endfor %}
+    {% for metric in metrics %}
+    max(metrics.ci_low) filter (where metrics.metric = '{{ metric }}') as {{ metric }}_low,
+    max(metrics.ci_high) filter (where metrics.metric = '{{ metric }}') as {{ metric }}_high,
+    {% endfor %}
     cells.fit_seconds,
     cells.predict_seconds,
     cells.peak_rss_mb,

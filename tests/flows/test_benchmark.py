@@ -36,14 +36,16 @@ CONTRACT = {
     "results.runs": "run_id started_at finished_at status budget source snapshot git_commit versions cpu_count",
     "results.cells": """run_id protocol task model feature_set seed budget status reused error fit_seconds
         predict_seconds peak_rss_mb n_train params feature_version cell_key model_path""",
-    "results.metrics": "run_id protocol task model feature_set seed split slice metric value",
+    "results.metrics": """run_id protocol task model feature_set seed split slice metric value ci_low
+        ci_high""",
     "results.confusion": "run_id protocol model feature_set seed split true_genre predicted_genre n",
     "results.importance": "run_id protocol task model feature_set seed feature_name importance",
     "results.predictions": "run_id protocol task model feature_set seed split track_id y_true y_pred",
     "results.leaderboard": "budget protocol task model feature_set seed accuracy f1_macro rmse spearman",
     "results.published": "task model feature_set split metric value",
     "results.parity": "task model feature_set split metric ours published difference",
-    "results.leak_ledger": "task model feature_set inflation",
+    "results.leak_ledger": "task model feature_set inflation inflation_low inflation_high",
+    "results.comparisons": "protocol task feature_set metric model_a model_b difference ci_low ci_high p_value p_holm",
 }
 
 
@@ -153,8 +155,8 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
     [
         (["--source", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--source", "pyproject.toml"], "pyproject.toml: columns 'artist_name', "),
-        (["--models", "xgb"], "Unknown model 'xgb'. Known: gradient_boosting"),
-        (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, published"),
+        (["--models", "xgb"], "Unknown model 'xgb'. Known: better"),
+        (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, artists_any"),
         (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
         (["--budget", "huge"], "invalid choice: 'huge'"),
         (["--seeds", "x"], "invalid integers value: 'x'"),

@@ -4,9 +4,12 @@ import duckdb
 import pytest
 
 from tasks import duck
+from tasks.columns import MEASURED
+from tasks.specs import AUDIO_FEATURES
 
 RUN = "run_id, started_at, is_generated, is_study_file, source, snapshot"
 METRIC = "run_id, protocol, task, model, feature_set, seed, split, slice, metric, value"
+ACCURACY = {"metrics": ["accuracy", "rmse"], "measured_features": MEASURED}
 
 
 @pytest.fixture
@@ -20,7 +23,8 @@ def results() -> duckdb.DuckDBPyConnection:
             ('r2', timestamp '2026-01-02', false, true, 'f', 's')
         ) as t({RUN});
         create table results.metrics as
-        select * from (select r, 'published', 'genre', m, 'all', 42, 'test', s, 'accuracy', v::double from (values
+        select *, value - 0.1 as ci_low, value + 0.1 as ci_high, 100 as n
+        from (select r, 'published', 'genre', m, 'all', 42, 'test', s, 'accuracy', v::double from (values
             ('r1', 'mlp', 'all', 0.4), ('r2', 'mlp', 'all', 0.45),
             ('r1', 'svm', 'all', 0.5), ('r1', 'svm', 'imputed', 0.9), ('r1', 'svm', 'observed', 0.4)
         ) as t(r, m, s, v)) as u({METRIC});
@@ -28,8 +32,13 @@ def results() -> duckdb.DuckDBPyConnection:
         select distinct run_id, protocol, task, model, feature_set, seed,
             'full' as budget, 'ok' as status, false as reused, 'v' as staging_version,
             1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
-            1 as n_train
+            1 as n_train, run_id || model as result, 'v' as feature_version, '{{}}'::json as params
         from results.metrics;
+        create table results.protocols as
+        select p as protocol, p like '%_apart' as is_probe
+        from (values ('published'), ('label_free'), ('cold_start'), ('artists_apart')) as t(p);
+        create table results.feature_sets as
+        select * from (values ('all', null), ('all_with_genre', 'genre')) as t(feature_set, leaks);
         create table results.published as
         select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric,
             v::double as value
@@ -40,11 +49,11 @@ def results() -> duckdb.DuckDBPyConnection:
 
 def view(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
     for name in names:
-        connection.execute(f"create view results.{name} as {duck.render(f'results/{name}')}")
+        connection.execute(f"create view results.{name} as {duck.render(f'results/{name}', **ACCURACY)}")
 
 
 def test_the_leaderboard_has_the_newest_value_of_each_cell_best_first(results) -> None:
-    view(results, "scores", "leaderboard")
+    view(results, "latest", "figures", "leaderboard")
     rows = results.execute("select rank, model, accuracy, run_id from results.leaderboard").fetchall()
     assert rows == [(1, "svm", 0.5, "r1"), (2, "mlp", 0.45, "r2")]
 
@@ -66,9 +75,131 @@ def test_parity_applies_to_the_studys_file_only(results) -> None:
 
 
 def test_the_ledger_sets_the_slices_side_by_side(results) -> None:
-    view(results, "latest", "leak_ledger")
+    results.execute("""
+        create table results.inflation as
+        select null as leak, null as staging_version, null as task, null as model, null as feature_set, null as metric,
+            null as budget, 0.0 as value_a, 0.0 as value_b, 0.0 as ci_low, 0.0 as ci_high, [''] as results_a
+        where false
+    """)
+    view(results, "latest", "figures", "leak_ledger")
     rows = results.execute("""
         select published_all, published_imputed, published_observed, inflation
         from results.leak_ledger where model = 'svm'
     """).fetchall()
     assert rows == [(0.5, 0.9, 0.4, None)]
+
+
+def add_cell(results: duckdb.DuckDBPyConnection, run: str, seed: int, accuracy: float, params: str = "{}") -> None:
+    """A cell of mlp, as trained in `run`."""
+    results.execute(
+        "insert into results.cells by name select * replace (? as run_id, ? as seed, ?::json as params) "
+        "from results.cells where model = 'mlp' limit 1",
+        [run, seed, params],
+    )
+    results.execute(
+        "insert into results.metrics by name select * replace (? as run_id, ? as seed, ? as value) "
+        "from results.metrics where model = 'mlp' limit 1",
+        [run, seed, accuracy],
+    )
+
+
+def test_the_leaderboard_is_the_mean_over_seeds_and_their_spread(results) -> None:
+    add_cell(results, "r2", 43, 0.47)
+    add_cell(results, "r1", 44, 0.10, '{"other": "settings"}')  # not of the newest settings: does not count
+    view(results, "latest", "figures", "leaderboard")
+    rows = results.execute(
+        "select seeds, accuracy, accuracy_sd from results.leaderboard where model = 'mlp'"
+    ).fetchall()
+    assert rows == [(2, pytest.approx(0.46), pytest.approx(0.02 / 2**0.5))]
+
+
+def test_probes_and_leaking_feature_sets_are_not_on_the_leaderboard(results) -> None:
+    results.execute("""
+        update results.cells set feature_set = 'all_with_genre' where model = 'mlp';
+        update results.metrics set feature_set = 'all_with_genre' where model = 'mlp';
+        update results.cells set protocol = 'artists_apart' where model = 'svm';
+        update results.metrics set protocol = 'artists_apart' where model = 'svm';
+    """)
+    view(results, "latest", "figures", "leaderboard")
+    assert results.execute("select count(*) from results.leaderboard").fetchall() == [(0,)]
+    assert results.execute("select count(*) from results.figures").fetchall() == [(2,)]
+
+
+def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
+    view(results, "latest", "figures")
+    [pair] = results.execute(
+        f"select model_a, model_b, value_a, value_b from ({duck.render('results/pairs')}) where metric = 'accuracy'"
+    ).fetchall()
+    assert pair == ("mlp", "svm", 0.45, 0.5)
+    results.execute("""
+        create table contrasted as
+        select 's' as staging_version, 'full' as budget, 'p' as protocol, 'genre' as task, 'all' as feature_set,
+            'accuracy' as metric, a as model_a, b as model_b, va as value_a, vb as value_b, 0 as ci_low, 0 as ci_high,
+            p::double as p_value, false as is_generated
+        from (values ('a', 'b', 1, 2, 0.01), ('a', 'c', 2, 1, 0.02), ('b', 'c', 1, 2, 0.9)) as t(a, b, va, vb, p)
+    """)
+    view(results, "comparisons")
+    rows = results.execute("select model_a, model_b, p_holm, better from results.comparisons").fetchall()
+    assert rows == [
+        ("a", "b", pytest.approx(0.03), "b"),
+        ("a", "c", pytest.approx(0.04), "a"),
+        ("b", "c", pytest.approx(0.9), None),
+    ]
+
+
+def test_figures_by_genre_and_pair_of_genres(results) -> None:
+    results.execute("""
+        create table results.confusion as
+        select 'r' as run_id, 'p' as protocol, 'm' as model, 'all' as feature_set, 42 as seed, 'test' as split, *
+        from (values
+            ('Jazz', 'Jazz', 6), ('Jazz', 'Rap', 2), ('Jazz', 'Rock', 2),
+            ('Rap', 'Jazz', 3), ('Rap', 'Rap', 7), ('Rap', 'Rock', 0),
+            ('Rock', 'Jazz', 0), ('Rock', 'Rap', 0), ('Rock', 'Rock', 0)
+        ) as t(true_genre, predicted_genre, n)
+    """)
+    view(results, "genres", "genre_pairs")
+    rows = results.execute("select genre, precision, recall, f1, n from results.genres order by genre").fetchall()
+    assert rows == [
+        ("Jazz", pytest.approx(6 / 9), 0.6, pytest.approx(12 / 19), 10),
+        ("Rap", pytest.approx(7 / 9), 0.7, pytest.approx(14 / 19), 10),
+        ("Rock", 0.0, 0.0, 0.0, 0),
+    ]
+    rows = results.execute(
+        "select confusion, accuracy_if_merged from results.genre_pairs where genre_b = 'Rap'"
+    ).fetchall()
+    assert rows == [(0.25, 0.9)]
+
+
+def test_popularity_errors_by_genre_and_band(results) -> None:
+    results.execute("""
+        create table results.predictions as
+        select 'r' as run_id, 'p' as protocol, 'popularity' as task, 'm' as model, 'all' as feature_set, 42 as seed,
+            'test' as split, *
+        from (values (95.0, 90.0, 'Rap'), (100.0, 92.0, 'Rap'), (9.0, 19.0, 'Jazz')) as t(y_true, y_pred, true_genre)
+    """)
+    view(results, "popularity_errors")
+    rows = results.execute(
+        "select bucket_by, bucket, n, mae, bias from results.popularity_errors order by all"
+    ).fetchall()
+    assert rows == [
+        ("genre", "Jazz", 1, 10.0, 10.0),
+        ("genre", "Rap", 2, 6.5, -6.5),
+        ("popularity", "0 to 9", 1, 10.0, 10.0),
+        ("popularity", "90 to 100", 2, 6.5, -6.5),
+    ]
+
+
+def test_the_ceiling_is_what_the_most_frequent_genre_of_identical_rows_gives(results) -> None:
+    columns = ", ".join(f"0.0 as {name}" for name in AUDIO_FEATURES if name != "tempo")
+    results.execute(f"""
+        create table features.tracks_clean as
+        select 'label_free' as protocol, split, genre as music_genre, tempo, {columns}
+        from (values ('train', 'Rap', 1.0), ('train', 'Rap', 1.0), ('train', 'Jazz', 2.0), ('test', 'Jazz', 1.0))
+            as t(split, genre, tempo)
+    """)
+    view(results, "ceiling")
+    rows = results.execute("select features, split, ceiling, n from results.ceiling").fetchall()
+    assert rows == [
+        ("all", "any", 0.75, 4), ("all", "test", 1.0, 1), ("all", "train", 1.0, 3),
+        ("untouched", "any", 0.5, 4), ("untouched", "test", 1.0, 1), ("untouched", "train", pytest.approx(2 / 3), 3),
+    ]  # fmt: skip

@@ -31,7 +31,8 @@ def read(built: list[BuiltTable], warehouse: Warehouse) -> dict[str, pl.DataFram
 
 def test_every_table_is_built_once(sample_tables, sample_snapshot, shared_warehouse) -> None:
     again = build_features(sample_snapshot, "published", 20, shared_warehouse)
-    assert [row.table_name for row in again] == [table.name for table in TABLES]
+    unused = {"features.track_groups"}  # no split of this protocol asks for it
+    assert [row.table_name for row in again] == [table.name for table in TABLES if table.name not in unused]
     assert all(row.reused for row in again)
     assert [row.version for row in again] == [row.version for row in sample_tables]
 

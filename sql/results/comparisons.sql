@@ -1,0 +1,56 @@
+-- results.comparisons: one row per set of tracks (staging_version), budget, protocol, task, feature set, metric and
+-- pair of models: is one better on the same test rows? difference is model_a minus model_b, ci_low to ci_high its 95 %
+-- paired bootstrap interval, p_value two-sided for "no difference", p_holm the same corrected for the number of pairs
+-- of that protocol, task, feature set and metric. better is the model that wins at p_holm < 0.05, NULL where neither
+-- does. Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+with
+
+ranked as (
+    select
+        *,
+        row_number() over family as place,
+        count(*) over (partition by staging_version, budget, protocol, task, feature_set, metric) as pairs
+    from contrasted
+    window family as (
+        partition by staging_version, budget, protocol, task, feature_set, metric
+        order by p_value, model_a, model_b
+    )
+),
+
+corrected as (
+    select
+        *,
+        least(
+            1.0,
+            max(p_value * (pairs - place + 1)) over (
+                partition by staging_version, budget, protocol, task, feature_set, metric
+                order by place
+            )
+        ) as p_holm
+    from ranked
+)
+
+select
+    protocol,
+    task,
+    feature_set,
+    metric,
+    model_a,
+    model_b,
+    value_a,
+    value_b,
+    value_a - value_b as difference,
+    ci_low,
+    ci_high,
+    p_value,
+    p_holm,
+    case
+        when p_holm >= 0.05 then null
+        when (value_a > value_b) = (metric not in ('rmse', 'mae', 'log_loss', 'ece')) then model_a
+        else model_b
+    end as better,
+    budget,
+    is_generated,
+    staging_version
+from corrected
+order by staging_version, budget, protocol, task, feature_set, metric, model_a, model_b

@@ -1,0 +1,39 @@
+-- results.genre_pairs: one row per genre cell of results.cells, split and pair of genres: confusion, the share of the
+-- two genres' rows that are taken for the other of them, and accuracy_if_merged, the accuracy over all rows if the two
+-- were one genre. Rap and Hip-Hop, which share recordings, is the pair to look at.
+with
+
+counted as (
+    select
+        *,
+        sum(n) over (partition by run_id, protocol, model, feature_set, seed, split) as n_rows,
+        sum(n) filter (where true_genre = predicted_genre) over (
+            partition by run_id, protocol, model, feature_set, seed, split
+        ) as n_right,
+        sum(n) over (partition by run_id, protocol, model, feature_set, seed, split, true_genre) as n_true
+    from results.confusion
+)
+
+select
+    a.run_id,
+    a.protocol,
+    a.model,
+    a.feature_set,
+    a.seed,
+    a.split,
+    a.true_genre as genre_a,
+    b.true_genre as genre_b,
+    (a.n + b.n) / (a.n_true + b.n_true) as confusion,
+    (a.n_right + a.n + b.n) / a.n_rows as accuracy_if_merged
+from counted as a
+inner join counted as b
+    on
+        a.run_id = b.run_id
+        and a.protocol = b.protocol
+        and a.model = b.model
+        and a.feature_set = b.feature_set
+        and a.seed = b.seed
+        and a.split = b.split
+        and a.true_genre = b.predicted_genre
+        and a.predicted_genre = b.true_genre
+        and a.true_genre < b.true_genre

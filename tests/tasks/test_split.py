@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import InputError
+from tasks.features import build_features
+from tasks.ingest import ingest
+from tasks.specs import PROBES, PROTOCOLS
+from tasks.split import SHARES, connected_groups, grouped_split
+from tests.conftest import many
+
+
+@st.composite
+def grouped_tracks(draw) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n = draw(st.integers(60, 600))
+    return random.integers(0, draw(st.integers(1, 12)), n), random.geometric(draw(st.floats(0.01, 0.9)), n)
+
+
+@given(grouped_tracks())
+@settings(deadline=None, max_examples=60)
+def test_no_group_is_on_two_sides_and_nothing_is_lost(tracks) -> None:
+    genre, group = tracks
+    try:
+        parts = grouped_split(genre, group)
+    except InputError:
+        return  # too few groups to fill three splits
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(genre)))
+    members = [set(group[rows]) for rows in parts.values()]
+    assert not members[0] & members[1]
+    assert not members[0] & members[2]
+    assert not members[1] & members[2]
+    again = grouped_split(genre, group)
+    assert all(np.array_equal(parts[name], again[name]) for name in SHARES)
+
+
+def test_groups_fill_the_shares_by_genre() -> None:
+    random = np.random.default_rng(0)
+    genre, group = random.integers(0, 5, 20_000), random.zipf(1.5, 20_000)
+    parts = grouped_split(genre, group)
+    for code in range(5):
+        for name, share in SHARES.items():
+            rows = (genre[parts[name]] == code).sum() / (genre == code).sum()
+            assert rows == pytest.approx(share, abs=0.005 if (group == 1).mean() < 0.15 else 0.3)
+
+
+def test_one_group_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="nothing is left for"):
+        grouped_split(np.array([0, 1] * 50), np.zeros(100, dtype=int))
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9), st.booleans()), min_size=1, max_size=40))
+def test_groups_are_the_connected_components(links) -> None:
+    recording, artist, is_known = (np.array(column) for column in zip(*links, strict=True))
+    group = connected_groups(recording, artist, is_known)
+    reached = list(range(len(links)))  # the plain way: join until nothing changes
+    changed = True
+    while changed:
+        changed = False
+        for i, (one, by, known) in enumerate(links):
+            for j, (other, also_by, also_known) in enumerate(links):
+                if (one == other or (known and also_known and by == also_by)) and reached[i] != reached[j]:
+                    reached[i] = reached[j] = min(reached[i], reached[j])
+                    changed = True
+    assert [[a == b for a in reached] for b in reached] == [[a == b for a in group] for b in group]
+
+
+def _assignment(frame: pl.DataFrame, protocol: str, warehouse) -> pl.DataFrame:
+    path = warehouse.root / "source.csv"
+    frame.write_csv(path)
+    built = {
+        row.table_name: row for row in build_features(ingest(str(path), {}, 1.0, warehouse), protocol, 5, warehouse)
+    }
+    return pl.read_parquet(warehouse.root / built["features.split_assignment"].path)
+
+
+def test_the_order_of_the_file_does_not_matter_to_cold_start(warehouse) -> None:
+    frame = many(600)
+    one = _assignment(frame, "cold_start", warehouse).sort("track_id")
+    other = _assignment(frame.sample(fraction=1.0, shuffle=True, seed=3), "cold_start", warehouse).sort("track_id")
+    assert one.equals(other)
+
+
+@pytest.mark.parametrize("left_out", ["recordings", "artists"])
+def test_probes_leave_training_rows_out_and_nothing_else(left_out, warehouse) -> None:
+    frame = many(600).with_columns(artist_name=pl.int_range(pl.len()).floordiv(6).cast(pl.String))
+    whole = _assignment(frame, "label_free", warehouse)
+    apart, control = (_assignment(frame, f"{left_out}_{kind}", warehouse) for kind in ("apart", "any"))
+    for split in ("val", "test"):
+        expected = whole.filter(split=split)["track_id"].to_list()
+        assert apart.filter(split=split)["track_id"].to_list() == expected
+        assert control.filter(split=split)["track_id"].to_list() == expected
+    assert apart.filter(split="unused").height == control.filter(split="unused").height > 0
+    assert set(apart.filter(split="unused")["track_id"]) != set(control.filter(split="unused")["track_id"])
+    if left_out == "artists":
+        artist = dict(frame.select(pl.col("instance_id").cast(pl.Float64).cast(pl.Int64), "artist_name").iter_rows())
+        test = {artist[track] for track in apart.filter(split="test")["track_id"]}
+        assert not test & {artist[track] for track in apart.filter(split="train")["track_id"]}
+
+
+def test_every_probe_has_a_control() -> None:
+    for probe in PROBES.values():
+        twins = [other for other in PROBES.values() if other.left_out == probe.left_out]
+        assert {twin.is_control for twin in twins} == {True, False}
+        same = dataclasses.replace(probe, name="", description="", left_out=None, is_control=False)
+        label_free = dataclasses.replace(PROTOCOLS["label_free"], name="", description="")
+        assert dataclasses.replace(same, default_models=label_free.default_models) == label_free
+
+
+def test_the_real_file_has_8942_groups_and_splits_by_genre(real_file, warehouse) -> None:
+    built = build_features(ingest(str(real_file), {}, 0.0, warehouse), "cold_start", 20, warehouse)
+    tables = {row.table_name.split(".")[1]: pl.read_parquet(warehouse.root / row.path) for row in built}
+    sizes = tables["track_groups"]["group_id"].value_counts()
+    assert (sizes.height, sizes["count"].max()) == (8_942, 429)
+    counts = tables["tracks_std"].group_by("split", "music_genre").len()
+    wanted = {"train": 3_500, "val": 750, "test": 750}
+    assert all(abs(n - wanted[split]) <= 25 for split, _, n in counts.iter_rows())

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn import metrics
+
+from tasks import scoring, uncertainty
+from tasks.comparisons import contrast
+from tasks.uncertainty import WeightedSpearman, interval, replicates
+
+EVERYONE = "all"
+
+
+def whole(n: int) -> dict[str, np.ndarray]:
+    return {EVERYONE: np.ones(n, dtype=bool)}
+
+
+def test_a_replicate_is_the_metric_of_the_resampled_rows() -> None:
+    """Each row drawn as often as its weight, scored by scikit-learn and SciPy, gives the replicate."""
+    random = np.random.default_rng(0)
+    n = 400
+    genre, popularity = random.integers(0, 6, n), random.integers(0, 30, n).astype(float)
+    shares = random.dirichlet(np.ones(6), n) + 0.4 * np.eye(6)[genre]
+    shares /= shares.sum(axis=1, keepdims=True)
+    guess = shares.argmax(axis=1)
+    points = popularity + random.normal(0, 20, n).round()
+    observed = random.random(n) < 0.7
+    slices = whole(n) | {"observed": observed}
+    units = random.integers(0, 90, n)
+    found = replicates("genre", genre, guess, shares, slices, units, 5)
+    found |= replicates("popularity", popularity, points, None, slices, units, 5)
+    distinct, unit = np.unique(units, return_inverse=True)
+    [weights] = uncertainty._resamples(distinct, n, 5)
+    for name, chosen in slices.items():
+        for number, weight in enumerate(weights):
+            rows = np.repeat(np.arange(n), (weight[unit] * chosen).astype(int))
+            expected = scoring.score("genre", genre[rows], guess[rows])
+            expected |= scoring.probability_scores(genre[rows], shares[rows])
+            expected |= scoring.score("popularity", popularity[rows], points[rows])
+            for metric, value in expected.items():
+                assert found[name, metric][number] == pytest.approx(value, rel=1e-4), (name, metric)
+
+
+def test_blocks_do_not_change_the_replicates(monkeypatch) -> None:
+    y = np.random.default_rng(1).normal(size=(2, 50))
+    one = replicates("popularity", *y, None, whole(50), np.arange(50), 30)
+    monkeypatch.setattr(uncertainty, "BLOCK", 200)
+    other = replicates("popularity", *y, None, whole(50), np.arange(50), 30)
+    for key, values in one.items():
+        np.testing.assert_allclose(values, other[key], rtol=1e-5)
+
+
+def test_the_same_rows_see_the_same_resamples() -> None:
+    random = np.random.default_rng(2)
+    y_true = random.normal(size=200)
+    y_pred = y_true + random.normal(size=200)
+    order = random.permutation(200)
+    one = replicates("popularity", y_true, y_pred, None, whole(200), np.arange(200), 50)
+    other = replicates("popularity", y_true[order], y_pred[order], None, whole(200), order, 50)
+    for key, values in one.items():
+        np.testing.assert_allclose(values, other[key], rtol=1e-3)
+
+
+def test_probability_scores_are_scikit_learns() -> None:
+    random = np.random.default_rng(3)
+    genre, shares = random.integers(0, 5, 300), random.dirichlet(np.ones(5), 300)
+    scores = scoring.probability_scores(genre, shares)
+    assert scores["log_loss"] == pytest.approx(metrics.log_loss(genre, shares))
+    assert scores["top3_accuracy"] == pytest.approx(metrics.top_k_accuracy_score(genre, shares, k=3))
+    always_right = np.eye(5)[genre]
+    assert scoring.probability_scores(genre, always_right) == {"top3_accuracy": 1.0, "log_loss": 0.0, "ece": 0.0}
+    half_right = np.tile([0.5, 0.5, 0, 0, 0], (300, 1))
+    assert scoring.probability_scores(np.zeros(300, dtype=int), half_right)["ece"] == pytest.approx(0.5)
+
+
+def test_equal_probabilities_do_not_count_as_within_the_top() -> None:
+    shares = np.array([[0.6, 0.4, 0.0, 0.0, 0.0]] * 2)
+    assert scoring.within_top(np.array([2, 3]), shares).tolist() == [True, False]
+
+
+def _coverage(units: np.ndarray, *, by_group: bool, repeats: int = 300) -> float:
+    """How often the interval of accuracy holds the true one, where rows of a group are right or wrong together."""
+    random = np.random.default_rng(4)
+    groups = np.unique(units)
+    covered = 0
+    for repeat in range(repeats):
+        easy = random.random(len(groups)) < 0.5
+        right = random.random(len(units)) < np.where(easy[units], 0.9, 0.1)  # true accuracy: 0.5
+        identity = (units if by_group else np.arange(len(units))) + 10_000 * repeat  # other resamples each time
+        found = replicates("genre", np.ones(len(units), int), right.astype(int), None, whole(len(units)), identity, 400)
+        low, high = interval(found[EVERYONE, "accuracy"])
+        covered += low <= 0.5 <= high
+    return covered / repeats
+
+
+def test_intervals_cover_what_they_promise() -> None:
+    """95 % intervals hold the truth about 95 times of 100; the binomial error of 300 simulations is 1.3 points."""
+    alone = np.arange(300)
+    grouped = np.repeat(np.arange(60), 5)
+    assert 0.91 <= _coverage(alone, by_group=False) <= 0.985
+    assert 0.91 <= _coverage(grouped, by_group=True) <= 0.985
+    assert _coverage(grouped, by_group=False) < 0.85  # what resampling rows would claim
+
+
+def test_spearman_needs_variation() -> None:
+    assert np.isnan(WeightedSpearman(np.ones(5), np.arange(5))(np.ones((1, 5), np.float32)))[0]
+
+
+def _contrast(a: list[np.ndarray], b: list[np.ndarray]) -> dict[str, float]:
+    stored = {(f"a{i}", "genre", "accuracy"): values for i, values in enumerate(a)}
+    stored |= {(f"b{i}", "genre", "accuracy"): values for i, values in enumerate(b)}
+    row = {"task": "genre", "metric": "accuracy", "value_a": np.mean(a), "value_b": np.mean(b)}
+    results = {"results_a": [f"a{i}" for i in range(len(a))], "results_b": [f"b{i}" for i in range(len(b))]}
+    return contrast(pa.Table.from_pylist([row | results]), stored).to_pylist()[0]
+
+
+def test_a_paired_difference_is_surer_than_its_parts() -> None:
+    shared = np.random.default_rng(5).normal(0.5, 0.02, 1000)
+    found = _contrast([shared + 0.01], [shared])
+    assert found["ci_low"] == pytest.approx(0.01)
+    assert found["p_value"] < 1e-6
+
+
+def test_the_spread_between_seeds_counts() -> None:
+    random = np.random.default_rng(6)
+    shared = random.normal(0.5, 0.001, 1000)
+    a = [shared + shift for shift in (-0.02, 0.0, 0.02)]
+    alone, several = _contrast([shared], [shared + 0.005]), _contrast(a, [shared + 0.005])
+    assert alone["p_value"] < 0.001
+    assert several["p_value"] > 0.05
+
+
+def test_false_alarms_are_as_rare_as_the_p_value_says() -> None:
+    """Two equally good models: p < 0.05 in about 5 of 100 simulations."""
+    random = np.random.default_rng(7)
+    alarms = 0
+    for repeat in range(200):
+        y = np.ones(300, dtype=int)
+        found = [
+            replicates(
+                "genre", y, (random.random(300) < 0.6).astype(int), None, whole(300), np.arange(300) + repeat, 300
+            )
+            for _ in range(2)
+        ]
+        values = [part[EVERYONE, "accuracy"] for part in found]
+        alarms += _contrast([values[0]], [values[1]])["p_value"] < 0.05
+    assert alarms / 200 < 0.12
+
+
+def test_an_undefined_metric_has_no_interval() -> None:
+    assert interval(np.full(10, np.nan)) == (None, None)
