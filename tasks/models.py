@@ -285,7 +285,7 @@ MODELS = Registry(
         group="better",
         libraries=KERAS,
         watches_validation=True,
-        cost=30,
+        cost=60,
     ),
     ModelSpec(
         model="xgboost_tuned",
@@ -298,7 +298,7 @@ MODELS = Registry(
         libraries=XGBOOST,
         importance="gain",
         dtype="float32",
-        cost=30,
+        cost=19,
     ),
     ModelSpec(
         model="xgboost_tuned",
@@ -311,7 +311,7 @@ MODELS = Registry(
         libraries=XGBOOST,
         importance="gain",
         dtype="float32",
-        cost=5,
+        cost=2,
     ),
     ModelSpec(
         model="extra_trees",
@@ -323,7 +323,7 @@ MODELS = Registry(
         group="better",
         importance="impurity",
         dtype="float32",
-        cost=20,
+        cost=14,
     ),
     ModelSpec(
         model="extra_trees",
@@ -335,7 +335,7 @@ MODELS = Registry(
         group="better",
         importance="impurity",
         dtype="float32",
-        cost=20,
+        cost=13,
     ),
     *(
         ModelSpec(
@@ -355,8 +355,7 @@ MODELS = Registry(
             libraries=("numpy", "xgboost", "tensorflow", "keras"),
             watches_validation=True,
             learns_both=True,
-            dtype="float32",
-            cost=100,
+            cost=80,
         )
         for task, build in zip(TARGETS, (estimators.genre_ensemble, estimators.popularity_ensemble), strict=True)
     ),
@@ -386,7 +385,7 @@ MODELS = Registry(
             group="single_head",
             libraries=KERAS,
             watches_validation=True,
-            cost=30,
+            cost=55,
         )
         for task in TARGETS
     ),
