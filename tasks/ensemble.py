@@ -16,7 +16,7 @@ class Member:
 
     estimator: Any
     weight: float
-    watches_validation: bool  # as in ModelSpec
+    is_multitask: bool  # whether it learns from both targets, by split, and predicts both
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,24 @@ class MeanEnsemble:
     task: str  # genre or popularity
     members: tuple[Member, ...]
 
-    def fit(self, x: BySplit, y: BySplit) -> None:
-        """Fit each member on split `train`. Args: by split: x (n_rows, n_features); y (n_rows,), genre codes from 0."""
+    def fit(self, x: BySplit, genre: BySplit, popularity: BySplit) -> None:
+        """Fit each member on split `train`; multi-task members watch split `val` too.
+
+        Args: by split: x (n_rows, n_features); genre (n_rows,) codes from 0; popularity (n_rows,) 0 to 100.
+        """
+        own = genre if self.task == "genre" else popularity
         for member in self.members:
-            if member.watches_validation:
-                member.estimator.fit(x, y)
+            if member.is_multitask:
+                member.estimator.fit(x, genre, popularity)
             else:
-                member.estimator.fit(x["train"], y["train"])
+                member.estimator.fit(x["train"], own["train"])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Genre codes or popularity, (n_rows,). Args: x: (n_rows, n_features)."""
         if self.task == "genre":
             return self.predict_proba(x).argmax(axis=1)
-        return self._mean([member.estimator.predict(x) for member in self.members])
+        predicted = ((member, member.estimator.predict(x)) for member in self.members)
+        return self._mean([values[self.task] if member.is_multitask else values for member, values in predicted])
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""

@@ -110,12 +110,12 @@ def extra_trees_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any
 
 
 def genre_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    builders = {"xgboost": xgboost_classifier, "extra_trees": extra_trees_classifier, "net": encoded_net}
+    builders = {"xgboost_tuned": xgboost_classifier, "multitask_tuned": encoded_net}
     return _ensemble("genre", builders, parameters, seed, n_jobs)
 
 
 def popularity_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    builders = {"xgboost": xgboost_regressor, "extra_trees": extra_trees_regressor, "net": encoded_net}
+    builders = {"xgboost_tuned": xgboost_regressor, "multitask_tuned": encoded_net}
     return _ensemble("popularity", builders, parameters, seed, n_jobs)
 
 
@@ -129,7 +129,7 @@ def _ensemble(task: str, builders: Mapping[str, Any], parameters: Parameters, se
             Member(
                 estimator=builders[name](member["parameters"], seed, n_jobs),
                 weight=member["weight"],
-                watches_validation=name == "net",
+                is_multitask=builders[name] is encoded_net,
             )
             for name, member in parameters.items()
         ),

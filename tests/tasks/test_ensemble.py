@@ -9,13 +9,13 @@ class Constant:
     """Predicts what it is given, and remembers what it was fitted on."""
 
     def __init__(self, predicted, probabilities=None) -> None:
-        self.predicted = np.array(predicted)
+        self.predicted = predicted if isinstance(predicted, dict) else np.array(predicted)
         self.probabilities = np.array(probabilities)
 
-    def fit(self, x, y) -> None:
-        self.seen = (x, y)
+    def fit(self, *seen) -> None:
+        self.seen = seen
 
-    def predict(self, _) -> np.ndarray:
+    def predict(self, _) -> object:
         return self.predicted
 
     def predict_proba(self, _) -> np.ndarray:
@@ -26,14 +26,14 @@ def ensemble(task, *estimators) -> MeanEnsemble:
     return MeanEnsemble(
         task,
         tuple(
-            Member(estimator=estimator, weight=weight, watches_validation=weight == 3.0)
+            Member(estimator=estimator, weight=weight, is_multitask=weight == 3.0)
             for estimator, weight in zip(estimators, (1.0, 3.0), strict=True)
         ),
     )
 
 
 def test_popularity_is_the_weighted_mean() -> None:
-    both = ensemble("popularity", Constant([10.0, 50.0]), Constant([30.0, 50.0]))
+    both = ensemble("popularity", Constant([10.0, 50.0]), Constant({"popularity": np.array([30.0, 50.0])}))
     np.testing.assert_allclose(both.predict(np.zeros((2, 1))), [25.0, 50.0])
 
 
@@ -43,9 +43,9 @@ def test_the_genre_is_the_likeliest_by_the_weighted_mean() -> None:
     assert both.predict(np.zeros((2, 1))).tolist() == [0, 1]
 
 
-def test_only_those_that_watch_it_see_the_validation_split() -> None:
+def test_only_multitask_members_see_both_targets_and_the_validation_split() -> None:
     members = (Constant([0.0]), Constant([0.0]))
-    x, y = {"train": np.zeros((1, 1)), "val": np.ones((1, 1))}, {"train": np.zeros(1), "val": np.ones(1)}
-    ensemble("popularity", *members).fit(x, y)
-    assert members[0].seen == (x["train"], y["train"])
-    assert members[1].seen == (x, y)
+    x, genre, popularity = ({"train": np.full((1, 1), number), "val": np.ones((1, 1))} for number in range(3))
+    ensemble("popularity", *members).fit(x, genre, popularity)
+    assert members[0].seen == (x["train"], popularity["train"])
+    assert members[1].seen == (x, genre, popularity)
