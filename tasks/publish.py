@@ -99,12 +99,12 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     _load(connection, "results.protocols", pa.Table.from_pylist(_protocols()))
     _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
     _create(connection, "view", "latest")
-    _compare(connection, warehouse)
+    compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
     """results.figures, results.comparisons and results.inflation, from the replicates of the newest cells."""
     _create(connection, "table", "figures")
     used = connection.execute("select distinct unnest(results) from results.figures order by all").fetchall()

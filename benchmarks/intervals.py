@@ -1,0 +1,81 @@
+"""Intervals and comparisons of every cell that a warehouse publishes, computed anew from the stored predictions.
+
+    python -m benchmarks.intervals warehouse
+
+What a run does for each cell while it trains, and at its end, as one job: two processes of one thread each. Genres'
+probabilities are not stored: random ones stand in for them, which take as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from tasks import publish, uncertainty
+from tasks.warehouse import Warehouse
+
+
+def resample(job: tuple[str, str, str]) -> float:
+    """Replicates and intervals of one cell's stored predictions. Returns: peak MiB of the process."""
+    predictions, splits, task = job
+    groups = pl.read_parquet(splits, columns=["track_id", "group_id"])
+    rows = pl.read_parquet(predictions).filter(task=task).join(groups, on="track_id", maintain_order="left")
+    random = np.random.default_rng(0)
+    for split in ("val", "test"):
+        part = rows.filter(split=split)
+        imputed = random.random(part.height) < 0.19
+        slices = {"all": np.ones(part.height, dtype=bool), "imputed": imputed, "observed": ~imputed}
+        y_true, y_pred = part["y_true"].to_numpy(), part["y_pred"].to_numpy()
+        shares = None
+        if task == "genre":
+            y_true, y_pred = y_true.astype(np.int64), y_pred.astype(np.int64)
+            shares = random.dirichlet(np.ones(y_true.max() + 1), part.height)
+        found = uncertainty.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
+        for values in found.values():
+            uncertainty.interval(values)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def main() -> None:
+    """Print the seconds of each part, and the memory."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("warehouse", type=Path, help="one with a finished run")
+    home = parser.parse_args().warehouse
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    with duckdb.connect(str(home / "music.duckdb"), read_only=True) as connection:
+        found = connection.execute("""
+            select distinct figures.results[1], registry.path, figures.task
+            from results.figures as figures
+            inner join features.registry as registry
+                on figures.protocol = registry.protocol and registry.table_name = 'features.split_assignment'
+        """).fetchall()
+    cells = home / "cells"
+    jobs = [(str(cells / result / "predictions.parquet"), str(home / path), task) for result, path, task in found]
+    started = time.perf_counter()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        peak = max(pool.map(resample, jobs))
+    between = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(home / "music.duckdb", folder)
+        with duckdb.connect(str(copy)) as connection:
+            for table in publish.COMPARED_TABLES:
+                connection.execute(f"drop table results.{table}")
+            publish.compare(connection, Warehouse(home.resolve()))
+    ended = time.perf_counter()
+    print(f"{len(jobs)} cells: intervals {between - started:.1f} s, peak {peak:.0f} MiB a process")
+    print(f"comparisons and ledger: {ended - between:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
