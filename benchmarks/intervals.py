@@ -55,10 +55,11 @@ def main() -> None:
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     with duckdb.connect(str(home / "music.duckdb"), read_only=True) as connection:
         found = connection.execute("""
-            select distinct figures.results[1], registry.path, figures.task
+            select figures.results[1] as result, arg_max(registry.path, registry.built_at), figures.task
             from results.figures as figures
             inner join features.registry as registry
                 on figures.protocol = registry.protocol and registry.table_name = 'features.split_assignment'
+            group by result, figures.task
         """).fetchall()
     cells = home / "cells"
     jobs = [(str(cells / result / "predictions.parquet"), str(home / path), task) for result, path, task in found]
