@@ -110,27 +110,31 @@ def extra_trees_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any
 
 
 def genre_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    builders = {"xgboost_tuned": xgboost_classifier, "multitask_tuned": encoded_net}
+    builders = {
+        "xgboost_tuned": xgboost_classifier,
+        "extra_trees": extra_trees_classifier,
+        "multitask_tuned": encoded_net,
+    }
     return _ensemble("genre", builders, parameters, seed, n_jobs)
 
 
 def popularity_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    builders = {"xgboost_tuned": xgboost_regressor, "multitask_tuned": encoded_net}
+    builders = {
+        "xgboost_tuned": xgboost_regressor,
+        "extra_trees": extra_trees_regressor,
+        "multitask_tuned": encoded_net,
+    }
     return _ensemble("popularity", builders, parameters, seed, n_jobs)
 
 
 def _ensemble(task: str, builders: Mapping[str, Any], parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """Args: parameters: of each member its weight and its own parameters."""
-    from tasks.ensemble import MeanEnsemble, Member
+    """Args: parameters: of each member."""
+    from tasks.ensemble import Member, StackedEnsemble
 
-    return MeanEnsemble(
+    return StackedEnsemble(
         task,
         tuple(
-            Member(
-                estimator=builders[name](member["parameters"], seed, n_jobs),
-                weight=member["weight"],
-                is_multitask=builders[name] is encoded_net,
-            )
-            for name, member in parameters.items()
+            Member(estimator=builders[name](settings, seed, n_jobs), is_multitask=builders[name] is encoded_net)
+            for name, settings in parameters.items()
         ),
     )

@@ -122,15 +122,18 @@ ENCODED_NET = {
     "stop_patience": 6,
 }
 SMOKE_NET = {"members": 1, "epochs": 4}
-# By member its weight, found on validation rows of `cold_start`; its settings; what budget `smoke` changes of them.
-ENSEMBLES: Mapping[Task, Mapping[str, tuple[float, Parameters, Parameters]]] = {
+# By member: its settings, and what budget `smoke` changes of them.
+ENSEMBLES: Mapping[Task, Mapping[str, tuple[Parameters, Parameters]]] = {
     "genre": {
-        "xgboost_tuned": (1.0, XGBOOST_GENRE, {"n_estimators": 20}),
-        "multitask_tuned": (3.0, ENCODED_NET, SMOKE_NET),
+        "xgboost_tuned": (XGBOOST_GENRE, {"n_estimators": 20}),
+        "extra_trees": (EXTRA_TREES_GENRE, {"n_estimators": 30}),
+        "multitask_tuned": (ENCODED_NET, SMOKE_NET),
     },
     "popularity": {
-        "xgboost_tuned": (1.0, XGBOOST_POPULARITY, {"n_estimators": 50}),
-        "multitask_tuned": (3.0, ENCODED_NET, SMOKE_NET),
+        "xgboost_tuned": (XGBOOST_POPULARITY, {"n_estimators": 50}),
+        # Grown to single rows, they remember recordings: of use where the same one is on both sides of the split.
+        "extra_trees": ({"n_estimators": 300}, {"n_estimators": 30}),
+        "multitask_tuned": (ENCODED_NET, SMOKE_NET),
     },
 }
 
@@ -342,17 +345,11 @@ MODELS = Registry(
             model="ensemble",
             task=task,
             build=build,
-            parameters={
-                name: {"weight": weight, "parameters": settings}
-                for name, (weight, settings, _) in ENSEMBLES[task].items()
-            },
-            smoke={
-                name: {"weight": weight, "parameters": {**settings, **smoke}}
-                for name, (weight, settings, smoke) in ENSEMBLES[task].items()
-            },
+            parameters={name: settings for name, (settings, _) in ENSEMBLES[task].items()},
+            smoke={name: {**settings, **smoke} for name, (settings, smoke) in ENSEMBLES[task].items()},
             feature_sets=("all",),
             group="better",
-            libraries=("numpy", "xgboost", "tensorflow", "keras"),
+            libraries=("numpy", "scipy", "scikit-learn", "xgboost", "tensorflow", "keras"),
             watches_validation=True,
             learns_both=True,
             cost=80,
