@@ -178,7 +178,7 @@ class MultitaskNet(TwoHeadedNet):
 
 @dataclass(kw_only=True)
 class EncodedNet(TwoHeadedNet):
-    """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers with Dropout -> a layer per head.
+    """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers, Dropout -> two layers per head.
 
     Each feature becomes `bins` numbers, one per quantile bin of the training rows: -1 below the bin, 1 above it, linear
     within. Small integers, like the key, thus get a number for each of their values.
@@ -190,6 +190,7 @@ class EncodedNet(TwoHeadedNet):
     bins: int
     width: int
     depth: int
+    head_units: int
     dropout: float
     learning_rate: float
     weight_decay: float
@@ -265,9 +266,11 @@ class EncodedNet(TwoHeadedNet):
             shared = layers.Dense(self.width, activation="silu")(shared)
             shared = layers.Dropout(self.dropout)(shared)
         last = {"genre": (n_classes, "softmax"), "popularity": (1, None)}
-        return keras.Model(
-            inputs, {head: layers.Dense(last[head][0], activation=last[head][1])(shared) for head in self.heads}
-        )
+        outputs = {}
+        for head in self.heads:
+            hidden = layers.Dropout(self.dropout)(layers.Dense(self.head_units, activation="silu")(shared))
+            outputs[head] = layers.Dense(last[head][0], activation=last[head][1])(hidden)
+        return keras.Model(inputs, outputs)
 
 
 def piecewise_linear(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,8 @@ SPACES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
             "dropout": Range(low=0.2, high=0.5),
             "learning_rate": Range(low=1e-3, high=4e-3, log=True),
             "weight_decay": Range(low=3e-3, high=0.1, log=True),
-            "popularity_weight": Range(low=0.3, high=3.0, log=True),
+            "head_units": Range(low=32, high=256, step=32),
+            "popularity_weight": Range(low=0.1, high=3.0, log=True),
         },
     }
 )
