@@ -123,6 +123,7 @@ def _leaderboard(
 
 
 def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
+    """What the study's imputation is worth to each model, and what the other leaks are."""
     rows = _rows(
         connection,
         """
@@ -133,23 +134,32 @@ def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
         """,
         run_id=run["run_id"],
     )
+    data = "generated sample" if run["is_generated"] else escape(run["source"])
+    slices = {
+        "published": "with_leak",
+        "(imputed)": "published_imputed",
+        "(observed)": "published_observed",
+        "label_free": "without_leak",
+        "cold_start": "cold_start_all",
+    }
+    imputation = [row for row in rows if row["leak"] == "imputation"]
+    _leaks(console, f"Leak: imputation, accuracy or RMSE, {data}", ["task", "model", "feature_set"], slices, imputation)
+    others = [row for row in rows if row["leak"] != "imputation"]
+    sides = {"with it": "with_leak", "without": "without_leak"}
+    _leaks(console, f"Other leaks, accuracy or RMSE, {data}", ["leak", "task", "model", "feature_set"], sides, others)
+
+
+def _leaks(console: Console, title: str, names: list[str], figures: dict[str, str], rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    note = "GENERATED DATA; " if run["is_generated"] else ""
-    table = Table(
-        title=f"\nLeaks: accuracy or RMSE with the leak and without ({note}test split)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    for name in ("leak", "task", "model", "feature set"):
-        table.add_column(name, no_wrap=True)
-    figures = ("with_leak", "published_imputed", "published_observed", "without_leak", "cold_start_all")
-    for name in ("with it", "(imputed)", "(observed)", "without", "cold start", "inflation", "95 % interval"):
+    table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in names:
+        table.add_column(name.replace("_", " "), no_wrap=True)
+    for name in [*figures, "inflation", "95 % interval"]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        cells = [row[name] for name in ("leak", "task", "model", "feature_set")]
         digits = 3 if row["metric"] == "accuracy" else 2
-        cells += [_number(row[name], digits) for name in figures]
+        cells = [row[name] for name in names] + [_number(row[name], digits) for name in figures.values()]
         interval = _interval(row["inflation_low"], row["inflation_high"], digits)
         table.add_row(*cells, f"{row['inflation']:+.{digits}f}", interval)
     console.print(table)

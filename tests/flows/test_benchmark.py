@@ -118,7 +118,9 @@ def test_every_protocol_in_one_run_with_seeds(prefect_server, tmp_path, capsys) 
         **options, feature_sets=["all", "all_with_genre", "all_with_popularity"], warehouse=str(home.root)
     )
     summary.print_run(run_id, home)
-    assert "Leaks: accuracy or RMSE with the leak and without (GENERATED DATA" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Leak: imputation, accuracy or RMSE, generated sample" in printed
+    assert "all_with_popularity" in printed
     cells = query(home, "select model, count(distinct seed) from results.cells group by 1 order by 1")
     assert cells == [("linear", 1), ("logistic_regression", 1), ("xgboost", 2)]
     ledger = query(
