@@ -59,6 +59,7 @@ def main() -> None:
             from results.figures as figures
             inner join features.registry as registry
                 on figures.protocol = registry.protocol and registry.table_name = 'features.split_assignment'
+            where not figures.is_generated
             group by result, figures.task
         """).fetchall()
     cells = home / "cells"

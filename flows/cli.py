@@ -16,8 +16,8 @@ import httpx
 import psutil
 
 from tasks.columns import parse_mapping
-from tasks.errors import UserError
-from tasks.features import build_features, rare_genres
+from tasks.errors import ProbeError, UserError
+from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
 from tasks.sources import public_name
 from tasks.specs import PROTOCOLS, protocols_of
@@ -34,7 +34,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}. See --help.\n")
 
 
-def source_parser(prog: str, description: str | None, protocol: str = "published") -> Parser:
+def source_parser(
+    prog: str,
+    description: str | None,
+    protocol: str = "published",
+    several: str = ", one that measures a leak (see README.md), probes for those, or all",
+) -> Parser:
     """A parser with the options that say what to read, how, and where to keep it."""
     parser = Parser(prog=f"python -m {prog}", description=description)
     add = parser.add_argument
@@ -49,7 +54,7 @@ def source_parser(prog: str, description: str | None, protocol: str = "published
         metavar="OURS=THEIRS,...",
         help="the file's own column names, or a TOML file of such pairs",
     )
-    add("--protocol", default=protocol, help=f"{', '.join(PROTOCOLS)} or all; by default {protocol}")
+    add("--protocol", default=protocol, help=f"{', '.join(PROTOCOLS)}{several}; by default {protocol}")
     add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
     add(
         "--max-reject-share",
@@ -120,10 +125,25 @@ def prepare(
     if "://" not in named:
         snapshot = ingest(named, mapping, max_reject_share, home)
         tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
-        for name in protocols:
-            tables = build_features(snapshot, name, min_genre_rows, home)
-        if dropped := rare_genres(tables, home):
+        built = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
+        if dropped := rare_genres(built[-1], home):
             tell(dropped)
+
+
+def build_each(
+    protocols: list[str], build: Callable[[str], list[BuiltTable]], *, silently: bool = False
+) -> list[list[BuiltTable]]:
+    """The tables of each protocol. A probe that cannot be measured on the data is told, and left out if not alone."""
+    built = []
+    for name in protocols:
+        try:
+            built.append(build(name))
+        except ProbeError as error:
+            if len(protocols) == 1:
+                raise
+            if not silently:
+                tell(str(error))
+    return built
 
 
 def tell(line: str) -> None:

@@ -71,7 +71,7 @@ def tune(
 
 def parser() -> cli.Parser:
     """The command's options."""
-    command = cli.source_parser("flows.tune", __doc__, protocol="cold_start")
+    command = cli.source_parser("flows.tune", __doc__, protocol="cold_start", several="")
     add = command.add_argument
     add("--task", required=True, choices=list(tuning.METRICS), help="what the model predicts")
     add("--model", required=True, help=f"one of {', '.join(tuning.SPACES)}, without its task")

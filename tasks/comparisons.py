@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -23,39 +24,59 @@ def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
 
     Args: pairs: columns task, metric, value_a, value_b, results_a and results_b (cells' folders, one a seed).
     Returns: `pairs` with the three columns; NULL where replicates are undefined. p_value is two-sided, from the normal
-        distribution with the bootstrap's standard error.
-    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 12 and 13.
+        distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
+    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 12 and 13; Satterthwaite (1946) for
+        the degrees of freedom.
     """
-    averages: dict[tuple[tuple[str, ...], str, str], np.ndarray] = {}
+    averages: dict[tuple[tuple[str, ...], str, str], Average] = {}
 
-    def average(results: list[str], task: str, metric: str) -> np.ndarray:
+    def average(results: list[str], task: str, metric: str) -> Average:
         key = (tuple(results), task, metric)
         if key not in averages:
-            averages[key] = _average([replicates[result, task, metric] for result in results], results)
+            averages[key] = Average.of([replicates[result, task, metric] for result in results], results)
         return averages[key]
 
     lows, highs, p_values = [], [], []
     for row in pairs.select(["task", "metric", "value_a", "value_b", "results_a", "results_b"]).to_pylist():
         a, b = (average(row[side], row["task"], row["metric"]) for side in ("results_a", "results_b"))
-        low, high = interval(a - b)
+        low, high = interval(a.replicates - b.replicates)
         lows.append(low)
         highs.append(high)
-        p_values.append(None if low is None else _p_value(row["value_a"] - row["value_b"], a - b))
+        p_values.append(None if low is None else _p_value(row["value_a"] - row["value_b"], a, b))
     for name, values in (("ci_low", lows), ("ci_high", highs), ("p_value", p_values)):
         pairs = pairs.append_column(name, pa.array(values, pa.float64()))
     return pairs
 
 
-def _average(by_seed: list[np.ndarray], results: list[str]) -> np.ndarray:
-    """The mean over as many seeds, drawn with replacement for each replicate. Shape (n_replicates,)."""
-    stacked = np.stack(by_seed)
-    random = np.random.default_rng(zlib.crc32("".join(results).encode()))
-    drawn = random.integers(0, len(stacked), size=stacked.shape)
-    return np.take_along_axis(stacked, drawn, axis=0).mean(axis=0)
+@dataclass(frozen=True, slots=True)
+class Average:
+    """The mean of a metric over seeds."""
+
+    replicates: np.ndarray  # (n_replicates,)
+    seed_variance: float  # of the mean, by the spread between seeds; 0 for one seed
+    seeds: int
+
+    @classmethod
+    def of(cls, by_seed: list[np.ndarray], results: list[str]) -> Average:
+        """Each replicate is the mean over as many seeds drawn with replacement.
+
+        Drawing k of k seeds spreads sqrt((k - 1) / k) times as much as k new ones would: the draw is stretched by that.
+        """
+        stacked = np.stack(by_seed)
+        seeds = len(stacked)
+        if seeds == 1:
+            return cls(stacked[0], 0.0, 1)
+        random = np.random.default_rng(zlib.crc32("".join(results).encode()))
+        drawn = np.take_along_axis(stacked, random.integers(0, seeds, size=stacked.shape), axis=0).mean(axis=0)
+        mean = stacked.mean(axis=0)
+        spread = float(np.nanvar(np.nanmean(stacked, axis=1), ddof=1)) / seeds
+        return cls(mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1)), spread, seeds)
 
 
-def _p_value(difference: float, replicates: np.ndarray) -> float:
-    spread = float(np.nanstd(replicates, ddof=1))
-    if spread == 0:
+def _p_value(difference: float, a: Average, b: Average) -> float:
+    variance = float(np.nanvar(a.replicates - b.replicates, ddof=1))
+    if variance == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.norm.sf(abs(difference) / spread))
+    of_seeds = sum(side.seed_variance**2 / (side.seeds - 1) for side in (a, b) if side.seeds > 1)
+    freedom = variance**2 / of_seeds if of_seeds > 0 else np.inf
+    return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom))

@@ -13,6 +13,10 @@ class InputError(UserError):
     """The source file, or a value in it, is not what the project reads."""
 
 
+class ProbeError(InputError):
+    """A leak that cannot be measured on this data: nothing would be left to train on."""
+
+
 class DownloadError(InputError):
     """A source that is elsewhere could not be fetched; trying again may help."""
 

@@ -23,14 +23,6 @@ from tasks.warehouse import Warehouse
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "2b63882f43a25ea5"
 
-SELECTS = (
-    "raw/tracks",
-    "raw/numbered_tracks",
-    "staging/typed_tracks",
-    "raw/rejects",
-    "raw/counts",
-    "raw/fingerprint",
-)
 REJECTS = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),

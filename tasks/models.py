@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tasks import estimators
 from tasks.errors import UnknownNameError, UserError
 from tasks.estimators import Parameters
-from tasks.specs import FEATURE_SETS, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
+from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
 
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
 
@@ -393,7 +393,7 @@ MODELS = Registry(
 def plan_cells(
     protocols: list[str], budget: str, models: list[str], feature_sets: list[str], seeds: list[int]
 ) -> list[Cell]:
-    """Every cell of the grid, the dearest first. Deterministic models are trained with the first seed only.
+    """Every cell of the grid, the dearest first. Deterministic models are trained once, as seed 42.
 
     Args: models: names of models or of groups of them; empty for those a protocol trains by default. feature_sets:
         names to restrict the grid to; empty for all.
@@ -414,10 +414,12 @@ def plan_cells(
         if {spec.model, spec.group} & set(models or protocol.default_models)
         for feature_set in chosen_sets
         if _is_trained(spec, FEATURE_SETS[feature_set], protocol)
-        for seed in (seeds if spec.is_stochastic else seeds[:1])
+        for seed in (seeds if spec.is_stochastic else [STUDY_SEED])
     ]
     if not grid:
-        raise UserError(f"Nothing to train: none of {', '.join(models)} takes feature sets {', '.join(feature_sets)}.")
+        asked = {"models": models, "feature sets": feature_sets, "protocols": protocols}
+        named = "; ".join(f"{kind} {', '.join(names)}" for kind, names in asked.items() if names)
+        raise UserError(f'Nothing to train: no model takes this together: {named}. See README.md, "Words".')
     grid.sort(key=lambda item: -item[0])
     return [
         Cell(

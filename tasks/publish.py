@@ -19,7 +19,7 @@ from tasks.tuning import TRIALS
 from tasks.warehouse import Warehouse
 
 RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "trials")
-COMPARED_TABLES = ("figures", "comparisons", "inflation")
+COMPARED_TABLES = ("comparisons", "inflation")
 RESULT_VIEWS = (
     "scores",
     "leaderboard",
@@ -94,19 +94,19 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     else:
         stored = "results.no_predictions"
         _load(connection, stored, PREDICTIONS.empty_table())
-    predictions = duck.render("results/predictions", stored_predictions=stored)
-    connection.execute(f"create view results.predictions as {predictions}")
+    _create(connection, "view", "predictions", stored_predictions=stored)
     _load(connection, "results.protocols", pa.Table.from_pylist(_protocols()))
     _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
-    _create(connection, "view", "latest")
+    for name in ("newest", "latest"):
+        _create(connection, "view", name)
+    _create(connection, "table", "figures", stored_predictions=stored)
     compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """results.figures, results.comparisons and results.inflation, from the replicates of the newest cells."""
-    _create(connection, "table", "figures")
+    """results.comparisons and results.inflation, from the replicates of the cells of results.figures."""
     used = connection.execute("select distinct unnest(results) from results.figures order by all").fetchall()
     stored = _read([warehouse.cell(result) / "replicates.parquet" for (result,) in used], REPLICATES)
     replicates = {
@@ -133,8 +133,8 @@ def _feature_sets() -> list[dict[str, object]]:
     ]
 
 
-def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str) -> None:
-    select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED)
+def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str, **columns: object) -> None:
+    select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED, **columns)
     connection.execute(f"create {kind} results.{name} as {select}")
 
 

@@ -189,7 +189,7 @@ PROBES = Registry(
             ),
             fill=LABEL_FREE,
             split="study",
-            checks=HONEST,
+            checks=HONEST if is_control else (*HONEST, f"{left_out}_apart"),
             default_models=("study",),
             left_out=left_out,
             is_control=is_control,

@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from tasks.errors import InputError
+from tasks.errors import InputError, ProbeError
 from tasks.specs import STUDY_SEED, Protocol
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -31,6 +31,11 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
     if protocol.left_out:
         ids = tracks[f"{protocol.left_out[:-1]}_id"]
         parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
+        if len(np.unique(tracks["genre_id"].to_numpy()[parts["train"]])) < 2:
+            raise ProbeError(
+                f"{protocol.name} cannot be measured: without the training rows that share one of the "
+                f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."
+            )
     return _assignment(parts, tracks["track_id"].to_numpy(), tracks["track_id"].to_numpy())
 
 

@@ -50,9 +50,12 @@ def train_cell(job: Job) -> None:
     started = time.perf_counter()
     fit(estimator, spec, data)
     fitted = time.perf_counter()
-    evaluated = {split: _predict_with_probabilities(estimator, spec, data.x[split]) for split in EVALUATED}
+    evaluated = {
+        split: _predict_with_probabilities(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED
+    }
     predict_seconds = time.perf_counter() - fitted
 
+    peak_rss_mb = _peak_rss_mb()
     warehouse = Warehouse(job.warehouse)
     predicted = {split: by_task for split, (by_task, _) in evaluated.items()}
     metrics, replicates = _metrics(data, evaluated)
@@ -69,7 +72,7 @@ def train_cell(job: Job) -> None:
             "metrics": metrics,
             "confusion": _confusion(data, predicted, job.genres),
             "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
-            "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb": peak_rss_mb,
         }
         replicates = [{"result": job.result, **row} for row in replicates]
         pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
@@ -117,12 +120,14 @@ def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.nda
 
 
 def _predict_with_probabilities(
-    estimator: Any, spec: ModelSpec, x: np.ndarray
+    estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """As `_predict`, and the genres' probabilities, (n_rows, n_genres), of a model that has them."""
+    """As `_predict`, and the genres' probabilities by code, (n_rows, n_genres), of a model that has them."""
     if spec.task == "popularity" or not hasattr(estimator, "predict_proba"):
         return _predict(estimator, spec, x), None
-    probabilities = np.asarray(estimator.predict_proba(x), dtype=np.float64)
+    found = np.asarray(estimator.predict_proba(x), dtype=np.float64)
+    probabilities = np.zeros((len(x), n_genres))  # a genre without a training row has no column
+    probabilities[:, getattr(estimator, "classes_", np.arange(found.shape[1]))] = found
     predicted = {} if spec.task == "genre" else _predict(estimator, spec, x)
     return predicted | {"genre": probabilities.argmax(axis=1)}, probabilities
 
@@ -236,6 +241,6 @@ def _predictions(job: Job, data: Data, predicted: dict[str, dict[str, np.ndarray
 
 
 def _peak_rss_mb() -> float:
-    """The most memory this process held at once, in MiB, the libraries it started with included."""
+    """The most memory this process has held at once so far, in MiB, the libraries it started with included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0)

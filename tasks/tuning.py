@@ -6,6 +6,7 @@ A search is Optuna's journal file below `tuning/`; each finished trial is also a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ TRIALS = pa.schema(
         pa.field("value", pa.float64()),  # of the metric, on the validation split; NULL unless complete
         pa.field("metric", pa.string(), nullable=False),
         pa.field("params", pa.string(), nullable=False),  # JSON: every setting of the model, searched for or not
-        pa.field("seconds", pa.float64()),  # fit and prediction; NULL unless complete
+        pa.field("seconds", pa.float64()),  # that the trial took; NULL unless complete
         pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
@@ -169,11 +170,11 @@ class Search:
         from optuna.trial import TrialState
 
         asked = self._asked.pop(trial.number)
-        if outcome.status == "ok":
+        if outcome.status == "ok" and math.isfinite(outcome.value):
             asked.set_user_attr("seconds", seconds)
             self._study.tell(asked, outcome.value)
         else:
-            asked.set_user_attr("error", outcome.error)
+            asked.set_user_attr("error", outcome.error or f"its {self.metric} is {outcome.value}")
             self._study.tell(asked, state=TrialState.FAIL)
         self._store()
 

@@ -34,7 +34,7 @@ def test_every_option_is_documented(command) -> None:
 NAMES = [
     *(*EXPECTED, *PROTOCOLS, *PROBES, *BUDGETS, *FEATURE_SETS, *GROUPS),
     *sorted({spec.model for spec in MODELS.values()}),
-    *(*RESULT_TABLES, *COMPARED_TABLES, *RESULT_VIEWS),
+    *(*RESULT_TABLES, *COMPARED_TABLES, *RESULT_VIEWS, "newest", "latest", "figures"),
 ]
 
 

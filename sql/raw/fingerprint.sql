@@ -9,7 +9,7 @@ genres as (
             '|',
             music_genre,
             count(*),
-            sum(row_number * track_id),
+            sum(cast(row_number as hugeint) * track_id),
             sum(popularity),
             {% for name in audio_features %}
             cast(round(sum({{ name }}), 2) as decimal(18, 2)){{ "," if not loop.last }}

@@ -1,6 +1,6 @@
 -- results.ceiling: the best accuracy any deterministic classifier could reach, since rows with identical features
 -- carry different genres. One row per protocol, features ('untouched': the eight that are never missing nor encoded;
--- 'all': the twelve as models see them) and split ('any': all rows).
+-- 'all': the twelve as models see them) and split ('any': all rows), for the tracks that were published last.
 with
 
 tracks as (
@@ -42,8 +42,6 @@ select
     sum(most) / sum(n) as ceiling,
     cast(sum(n) as bigint) as n
 from genres_of_identical_rows
-where
-    split <> 'unused'
-    and protocol in (select protocols.protocol from results.protocols as protocols where not protocols.is_probe)
+where protocol in (select protocols.protocol from results.protocols as protocols where not protocols.is_probe)
 group by protocol, features, split
 order by protocol, features, split

@@ -9,24 +9,27 @@ ranked as (
     select
         *,
         row_number() over family as place,
-        count(*) over (partition by staging_version, budget, protocol, task, feature_set, metric) as pairs
+        count(p_value) over (partition by staging_version, budget, protocol, task, feature_set, metric) as pairs
     from contrasted
     window family as (
         partition by staging_version, budget, protocol, task, feature_set, metric
-        order by p_value, model_a, model_b
+        order by p_value nulls last, model_a, model_b
     )
 ),
 
 corrected as (
     select
         *,
-        least(
-            1.0,
-            max(p_value * (pairs - place + 1)) over (
-                partition by staging_version, budget, protocol, task, feature_set, metric
-                order by place
-            )
-        ) as p_holm
+        case
+            when p_value is not null
+                then least(
+                    1.0,
+                    max(p_value * (pairs - place + 1)) over (
+                        partition by staging_version, budget, protocol, task, feature_set, metric
+                        order by place
+                    )
+                )
+        end as p_holm
     from ranked
 )
 
@@ -45,7 +48,7 @@ select
     p_value,
     p_holm,
     case
-        when p_holm >= 0.05 then null
+        when coalesce(p_holm, 1) >= 0.05 then null
         when (value_a > value_b) = (metric not in ('rmse', 'mae', 'log_loss', 'ece')) then model_a
         else model_b
     end as better,

@@ -1,33 +1,53 @@
 -- results.figures: one row per set of tracks (staging_version), budget, protocol, task, model, feature set and metric:
 -- the newest figure on the test split, the mean over seeds, its interval (the mean of the seeds' own) and its standard
--- deviation over seeds (NULL for one). results names the cells' folders below warehouse/cells/.
+-- deviation over seeds (NULL for one). results names the cells' folders below warehouse/cells/;
+-- figures of equal test_rows are of the same rows.
+with
+
+test_rows as (
+    select
+        result,
+        bit_xor(hash(track_id)) as test_rows
+    from {{ stored_predictions }}
+    where split = 'test'
+    group by result
+)
+
 select
-    staging_version,
-    budget,
-    protocol,
-    task,
-    model,
-    feature_set,
-    metric,
-    avg(value) as value,
-    avg(ci_low) as ci_low,
-    avg(ci_high) as ci_high,
-    stddev_samp(value) as sd,
+    latest.staging_version,
+    latest.budget,
+    latest.protocol,
+    latest.task,
+    latest.model,
+    latest.feature_set,
+    latest.metric,
+    avg(latest.value) as value,
+    avg(latest.ci_low) as ci_low,
+    avg(latest.ci_high) as ci_high,
+    stddev_samp(latest.value) as sd,
     count(*) as seeds,
-    min(seed) as seed,
-    list(result order by seed) as results,
-    avg(fit_seconds) as fit_seconds,
-    avg(predict_seconds) as predict_seconds,
-    avg(peak_rss_mb) as peak_rss_mb,
-    max(n_train) as n_train,
-    arg_max(source, started_at) as source,
-    any_value(is_generated) as is_generated,
-    any_value(is_study_file) as is_study_file,
-    arg_max(snapshot, started_at) as snapshot,
-    max(started_at) as started_at,
-    arg_max(run_id, started_at) as run_id
-from results.latest
+    min(latest.seed) as seed,
+    list(latest.result order by latest.seed) as results,
+    any_value(test_rows.test_rows) as test_rows,
+    avg(latest.fit_seconds) as fit_seconds,
+    avg(latest.predict_seconds) as predict_seconds,
+    avg(latest.peak_rss_mb) as peak_rss_mb,
+    max(latest.n_train) as n_train,
+    arg_max(latest.source, latest.started_at) as source,
+    any_value(latest.is_generated) as is_generated,
+    arg_max(latest.snapshot, latest.started_at) as snapshot,
+    max(latest.started_at) as started_at,
+    arg_max(latest.run_id, latest.started_at) as run_id
+from results.latest as latest
+inner join test_rows on latest.result = test_rows.result
 where
-    split = 'test'
-    and slice = 'all'
-group by staging_version, budget, protocol, task, model, feature_set, metric
+    latest.split = 'test'
+    and latest.slice = 'all'
+group by
+    latest.staging_version,
+    latest.budget,
+    latest.protocol,
+    latest.task,
+    latest.model,
+    latest.feature_set,
+    latest.metric

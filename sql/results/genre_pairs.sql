@@ -1,4 +1,4 @@
--- results.genre_pairs: one row per genre cell of results.cells, split and pair of genres: confusion, the share of the
+-- results.genre_pairs: one row per genre cell of results.newest, split and pair of genres: confusion, the share of the
 -- two genres' rows that are taken for the other of them, and accuracy_if_merged, the accuracy over all rows if the two
 -- were one genre. Rap and Hip-Hop, which share recordings, is the pair to look at.
 with
@@ -23,8 +23,11 @@ select
     a.split,
     a.true_genre as genre_a,
     b.true_genre as genre_b,
-    (a.n + b.n) / (a.n_true + b.n_true) as confusion,
-    (a.n_right + a.n + b.n) / a.n_rows as accuracy_if_merged
+    (a.n + b.n) / nullif(a.n_true + b.n_true, 0) as confusion,
+    (a.n_right + a.n + b.n) / a.n_rows as accuracy_if_merged,
+    newest.budget,
+    newest.is_generated,
+    newest.staging_version
 from counted as a
 inner join counted as b
     on
@@ -37,3 +40,11 @@ inner join counted as b
         and a.true_genre = b.predicted_genre
         and a.predicted_genre = b.true_genre
         and a.true_genre < b.true_genre
+inner join results.newest as newest
+    on
+        a.run_id = newest.run_id
+        and a.protocol = newest.protocol
+        and a.model = newest.model
+        and a.feature_set = newest.feature_set
+        and a.seed = newest.seed
+        and newest.task = 'genre'

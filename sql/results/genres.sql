@@ -1,6 +1,23 @@
--- results.genres: one row per genre cell of results.cells, split and genre: precision, recall, f1 (0 to 1) and n, the
+-- results.genres: one row per genre cell of results.newest, split and genre: precision, recall, f1 (0 to 1) and n, the
 -- genre's rows. From results.confusion.
 with
+
+counted as (
+    select
+        confusion.*,
+        newest.budget,
+        newest.is_generated,
+        newest.staging_version
+    from results.confusion as confusion
+    inner join results.newest as newest
+        on
+            confusion.run_id = newest.run_id
+            and confusion.protocol = newest.protocol
+            and confusion.model = newest.model
+            and confusion.feature_set = newest.feature_set
+            and confusion.seed = newest.seed
+            and newest.task = 'genre'
+),
 
 sides as (
     select
@@ -10,11 +27,14 @@ sides as (
         feature_set,
         seed,
         split,
+        budget,
+        is_generated,
+        staging_version,
         true_genre as genre,
         n as is_true,
         0 as is_predicted,
         case when true_genre = predicted_genre then n else 0 end as is_right
-    from results.confusion
+    from counted
     union all
     select
         run_id,
@@ -23,11 +43,14 @@ sides as (
         feature_set,
         seed,
         split,
+        budget,
+        is_generated,
+        staging_version,
         predicted_genre as genre,
         0 as is_true,
         n as is_predicted,
         0 as is_right
-    from results.confusion
+    from counted
 )
 
 select
@@ -41,6 +64,9 @@ select
     coalesce(sum(is_right) / nullif(sum(is_predicted), 0), 0) as "precision",
     coalesce(sum(is_right) / nullif(sum(is_true), 0), 0) as recall,
     2 * sum(is_right) / nullif(sum(is_true) + sum(is_predicted), 0) as f1,
-    cast(sum(is_true) as bigint) as n
+    cast(sum(is_true) as bigint) as n,
+    budget,
+    is_generated,
+    staging_version
 from sides
 group by all

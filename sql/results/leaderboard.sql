@@ -22,21 +22,21 @@ wide as (
         max(ci_high) filter (where metric = '{{ metric }}') as {{ metric }}_high,
         max(sd) filter (where metric = '{{ metric }}') as {{ metric }}_sd,
         {% endfor %}
-        fit_seconds,
-        predict_seconds,
-        peak_rss_mb,
-        n_train,
-        source,
-        is_generated,
-        snapshot,
+        max(fit_seconds) as fit_seconds,
+        max(predict_seconds) as predict_seconds,
+        max(peak_rss_mb) as peak_rss_mb,
+        max(n_train) as n_train,
+        any_value(source) as source,
+        any_value(is_generated) as is_generated,
+        any_value(snapshot) as snapshot,
         staging_version,
-        started_at,
-        run_id
+        max(started_at) as started_at,
+        max(run_id) as run_id
     from results.figures
     where
         protocol in (select protocols.protocol from results.protocols as protocols where not protocols.is_probe)
         and feature_set in (select sets.feature_set from results.feature_sets as sets where sets.leaks is null)
-    group by all
+    group by task, protocol, budget, model, feature_set, seed, seeds, staging_version
 )
 
 select

@@ -48,3 +48,4 @@ inner join results.figures as b
         and a.task = b.task
         and a.model = b.model
         and a.metric = b.metric
+        and a.test_rows = b.test_rows

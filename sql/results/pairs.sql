@@ -23,4 +23,5 @@ inner join results.figures as b
         and a.task = b.task
         and a.feature_set = b.feature_set
         and a.metric = b.metric
+        and a.test_rows = b.test_rows
         and a.model < b.model

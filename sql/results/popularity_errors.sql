@@ -1,15 +1,26 @@
--- results.popularity_errors: one row per popularity cell of results.cells, split and bucket of rows: a genre, or a
+-- results.popularity_errors: one row per popularity cell of results.newest, split and bucket of rows: a genre, or a
 -- band of true popularity ten points wide ('40 to 49'; '90 to 100' is the last). Units: popularity points; bias is
 -- predicted minus true.
 with
 
 rows as (
     select
-        *,
-        least(floor(y_true / 10), 9) * 10 as band,
-        y_pred - y_true as error
-    from results.predictions
-    where task = 'popularity'
+        predictions.*,
+        newest.budget,
+        newest.is_generated,
+        newest.staging_version,
+        least(floor(predictions.y_true / 10), 9) * 10 as band,
+        predictions.y_pred - predictions.y_true as error
+    from results.predictions as predictions
+    inner join results.newest as newest
+        on
+            predictions.run_id = newest.run_id
+            and predictions.protocol = newest.protocol
+            and predictions.model = newest.model
+            and predictions.feature_set = newest.feature_set
+            and predictions.seed = newest.seed
+            and newest.task = 'popularity'
+    where predictions.task = 'popularity'
 ),
 
 buckets as (
@@ -33,6 +44,9 @@ select
     count(*) as n,
     sqrt(avg(error * error)) as rmse,
     avg(abs(error)) as mae,
-    avg(error) as bias
+    avg(error) as bias,
+    budget,
+    is_generated,
+    staging_version
 from buckets
 group by all

@@ -24,9 +24,8 @@ numbers as (
             case when abs(try_cast({{ name }} as double)) < 1e15 then try_cast({{ name }} as double) end as {{ name }},
         {% endfor %}
         case
-            when not contains(instance_id, '.') then try_cast(instance_id as bigint)
-            when floor(try_cast(instance_id as double)) = try_cast(instance_id as double)
-                then try_cast(try_cast(instance_id as double) as bigint)
+            when regexp_full_match(instance_id, ' *[+-]?[0-9]+([.]0*)? *')
+                then try_cast(try_cast(instance_id as decimal(38, 6)) as bigint)
         end as track_id,
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
         try_cast(case when "key" < ':' then "key" end as double) as key_number,
@@ -54,6 +53,7 @@ typed as (
         instrumentalness,
         cast(
             case
+                when is_key_missing then null
                 when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number
                 else coalesce(
                     list_position(['C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B'], key_name),

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tasks import duck, features
+from tasks import duck, features, split
 from tasks.errors import CheckError
 from tasks.features import build_features
 from tasks.ingest import ingest
@@ -82,6 +82,13 @@ def test_a_check_catches_another_protocols_way(check, change, warehouse, monkeyp
     monkeypatch.setattr(features, "protocol_named", lambda _: wrong)
     with pytest.raises(CheckError, match=f"checks/{check}.sql"):
         build_features(ingest("sample:2000", {}, 0.05, warehouse), "cold_start", 20, warehouse)
+
+
+@pytest.mark.parametrize("left_out", ["recordings", "artists"])
+def test_a_probe_that_leaves_nothing_out_is_caught(left_out, warehouse, monkeypatch) -> None:
+    monkeypatch.setattr(split, "_leave_out", lambda parts, *_: parts)
+    with pytest.raises(CheckError, match=f"checks/{left_out}_apart.sql"):
+        build_features(ingest("sample:2000", {}, 0.05, warehouse), f"{left_out}_apart", 20, warehouse)
 
 
 def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse) -> None:

@@ -39,6 +39,8 @@ def results() -> duckdb.DuckDBPyConnection:
         from (values ('published'), ('label_free'), ('cold_start'), ('artists_apart')) as t(p);
         create table results.feature_sets as
         select * from (values ('all', null), ('all_with_genre', 'genre')) as t(feature_set, leaks);
+        create table stored_predictions as
+        select result, 'test' as split, 1 as track_id from results.cells;
         create table results.published as
         select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric,
             v::double as value
@@ -49,17 +51,18 @@ def results() -> duckdb.DuckDBPyConnection:
 
 def view(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
     for name in names:
-        connection.execute(f"create view results.{name} as {duck.render(f'results/{name}', **ACCURACY)}")
+        select = duck.render(f"results/{name}", **ACCURACY, stored_predictions="stored_predictions")
+        connection.execute(f"create view results.{name} as {select}")
 
 
 def test_the_leaderboard_has_the_newest_value_of_each_cell_best_first(results) -> None:
-    view(results, "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboard")
     rows = results.execute("select rank, model, accuracy, run_id from results.leaderboard").fetchall()
     assert rows == [(1, "svm", 0.5, "r1"), (2, "mlp", 0.45, "r2")]
 
 
 def test_parity_is_ours_beside_the_published_figure(results) -> None:
-    view(results, "latest", "parity")
+    view(results, "newest", "latest", "parity")
     rows = results.execute("select model, ours, published, is_within from results.parity order by 1").fetchall()
     assert [(model, ours, published) for model, ours, published, _ in rows] == [
         ("mlp", 0.45, 0.449),
@@ -70,7 +73,7 @@ def test_parity_is_ours_beside_the_published_figure(results) -> None:
 
 def test_parity_applies_to_the_studys_file_only(results) -> None:
     results.execute("update results.runs set is_study_file = false")
-    view(results, "latest", "parity")
+    view(results, "newest", "latest", "parity")
     assert results.execute("select * from results.parity").fetchall() == []
 
 
@@ -81,7 +84,7 @@ def test_the_ledger_sets_the_slices_side_by_side(results) -> None:
             null as budget, 0.0 as value_a, 0.0 as value_b, 0.0 as ci_low, 0.0 as ci_high, [''] as results_a
         where false
     """)
-    view(results, "latest", "figures", "leak_ledger")
+    view(results, "newest", "latest", "figures", "leak_ledger")
     rows = results.execute("""
         select published_all, published_imputed, published_observed, inflation
         from results.leak_ledger where model = 'svm'
@@ -106,7 +109,7 @@ def add_cell(results: duckdb.DuckDBPyConnection, run: str, seed: int, accuracy: 
 def test_the_leaderboard_is_the_mean_over_seeds_and_their_spread(results) -> None:
     add_cell(results, "r2", 43, 0.47)
     add_cell(results, "r1", 44, 0.10, '{"other": "settings"}')  # not of the newest settings: does not count
-    view(results, "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboard")
     rows = results.execute(
         "select seeds, accuracy, accuracy_sd from results.leaderboard where model = 'mlp'"
     ).fetchall()
@@ -120,13 +123,13 @@ def test_probes_and_leaking_feature_sets_are_not_on_the_leaderboard(results) -> 
         update results.cells set protocol = 'artists_apart' where model = 'svm';
         update results.metrics set protocol = 'artists_apart' where model = 'svm';
     """)
-    view(results, "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboard")
     assert results.execute("select count(*) from results.leaderboard").fetchall() == [(0,)]
     assert results.execute("select count(*) from results.figures").fetchall() == [(2,)]
 
 
 def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
-    view(results, "latest", "figures")
+    view(results, "newest", "latest", "figures")
     [pair] = results.execute(
         f"select model_a, model_b, value_a, value_b from ({duck.render('results/pairs')}) where metric = 'accuracy'"
     ).fetchall()
@@ -136,15 +139,24 @@ def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
         select 's' as staging_version, 'full' as budget, 'p' as protocol, 'genre' as task, 'all' as feature_set,
             'accuracy' as metric, a as model_a, b as model_b, va as value_a, vb as value_b, 0 as ci_low, 0 as ci_high,
             p::double as p_value, false as is_generated
-        from (values ('a', 'b', 1, 2, 0.01), ('a', 'c', 2, 1, 0.02), ('b', 'c', 1, 2, 0.9)) as t(a, b, va, vb, p)
+        from (values
+            ('a', 'b', 1, 2, 0.01), ('a', 'c', 2, 1, 0.02), ('b', 'c', 1, 2, 0.9), ('a', 'd', 1, 2, null)
+        ) as t(a, b, va, vb, p)
     """)
     view(results, "comparisons")
     rows = results.execute("select model_a, model_b, p_holm, better from results.comparisons").fetchall()
     assert rows == [
         ("a", "b", pytest.approx(0.03), "b"),
         ("a", "c", pytest.approx(0.04), "a"),
+        ("a", "d", None, None),  # undefined: no winner, and not one of the pairs
         ("b", "c", pytest.approx(0.9), None),
     ]
+
+
+def test_figures_of_other_test_rows_are_not_compared(results) -> None:
+    results.execute("update stored_predictions set track_id = 2 where result = 'r1svm'")
+    view(results, "newest", "latest", "figures")
+    assert results.execute(f"select count(*) from ({duck.render('results/pairs')})").fetchall() == [(0,)]
 
 
 def test_figures_by_genre_and_pair_of_genres(results) -> None:
@@ -157,7 +169,11 @@ def test_figures_by_genre_and_pair_of_genres(results) -> None:
             ('Rock', 'Jazz', 0), ('Rock', 'Rap', 0), ('Rock', 'Rock', 0)
         ) as t(true_genre, predicted_genre, n)
     """)
-    view(results, "genres", "genre_pairs")
+    results.execute("""
+        update results.cells set protocol = 'p', model = 'm', run_id = 'r1' where model = 'svm';
+        update results.confusion set run_id = 'r1';
+    """)
+    view(results, "newest", "genres", "genre_pairs")
     rows = results.execute("select genre, precision, recall, f1, n from results.genres order by genre").fetchall()
     assert rows == [
         ("Jazz", pytest.approx(6 / 9), 0.6, pytest.approx(12 / 19), 10),
@@ -177,7 +193,11 @@ def test_popularity_errors_by_genre_and_band(results) -> None:
             'test' as split, *
         from (values (95.0, 90.0, 'Rap'), (100.0, 92.0, 'Rap'), (9.0, 19.0, 'Jazz')) as t(y_true, y_pred, true_genre)
     """)
-    view(results, "popularity_errors")
+    results.execute("""
+        update results.cells set protocol = 'p', model = 'm', task = 'popularity' where model = 'svm';
+        update results.predictions set run_id = 'r1';
+    """)
+    view(results, "newest", "popularity_errors")
     rows = results.execute(
         "select bucket_by, bucket, n, mae, bias from results.popularity_errors order by all"
     ).fetchall()

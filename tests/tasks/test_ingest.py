@@ -220,9 +220,16 @@ def test_a_source_is_not_a_pattern(tmp_path, warehouse) -> None:
     assert read["tempo"].to_list() == ["120.5", "120.5"]
 
 
-def test_large_ids_keep_every_digit(csv, warehouse) -> None:
+def test_a_blank_key_is_a_missing_one(csv, warehouse) -> None:
+    snapshot = ingest(csv(tracks({"key": " "}, {})), {}, 0.0, warehouse)
+    typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+    assert typed.select("key_code", "is_key_missing").rows() == [(None, True), (1.0, False)]
+
+
+@pytest.mark.parametrize("suffix", ["", ".0", "."])
+def test_large_ids_keep_every_digit(suffix, csv, warehouse) -> None:
     ids = ["9007199254740992", "9007199254740993"]
-    snapshot = ingest(csv(tracks(*({"instance_id": each} for each in ids))), {}, 0.0, warehouse)
+    snapshot = ingest(csv(tracks(*({"instance_id": each + suffix} for each in ids))), {}, 0.0, warehouse)
     typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
     assert typed["track_id"].cast(pl.String).to_list() == ids
 

@@ -146,3 +146,23 @@ def test_a_key_tells_apart_what_decides_the_result() -> None:
     keys = {cell_key(cell, "v1"), cell_key(cell, "v2"), *(cell_key(other, "v1") for other in others)}
     assert len(keys) == 5
     assert cell_key(cell, "v1") == cell_key(cell, "v1")
+
+
+def test_a_genre_without_training_rows_keeps_the_other_genres_codes() -> None:
+    random = np.random.default_rng(0)
+    y = random.choice([0, 2, 3], 300)
+    x = np.eye(4)[y] + random.normal(0, 0.1, (300, 4))
+    spec = MODELS["genre/logistic_regression"]
+    estimator = spec.build(spec.parameters, 42, 1)
+    estimator.fit(x, y)
+    predicted, probabilities = training._predict_with_probabilities(estimator, spec, x, 4)
+    assert predicted["genre"].tolist() == estimator.predict(x).tolist()
+    assert probabilities.shape == (300, 4)
+    assert not probabilities[:, 1].any()
+
+
+def test_what_has_no_seed_is_trained_once_whatever_the_seeds() -> None:
+    cells = plan_cells(["published"], "smoke", ["ridge", "xgboost"], ["all"], [7, 8])
+    assert sorted({(cell.model, cell.seed) for cell in cells}) == [
+        ("ridge", 42), ("xgboost", 7), ("xgboost", 8),
+    ]  # fmt: skip
