@@ -176,7 +176,7 @@ PROTOCOLS = Registry(
     ),
 )
 # What a leak is worth, measured: label_free with those training rows left out that cause it, and beside it with as many
-# others left out, for the same test rows.
+# left out at random, for the same test rows.
 PROBES = Registry(
     "probe",
     *(

@@ -1,7 +1,8 @@
 """Where the project keeps its data. Everything that touches stored files goes through here.
 
 The truth is immutable Parquet: written under a temporary name that no `*.parquet` glob matches, flushed to disk, then
-renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block nothing.
+renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block nothing. (A
+search for settings keeps its own journal as well, see tasks/tuning.py.)
 """
 
 from __future__ import annotations

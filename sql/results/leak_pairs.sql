@@ -1,7 +1,7 @@
 -- What results.leak_ledger measures: the same model on the same test rows, with a leak (a) and without it (b).
 -- imputation: filled by genre, and without looking at it. recordings, artists: training rows that share one with a test
--- row are there, and left out (a has as many others left out). target: the other task's target stands among the
--- features, and does not.
+-- row are there, and left out (a has as many left out, whichever they are). target: the other task's target stands
+-- among the features, and does not.
 with
 
 kinds (leak, protocol_a, protocol_b, feature_set_a, feature_set_b) as (

@@ -1,5 +1,5 @@
--- features.fill_values of protocols `label_free` and `cold_start`: what stands in for a missing value, learnt from the
--- training rows without looking at the genre (genre is NULL). Duration in whole ms, tempo to 3 decimals, key_code the
+-- features.fill_values of every protocol but `published`: what stands in for a missing value, learnt from the training
+-- rows without looking at the genre (genre is NULL). Duration in whole ms, tempo to 3 decimals, key_code the
 -- most frequent one (the lowest of several).
 with
 
