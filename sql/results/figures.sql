@@ -7,10 +7,11 @@ with
 test_rows as (
     select
         result,
+        task,
         bit_xor(hash(track_id)) as test_rows
     from {{ stored_predictions }}
     where split = 'test'
-    group by result
+    group by result, task
 )
 
 select
@@ -39,7 +40,10 @@ select
     max(latest.started_at) as started_at,
     arg_max(latest.run_id, latest.started_at) as run_id
 from results.latest as latest
-inner join test_rows on latest.result = test_rows.result
+inner join test_rows
+    on
+        latest.result = test_rows.result
+        and latest.task = test_rows.task
 where
     latest.split = 'test'
     and latest.slice = 'all'

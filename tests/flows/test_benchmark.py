@@ -19,7 +19,7 @@ from tasks import summary
 from tasks.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost"], "feature_sets": ["all", "pca"]}
+OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {
     "raw.rejects": "line column_name error csv_line",
     "staging.stg_tracks": """track_id artist_name track_name acousticness danceability duration_ms energy
@@ -79,12 +79,18 @@ def test_a_run_is_published_whole(first_run, home) -> None:
     cells = query(
         home, "select status, reused, count(*), min(fit_seconds) >= 0, min(n_train) from results.cells group by all"
     )
-    assert cells == [("ok", False, 8, True, 1400)]
-    assert query(home, "select count(*) from results.predictions") == [(8 * 600,)]
+    assert cells == [("ok", False, 10, True, 1400)]
+    assert query(home, "select count(*) from results.predictions") == [(10 * 600,)]
     assert query(home, "select count(*) from results.metrics where value is null") == [(0,)]
     best = query(home, "select task, rank, accuracy, rmse from results.leaderboard where rank = 1")
     assert [row[0] for row in best] == ["genre", "popularity"]
     assert query(home, "select count(*) from results.parity") == [(0,)]
+    pairs = query(home, "select distinct feature_set, model_a, model_b from results.comparisons order by all")
+    assert pairs == [
+        ("all", "knn", "multitask"), ("all", "knn", "xgboost"), ("all", "linear", "multitask"),
+        ("all", "linear", "xgboost"), ("all", "multitask", "xgboost"), ("pca", "knn", "xgboost"),
+        ("pca", "linear", "xgboost"),
+    ]  # fmt: skip
     assert query(home, "select count(*) from results.published")[0][0] > 100
     assert query(home, "select count(*) from raw.tracks") == [(2000,)]
 
@@ -171,7 +177,7 @@ def test_a_second_run_reuses_and_a_refresh_does_not(first_run, home) -> None:
     assert query(home, f"select distinct status, reused from results.cells where run_id = '{anew}'") == [("ok", False)]
     # What earlier runs reported stays as it was.
     assert query(home, "select count(distinct result) from results.cells where model = 'knn'") == [(4,)]
-    assert query(home, "select count(*) from results.leaderboard") == [(8,)]
+    assert query(home, "select count(*) from results.leaderboard") == [(10,)]
 
 
 def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(first_run, home) -> None:
@@ -182,7 +188,7 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
     rows = query(home, f"select distinct status, error from results.cells where run_id = '{run_id}'")
     assert rows == [("timed_out", "ended after 0.001 s, the time limit of a cell")]
     assert query(home, f"select status from results.runs where run_id = '{run_id}'") == [("failed",)]
-    assert query(home, "select count(*) from results.leaderboard") == [(8,)]
+    assert query(home, "select count(*) from results.leaderboard") == [(10,)]
 
 
 @pytest.fixture

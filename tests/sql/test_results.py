@@ -40,7 +40,7 @@ def results() -> duckdb.DuckDBPyConnection:
         create table results.feature_sets as
         select * from (values ('all', null), ('all_with_genre', 'genre')) as t(feature_set, leaks);
         create table stored_predictions as
-        select result, 'test' as split, 1 as track_id from results.cells;
+        select result, task, 'test' as split, 1 as track_id from results.cells;
         create table results.published as
         select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric,
             v::double as value
