@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from tasks.columns import parse_mapping
-from tasks.errors import ProbeError, UserError
+from tasks.errors import ProtocolError, UserError
 from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
 from tasks.sources import public_name
@@ -73,8 +73,8 @@ def names(text: str) -> list[str]:
 
 
 def integers(text: str) -> list[int]:
-    """A comma-separated list of whole numbers."""
-    return [int(part) for part in names(text)]
+    """A comma-separated list of whole numbers, one at least."""
+    return [int(part) for part in names(text) or [text]]
 
 
 def run_command(command: Callable[[], int]) -> NoReturn:
@@ -133,12 +133,12 @@ def prepare(
 def build_each(
     protocols: list[str], build: Callable[[str], list[BuiltTable]], *, silently: bool = False
 ) -> list[list[BuiltTable]]:
-    """The tables of each protocol. A probe that cannot be measured on the data is told, and left out if not alone."""
+    """The tables of each protocol. One that the data does not allow is told, and left out if it is not alone."""
     built = []
     for name in protocols:
         try:
             built.append(build(name))
-        except ProbeError as error:
+        except ProtocolError as error:
             if len(protocols) == 1:
                 raise
             if not silently:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import jinja2
 from tasks.specs import AUDIO_FEATURES
 
 SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
+OPENING = threading.Lock()
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
@@ -43,7 +45,7 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     It is attached to this process's one in-memory DuckDB, which takes 20 ms to open and close. Args: as `connect`.
     """
     name = f"workspace_{uuid.uuid4().hex}"
-    with _process_instance(spill, os.environ.get("MUSIC_MEMORY_LIMIT")).cursor() as connection:
+    with _process_instance(spill).cursor() as connection:
         connection.execute(f"attach ':memory:' as {name}")
         connection.execute(f"use {name}")
         _prepare(connection)
@@ -54,6 +56,11 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"detach {name}")
 
 
+def open_early(spill: Path) -> None:
+    """Open this process's DuckDB while the caller does something else. Args: as `connect`."""
+    threading.Thread(target=_process_instance, args=(spill,), daemon=True).start()
+
+
 def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Another connection to the same workspace, for another thread."""
     other = connection.cursor()
@@ -62,8 +69,13 @@ def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return other
 
 
+def _process_instance(spill: Path) -> duckdb.DuckDBPyConnection:
+    with OPENING:
+        return _opened(spill, os.environ.get("MUSIC_MEMORY_LIMIT"))
+
+
 @lru_cache(maxsize=1)
-def _process_instance(spill: Path, limit: str | None) -> duckdb.DuckDBPyConnection:
+def _opened(spill: Path, limit: str | None) -> duckdb.DuckDBPyConnection:
     return connect(spill=spill)
 
 

@@ -13,8 +13,8 @@ class InputError(UserError):
     """The source file, or a value in it, is not what the project reads."""
 
 
-class ProbeError(InputError):
-    """A leak that cannot be measured on this data: nothing would be left to train on."""
+class ProtocolError(InputError):
+    """A protocol that this data does not allow: a split would be left without rows. Others may be possible."""
 
 
 class DownloadError(InputError):

@@ -17,7 +17,7 @@ from tasks import duck
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
 from tasks.sources import SourceFile, opened
-from tasks.warehouse import Warehouse
+from tasks.warehouse import Warehouse, flush
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
 STUDY_ROWS = 50_005
@@ -82,6 +82,7 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
+    duck.open_early(warehouse.root / "tmp")
     with opened(source, warehouse) as file:
         code = [
             duck.source(name) for name in ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects")
@@ -133,9 +134,13 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
         values["compression"] = "gzip" if file.file_format == "gzip" else "none"
-    with duck.workspace(spill=warehouse.root / "tmp") as connection:
-        tracks = warehouse.table("raw", "tracks", identity)
-        with warehouse.replacing(tracks) as temporary:
+    tracks = warehouse.table("raw", "tracks", identity)
+    typed = warehouse.table("staging", "typed_tracks", identity)
+    with (
+        duck.workspace(spill=warehouse.root / "tmp") as connection,
+        ThreadPoolExecutor(max_workers=2) as aside,
+    ):
+        with warehouse.replacing(tracks, flushed=False) as temporary:
             link.symlink_to(file.path.resolve())
             try:
                 connection.execute(duck.copy(select, temporary), values)
@@ -143,37 +148,39 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
                 raise InputError(f"{file.label}: {_reason(error)}") from error
             finally:
                 link.unlink()
+        flushing = [aside.submit(flush, tracks)]
         _define_raw_tracks(connection, tracks)
-        typed = warehouse.table("staging", "typed_tracks", identity)
-        with warehouse.replacing(typed) as temporary:
+        with warehouse.replacing(typed, flushed=False) as temporary:
             select = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
             connection.execute(duck.copy(select, temporary))
+        flushing.append(aside.submit(flush, typed))
         duck.view(connection, "staging.typed_tracks", typed)
-        is_candidate = pq.read_metadata(tracks).num_rows == STUDY_ROWS
-        with ThreadPoolExecutor(max_workers=1) as aside:
-            fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if is_candidate else None
-            rejects = duck.render("raw/rejects", measured_features=MEASURED)
-            connection.execute(f"create temp table found as {rejects}")
-            reasons = connection.execute("select row_number, column_name, error from found").fetchall()
-            lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
-            rows: list[dict[str, object]] = []
-            for row, column, reason in reasons:
-                line, text = lines.get(row, (row + 1, None))
-                rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
-            warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
-        attach(connection, identity, warehouse)
-        counts = connection.execute(duck.render("raw/counts"))
-        names = [column[0] for column in counts.description]
-        counted = dict(zip(names, counts.fetchall()[0], strict=True))
-    if counted["rows_read"] == counted["blank_rows"]:
+        rows_read, rows_typed = (pq.read_metadata(path).num_rows for path in (tracks, typed))
+        fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
+        reasons = connection.execute(duck.render("raw/rejects", measured_features=MEASURED)).fetchall()
+        lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
+        rows: list[dict[str, object]] = []
+        for row, column, reason in reasons:
+            line, text = lines.get(row, (row + 1, None))
+            rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
+        warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
+        genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
+        [(rows_without_genre,)] = genreless.fetchall()
+        for done in flushing:
+            done.result()
+    if not rows_typed:
         raise InputError(f"{file.label}: has a header but no rows with content.")
     return Snapshot(
         snapshot=identity,
         source=file.label,
         is_generated=file.is_generated,
         is_study_file=fingerprint is not None and fingerprint.result() == STUDY_FINGERPRINT,
+        rows_read=rows_read,
+        blank_rows=rows_read - rows_typed,
+        rows_without_genre=rows_without_genre,
+        rejected_rows=len({row for row, _, _ in reasons}),
+        rejected_values=len(reasons),
         ingest_seconds=time.perf_counter() - started,
-        **counted,
     )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from tasks.errors import InputError, ProbeError
+from tasks.errors import InputError, ProtocolError
 from tasks.specs import STUDY_SEED, Protocol
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -32,7 +32,7 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
         ids = tracks[f"{protocol.left_out[:-1]}_id"]
         parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
         if len(np.unique(tracks["genre_id"].to_numpy()[parts["train"]])) < 2:
-            raise ProbeError(
+            raise ProtocolError(
                 f"{protocol.name} cannot be measured: without the training rows that share one of the "
                 f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."
             )
@@ -70,7 +70,7 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
 
     Args: genre, group: shape (n_rows,), in an order that does not depend on the file's.
     Returns: by split, row numbers in the order given.
-    Raises: InputError: a split would have no rows.
+    Raises: ProtocolError: a split would have no rows.
     Source: the greedy rule of sklearn.model_selection.StratifiedGroupKFold, for unequal shares and many groups.
     """
     labels, first, members, sizes = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
@@ -92,9 +92,9 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
         side[members[rows[val : val + test]]] = 2
     parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(SHARES)}
     if empty := [name for name, rows in parts.items() if not len(rows)]:
-        raise InputError(
-            f"{len(genre)} usable rows in {len(labels)} groups of one artist or recording cannot be split 70/15/15: "
-            f"nothing is left for {' and '.join(empty)}. Give more rows."
+        raise ProtocolError(
+            f"cold_start is not possible: {len(genre)} usable rows, in {len(labels)} group(s) linked by artist or "
+            f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. It takes more artists."
         )
     return parts
 

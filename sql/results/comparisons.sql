@@ -53,6 +53,7 @@ select
         else model_b
     end as better,
     budget,
+    source,
     is_generated,
     staging_version
 from corrected

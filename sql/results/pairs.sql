@@ -13,6 +13,7 @@ select
     b.value as value_b,
     a.results as results_a,
     b.results as results_b,
+    a.source,
     a.is_generated
 from results.figures as a
 inner join results.figures as b

@@ -220,6 +220,7 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
         (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
         (["--budget", "huge"], "invalid choice: 'huge'"),
         (["--seeds", "x"], "invalid integers value: 'x'"),
+        (["--seeds", ","], "invalid integers value: ','"),
         (["--source", "sample:abc"], "takes a whole number of rows"),
         (["--min-genre-rows", "0"], "must be at least 1"),
         (["--seeds", "-1"], "Seeds must be from 0"),

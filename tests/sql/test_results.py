@@ -138,7 +138,7 @@ def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
         create table contrasted as
         select 's' as staging_version, 'full' as budget, 'p' as protocol, 'genre' as task, 'all' as feature_set,
             'accuracy' as metric, a as model_a, b as model_b, va as value_a, vb as value_b, 0 as ci_low, 0 as ci_high,
-            p::double as p_value, false as is_generated
+            p::double as p_value, false as is_generated, 'f' as source
         from (values
             ('a', 'b', 1, 2, 0.01), ('a', 'c', 2, 1, 0.02), ('b', 'c', 1, 2, 0.9), ('a', 'd', 1, 2, null)
         ) as t(a, b, va, vb, p)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.cli import build_each
-from tasks.errors import InputError, ProbeError
+from tasks.errors import ProtocolError
 from tasks.features import build_features
 from tasks.ingest import ingest
 from tasks.specs import PROBES, PROTOCOLS
@@ -30,7 +30,7 @@ def test_no_group_is_on_two_sides_and_nothing_is_lost(tracks) -> None:
     genre, group = tracks
     try:
         parts = grouped_split(genre, group)
-    except InputError:
+    except ProtocolError:
         return  # too few groups to fill three splits
     assert sorted(np.concatenate(list(parts.values()))) == list(range(len(genre)))
     members = [set(group[rows]) for rows in parts.values()]
@@ -52,7 +52,7 @@ def test_groups_fill_the_shares_by_genre() -> None:
 
 
 def test_one_group_cannot_be_split() -> None:
-    with pytest.raises(InputError, match="nothing is left for"):
+    with pytest.raises(ProtocolError, match="nothing is left for"):
         grouped_split(np.array([0, 1] * 50), np.zeros(100, dtype=int))
 
 
@@ -115,7 +115,7 @@ def test_probes_leave_training_rows_out_and_nothing_else(left_out, warehouse) ->
 
 def test_a_leak_that_cannot_be_measured_is_said_and_stops_only_itself(warehouse, capsys) -> None:
     frame = many(600).with_columns(artist_name=(pl.int_range(pl.len()) % 3).cast(pl.String))
-    with pytest.raises(ProbeError, match=r"artists_apart cannot be measured: .* 0 are left"):
+    with pytest.raises(ProtocolError, match=r"artists_apart cannot be measured: .* 0 are left"):
         _assignment(frame, "artists_apart", warehouse)
     snapshot = ingest(str(warehouse.root / "source.csv"), {}, 1.0, warehouse)
     built = build_each(["label_free", "artists_apart"], lambda name: build_features(snapshot, name, 5, warehouse))
