@@ -56,9 +56,15 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"detach {name}")
 
 
-def open_early(spill: Path) -> None:
-    """Open this process's DuckDB while the caller does something else. Args: as `connect`."""
-    threading.Thread(target=_process_instance, args=(spill,), daemon=True).start()
+@contextmanager
+def opening(spill: Path) -> Iterator[None]:
+    """Open this process's DuckDB while the block begins with something else. Args: as `connect`."""
+    thread = threading.Thread(target=_process_instance, args=(spill,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:

@@ -82,8 +82,7 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
-    duck.open_early(warehouse.root / "tmp")
-    with opened(source, warehouse) as file:
+    with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
         code = [
             duck.source(name) for name in ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects")
         ]
