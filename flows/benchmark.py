@@ -61,8 +61,7 @@ def benchmark(
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
-    built = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
-    tables = [table for protocol_tables in built for table in protocol_tables]
+    tables = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
 

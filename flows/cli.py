@@ -125,25 +125,30 @@ def prepare(
     if "://" not in named:
         snapshot = ingest(named, mapping, max_reject_share, home)
         tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
-        built = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
-        if dropped := rare_genres(built[-1], home):
+        tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
+        if dropped := rare_genres(tables, home):
             tell(dropped)
 
 
 def build_each(
     protocols: list[str], build: Callable[[str], list[BuiltTable]], *, silently: bool = False
-) -> list[list[BuiltTable]]:
-    """The tables of each protocol. One that the data does not allow is told, and left out if it is not alone."""
-    built = []
+) -> list[BuiltTable]:
+    """The tables of all protocols. One that the data does not allow is told and left out.
+
+    Raises: ProtocolError: the data allows none of them.
+    """
+    tables: list[BuiltTable] = []
+    refused: list[ProtocolError] = []
     for name in protocols:
         try:
-            built.append(build(name))
+            tables += build(name)
         except ProtocolError as error:
-            if len(protocols) == 1:
-                raise
-            if not silently:
-                tell(str(error))
-    return built
+            refused.append(error)
+    if not tables:
+        raise refused[0]
+    for reason in [] if silently else refused:
+        tell(str(reason))
+    return tables
 
 
 def tell(line: str) -> None:

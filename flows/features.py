@@ -34,10 +34,9 @@ def features(
     """
     home = Warehouse.at(warehouse)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
-    built = cli.build_each(
+    tables = cli.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
     )
-    tables = [table for protocol_tables in built for table in protocol_tables]
     publish_task(snapshot, tables, home)
     return tables
 

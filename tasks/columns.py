@@ -8,24 +8,6 @@ from pathlib import Path
 
 from tasks.errors import InputError, UserError
 
-REQUIRED = (
-    "artist_name",
-    "track_name",
-    "popularity",
-    "acousticness",
-    "danceability",
-    "duration_ms",
-    "energy",
-    "instrumentalness",
-    "key",
-    "liveness",
-    "loudness",
-    "mode",
-    "speechiness",
-    "tempo",
-    "valence",
-    "music_genre",
-)
 OPTIONAL = ("instance_id", "obtained_date")
 EXPECTED = [
     "instance_id",
@@ -47,6 +29,7 @@ EXPECTED = [
     "valence",
     "music_genre",
 ]
+REQUIRED = tuple(name for name in EXPECTED if name not in OPTIONAL)
 # Measured for every track: a row where one of them is no finite number is rejected.
 MEASURED = (
     "acousticness",

@@ -1,4 +1,5 @@
--- What the principal components are computed from: the z-scores of the training rows, without their ids.
+-- What the principal components are computed from: the z-scores of the training rows, without their ids. Computed from
+-- features.tracks_clean as features.tracks_std is, so that both are made at the same time.
 with
 
 scaling as (

@@ -21,35 +21,10 @@ counted as (
 
 sides as (
     select
-        run_id,
-        protocol,
-        model,
-        feature_set,
-        seed,
-        split,
-        budget,
-        is_generated,
-        staging_version,
-        true_genre as genre,
-        n as is_true,
-        0 as is_predicted,
-        case when true_genre = predicted_genre then n else 0 end as is_right
-    from counted
-    union all
-    select
-        run_id,
-        protocol,
-        model,
-        feature_set,
-        seed,
-        split,
-        budget,
-        is_generated,
-        staging_version,
-        predicted_genre as genre,
-        0 as is_true,
-        n as is_predicted,
-        0 as is_right
+        *,
+        true_genre = predicted_genre as is_right,
+        unnest(['true', 'predicted']) as side,
+        unnest([true_genre, predicted_genre]) as genre
     from counted
 )
 
@@ -61,10 +36,14 @@ select
     seed,
     split,
     genre,
-    coalesce(sum(is_right) / nullif(sum(is_predicted), 0), 0) as "precision",
-    coalesce(sum(is_right) / nullif(sum(is_true), 0), 0) as recall,
-    2 * sum(is_right) / nullif(sum(is_true) + sum(is_predicted), 0) as f1,
-    cast(sum(is_true) as bigint) as n,
+    coalesce(
+        sum(n) filter (where side = 'predicted' and is_right) / nullif(sum(n) filter (where side = 'predicted'), 0), 0
+    ) as "precision",
+    coalesce(
+        sum(n) filter (where side = 'true' and is_right) / nullif(sum(n) filter (where side = 'true'), 0), 0
+    ) as recall,
+    sum(n) filter (where is_right) / nullif(sum(n), 0) as f1,
+    cast(sum(n) filter (where side = 'true') as bigint) as n,
     budget,
     is_generated,
     staging_version

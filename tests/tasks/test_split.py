@@ -119,9 +119,12 @@ def test_a_leak_that_cannot_be_measured_is_said_and_stops_only_itself(warehouse,
         _assignment(frame, "artists_apart", warehouse)
     snapshot = ingest(str(warehouse.root / "source.csv"), {}, 1.0, warehouse)
     built = build_each(["label_free", "artists_apart"], lambda name: build_features(snapshot, name, 5, warehouse))
-    assert {table.protocol for table in built[-1]} == {"label_free", None}
-    assert len(built) == 1
+    assert {table.protocol for table in built} == {"label_free", None}
+    assert len(built) == len(build_features(snapshot, "label_free", 5, warehouse))
     assert "artists_apart cannot be measured" in capsys.readouterr().err
+    impossible = ["artists_apart", "artists_any"]
+    with pytest.raises(ProtocolError, match="artists_apart cannot be measured"):
+        build_each(impossible, lambda name: build_features(snapshot, name, 5, warehouse))
 
 
 def test_every_probe_has_a_control() -> None:
