@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -293,16 +294,13 @@ def test_a_killed_run_resumes_and_leaves_nobody_behind(environment, tmp_path) ->
 
 def _training_processes(pid: int):
     """The processes that train cells for a running command, as they appear."""
-    seen = set()
     deadline = time.monotonic() + 120
+    seen = set()
     while time.monotonic() < deadline:
-        for server in psutil.Process(pid).children():
-            for child in server.children():
-                if (
-                    child.pid not in seen
-                    and "multiprocessing" in " ".join(child.cmdline())
-                    and child.cpu_times().user > 2
-                ):
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # children come and go while they are looked at
+                is_forked = child.ppid() != pid and "multiprocessing" in " ".join(child.cmdline())
+                if is_forked and child.cpu_times().user > 2 and child.pid not in seen:
                     seen.add(child.pid)
                     yield child
         time.sleep(0.1)
