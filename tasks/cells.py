@@ -25,6 +25,8 @@ from tasks.warehouse import Warehouse
 RESULT = pa.schema(
     [
         pa.field("result", pa.string(), nullable=False),
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("fit_seconds", pa.float64(), nullable=False),
         pa.field("predict_seconds", pa.float64(), nullable=False),
         pa.field("peak_rss_mb", pa.float64(), nullable=False),
@@ -32,6 +34,7 @@ RESULT = pa.schema(
         pa.field("params", pa.string(), nullable=False),
         pa.field("feature_version", pa.string(), nullable=False),
         pa.field("model_path", pa.string()),
+        pa.field("model_sha256", pa.string()),
         pa.field(
             "metrics",
             pa.list_(
@@ -78,13 +81,43 @@ RESULT = pa.schema(
             ),
             nullable=False,
         ),
+        pa.field(
+            "history",
+            pa.list_(
+                pa.struct(
+                    {
+                        "member": pa.int64(),
+                        "epoch": pa.int64(),
+                        "loss": pa.float64(),
+                        "val_loss": pa.float64(),
+                    }
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field(
+            "calibration",
+            pa.list_(
+                pa.struct(
+                    {
+                        "split": pa.string(),
+                        "bin": pa.int64(),
+                        "n": pa.int64(),
+                        "confidence": pa.float64(),
+                        "accuracy": pa.float64(),
+                    }
+                )
+            ),
+            nullable=False,
+        ),
     ]
 )
-# What comparisons are made from: bootstrap replicates of the test split's metrics (tasks/uncertainty.py).
+# What comparisons are made from: bootstrap replicates of each split's metrics (tasks/uncertainty.py).
 REPLICATES = pa.schema(
     [
         pa.field("result", pa.string(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
         pa.field("replicates", pa.list_(pa.float32()), nullable=False),
     ]
@@ -180,12 +213,12 @@ def find_result(key: str, warehouse: Warehouse) -> str | None:
 @cache
 def _code_version(build: Any) -> str:
     """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
-    from tasks import scoring, training, uncertainty
+    from tasks import inference, scoring, training, uncertainty
 
     builders = _functions_of(build)
     code = "".join(map(inspect.getsource, builders))
     own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
-    shared = [training, scoring, uncertainty, *builders]
+    shared = [training, inference, scoring, uncertainty, *builders]
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))
 

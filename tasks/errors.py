@@ -25,6 +25,10 @@ class CheckError(UserError):
     """Feature tables break a rule that their protocol states: nothing may be trained on them."""
 
 
+class ModelFileError(UserError):
+    """A stored model that may not be loaded: missing, changed, or not of this warehouse."""
+
+
 class UnknownNameError(UserError):
     """A name that no registry holds; the message lists the known ones."""
 

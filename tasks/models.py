@@ -37,6 +37,7 @@ class ModelSpec:
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # whose versions decide the result
     importance: Importance = "permutation"
     dtype: Literal["float32", "float64"] = "float64"  # what it computes in; trees cut features to float32 anyway
+    keeps_model: bool = True  # as a file: not what is large, or has no format but pickle
     is_stochastic: bool = True  # whether another seed gives another result
     cost: float  # seconds with all features on one core of a 2026 server, roughly: the dearest cell starts first
 
@@ -170,6 +171,7 @@ MODELS = Registry(
         model="random_forest",
         task="genre",
         build=estimators.forest_classifier,
+        keeps_model=False,
         parameters={"n_estimators": 300},
         smoke={"n_estimators": 30},
         libraries=INTELEX,
@@ -240,6 +242,7 @@ MODELS = Registry(
         model="random_forest",
         task="popularity",
         build=estimators.forest_regressor,
+        keeps_model=False,
         parameters={"n_estimators": 1000},
         smoke={"n_estimators": 30},
         libraries=INTELEX,
@@ -321,6 +324,7 @@ MODELS = Registry(
         model="extra_trees",
         task="genre",
         build=estimators.extra_trees_classifier,
+        keeps_model=False,
         parameters=EXTRA_TREES_GENRE,
         smoke={"n_estimators": 30},
         feature_sets=("all",),
@@ -333,6 +337,7 @@ MODELS = Registry(
         model="extra_trees",
         task="popularity",
         build=estimators.extra_trees_regressor,
+        keeps_model=False,
         parameters=EXTRA_TREES_POPULARITY,
         smoke={"n_estimators": 30},
         feature_sets=("all",),
@@ -344,6 +349,7 @@ MODELS = Registry(
     *(
         ModelSpec(
             model="ensemble",
+            keeps_model=False,
             task=task,
             build=build,
             parameters={name: settings for name, (settings, _) in ENSEMBLES[task].items()},

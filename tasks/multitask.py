@@ -16,6 +16,16 @@ from scipy.linalg import block_diag
 HEADS = ("genre", "popularity")
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """The losses of one epoch of training, each as the net's own loss is defined."""
+
+    member: int  # of several nets averaged; counted from 1, as epochs
+    epoch: int
+    loss: float  # mean over the batches, dropout included
+    val_loss: float
+
+
 @dataclass(kw_only=True)
 class TwoHeadedNet:
     """What the nets share: their loss is cross-entropy + popularity_weight x MSE of (points - origin) / unit.
@@ -30,36 +40,48 @@ class TwoHeadedNet:
     seed: int
     threads: int
     heads: tuple[str, ...] = HEADS
+    history: list[History] = field(default_factory=list, init=False, repr=False)
     origin: float = field(default=0.0, init=False)
     unit: float = field(default=100.0, init=False)
-    _net: Any = field(default=None, init=False, repr=False)
+    _net: Any = field(default=None, init=False, repr=False)  # its outputs are probabilities and popularity points
 
     def predict(self, x: np.ndarray) -> Any:
         """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).
 
         Returns: by head; of a net with one head, that head's array, as other single-task estimators do.
         """
-        outputs = self._outputs(x)
-        predicted = {
-            head: values.argmax(axis=1)
-            if head == "genre"
-            else values[:, 0].astype(np.float64) * self.unit + self.origin
-            for head, values in outputs.items()
-        }
+        outputs = self.outputs(x)
+        predicted = {head: values.argmax(axis=1) if head == "genre" else values for head, values in outputs.items()}
         return predicted if len(self.heads) > 1 else predicted[self.heads[0]]
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""
-        return self._outputs(x)["genre"]
+        return self.outputs(x)["genre"]
 
-    def save(self, folder: Path) -> Path:
-        """Write the net in Keras's own format; its popularity output is (points - origin) / unit."""
-        path = folder / "model.keras"
+    def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """By head, in one pass: probabilities (n_rows, n_classes), popularity points (n_rows,). Args: as predict."""
+        found = self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
+        return {head: values if head == "genre" else values[:, 0].astype(np.float64) for head, values in found.items()}
+
+    def save(self, path: Path) -> None:
+        """Write the net in Keras's own format; its outputs are probabilities and popularity points."""
         self._net.save(path)
-        return path
 
-    def _outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        return self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote, instead of fitting."""
+        self._net = _tensorflow(self.threads).keras.models.load_model(path, compile=False, safe_mode=True)
+
+    def _in_points(self, keras: Any, n_features: int, nets: list[Any]) -> Any:
+        """The mean of nets as one, its popularity in points."""
+        inputs = keras.Input(shape=(n_features,))
+        outputs = [net(inputs) for net in nets]
+        mean = {
+            head: keras.layers.Average()([output[head] for output in outputs]) if len(nets) > 1 else outputs[0][head]
+            for head in self.heads
+        }
+        if "popularity" in mean:
+            mean["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(mean["popularity"])
+        return keras.Model(inputs, mean)
 
     def _tensors(self, tf: Any, x: dict[str, np.ndarray], by_head: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
         """Of each split, the rows and the truth by head."""
@@ -116,11 +138,12 @@ class MultitaskNet(TwoHeadedNet):
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
         by_head = dict(zip(self.heads, targets, strict=True))
-        net = self._net = self._build(keras, x["train"].shape[1], _n_classes(by_head))
+        net = self._build(keras, x["train"].shape[1], _n_classes(by_head))
         parts = self._tensors(tf, x, by_head)
 
         @tf.function
-        def run_epoch(order: Any) -> None:
+        def run_epoch(order: Any) -> Any:
+            total = 0.0
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
                 rows, truth = _rows(tf, parts["train"], batch)
@@ -128,6 +151,8 @@ class MultitaskNet(TwoHeadedNet):
                     value = self._loss(tf, net(rows, training=True), truth)
                 gradients = tape.gradient(value, net.trainable_variables)
                 net.optimizer.apply(gradients, net.trainable_variables)
+                total += value * tf.cast(len(batch), tf.float32)
+            return total / tf.cast(len(order), tf.float32)
 
         @tf.function
         def validation_loss() -> Any:
@@ -147,11 +172,14 @@ class MultitaskNet(TwoHeadedNet):
         net.stop_training = False
         callbacks.on_train_begin()
         for epoch in range(self.epochs):
-            run_epoch(tf.random.shuffle(tf.range(len(x["train"]))))
-            callbacks.on_epoch_end(epoch, {"val_loss": float(validation_loss())})
+            loss = float(run_epoch(tf.random.shuffle(tf.range(len(x["train"])))))
+            val_loss = float(validation_loss())
+            self.history.append(History(1, epoch + 1, loss, val_loss))
+            callbacks.on_epoch_end(epoch, {"val_loss": val_loss})
             if net.stop_training:
                 break
         callbacks.on_train_end()
+        self._net = self._in_points(keras, x["train"].shape[1], [net])
 
     def _build(self, keras: Any, n_features: int, classes: int) -> Any:
         layers = keras.layers
@@ -207,13 +235,10 @@ class EncodedNet(TwoHeadedNet):
             self.origin, self.unit = float(points.mean()), float(points.std()) or 1.0
         parts = self._tensors(tf, x, by_head)
         n_classes = _n_classes(by_head)
-        nets = [self._fit_member(tf, parts, x["train"], n_classes) for _ in range(self.members)]
-        inputs = keras.Input(shape=(x["train"].shape[1],))
-        outputs = [net(inputs) for net in nets]
-        mean = keras.layers.Average() if self.members > 1 else sum
-        self._net = keras.Model(inputs, {head: mean([output[head] for output in outputs]) for head in self.heads})
+        nets = [self._fit_member(tf, parts, x["train"], n_classes, member + 1) for member in range(self.members)]
+        self._net = self._in_points(keras, x["train"].shape[1], nets)
 
-    def _fit_member(self, tf: Any, parts: dict[str, Any], x: np.ndarray, n_classes: int) -> Any:
+    def _fit_member(self, tf: Any, parts: dict[str, Any], x: np.ndarray, n_classes: int, member: int) -> Any:
         net, average = (self._build(tf.keras, x, n_classes) for _ in range(2))
         average.set_weights(net.get_weights())
         steps = self.epochs * -(-len(x) // self.batch_size)
@@ -228,9 +253,11 @@ class EncodedNet(TwoHeadedNet):
         optimizer.build(net.trainable_variables)
 
         @tf.function
-        def run_epoch(order: Any) -> None:
+        def run_epoch(order: Any) -> Any:
+            total = 0.0
             for start in tf.range(0, len(order), self.batch_size):
-                rows, truth = _rows(tf, parts["train"], order[start : start + self.batch_size])
+                batch = order[start : start + self.batch_size]
+                rows, truth = _rows(tf, parts["train"], batch)
                 with tf.GradientTape() as tape:
                     value = self._loss(tf, net(rows, training=True), truth)
                 optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
@@ -238,6 +265,8 @@ class EncodedNet(TwoHeadedNet):
                 share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # the first weights are soon forgotten
                 for mean, weights in zip(average.trainable_variables, net.trainable_variables, strict=True):
                     mean.assign_add(share * (weights - mean))
+                total += value * tf.cast(len(batch), tf.float32)
+            return total / tf.cast(len(order), tf.float32)
 
         @tf.function
         def validation_loss() -> Any:
@@ -246,9 +275,11 @@ class EncodedNet(TwoHeadedNet):
 
         best, best_epoch, weights = np.inf, 0, average.get_weights()
         for epoch in range(self.epochs):
-            run_epoch(tf.random.shuffle(tf.range(len(x))))
-            if (loss := float(validation_loss())) < best:
-                best, best_epoch, weights = loss, epoch, average.get_weights()
+            loss = float(run_epoch(tf.random.shuffle(tf.range(len(x)))))
+            val_loss = float(validation_loss())
+            self.history.append(History(member, epoch + 1, loss, val_loss))
+            if val_loss < best:
+                best, best_epoch, weights = val_loss, epoch, average.get_weights()
             if epoch - best_epoch >= self.stop_patience:
                 break
         average.set_weights(weights)

@@ -24,7 +24,15 @@ from typing import Any, Literal, TypeVar
 
 from tasks.errors import UserError
 
-PRELOADED = ["tasks.training", "tasks.models", "xgboost", "sklearn.ensemble", "sklearn.neural_network", "sklearn.svm"]
+PRELOADED = [
+    "tasks.training",
+    "tasks.models",
+    "xgboost",
+    "sklearn.ensemble",
+    "sklearn.neural_network",
+    "sklearn.svm",
+    "skops.io",
+]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 START_LOCK = threading.Lock()
 server: Any = forkserver._forkserver  # the one multiprocessing itself uses

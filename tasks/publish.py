@@ -18,7 +18,7 @@ from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
 from tasks.warehouse import Warehouse
 
-RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "trials")
+RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "history", "calibration", "trials")
 COMPARED_TABLES = ("comparisons", "inflation")
 RESULT_VIEWS = (
     "scores",
@@ -112,6 +112,7 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
     replicates = {
         (row["result"], row["task"], row["metric"]): values.values.to_numpy()
         for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)
+        if row["split"] == "test"
     }
     for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation")):
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()

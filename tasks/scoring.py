@@ -72,6 +72,27 @@ def confidence_bin(confidence: np.ndarray) -> np.ndarray:
     return np.clip((confidence * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
 
 
+def calibration(y_true: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float | int]]:
+    """How often the most probable genre is the true one, by how probable it was said to be.
+
+    Args: as probability_scores. Returns: of each of the 15 bins that has rows: bin (from 0), n, confidence (the mean
+        probability) and accuracy (the share of true ones); what ece is made of. Source: as ece.
+    """
+    confidence = probabilities.max(axis=1)
+    bins = confidence_bin(confidence)
+    is_true = probabilities.argmax(axis=1) == y_true
+    return [
+        {
+            "bin": int(number),
+            "n": int(chosen.sum()),
+            "confidence": float(confidence[chosen].mean()),
+            "accuracy": float(is_true[chosen].mean()),
+        }
+        for number in np.unique(bins)
+        for chosen in [bins == number]
+    ]
+
+
 def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """Rank correlation in [-1, 1]; higher is better; NaN where either side is constant.
 

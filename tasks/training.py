@@ -6,8 +6,8 @@ import resource
 import sys
 import time
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 from tasks import scoring, uncertainty
 from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job, parameters_json
+from tasks.inference import Predicted, predict, predict_values
+from tasks.model_files import save_model
 from tasks.models import ModelSpec, spec_of
 from tasks.specs import BUDGETS, FEATURE_SETS, SLICES
 from tasks.warehouse import Warehouse
@@ -42,6 +44,7 @@ def train_cell(job: Job) -> None:
     Raises: whatever the model raises.
     """
     warnings.filterwarnings("ignore", category=UserWarning)  # the study's MLP stops at its 300 iterations: known
+    started_at = datetime.now(UTC)
     spec = spec_of(job.cell)
     budget = BUDGETS[job.cell.budget]
     data = load(job)
@@ -50,29 +53,31 @@ def train_cell(job: Job) -> None:
     started = time.perf_counter()
     fit(estimator, spec, data)
     fitted = time.perf_counter()
-    evaluated = {
-        split: _predict_with_probabilities(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED
-    }
+    predicted = {split: predict(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
     warehouse = Warehouse(job.warehouse)
-    predicted = {split: by_task for split, (by_task, _) in evaluated.items()}
-    metrics, replicates = _metrics(data, evaluated)
+    metrics, replicates = _metrics(data, predicted)
     with warehouse.new_folder(warehouse.cell(job.result)) as folder:
-        model_file = _save(estimator, folder)
+        model_file, sha256 = save_model(estimator, folder) if spec.keeps_model else (None, None)
         result = {
             "result": job.result,
+            "started_at": started_at,
             "fit_seconds": fitted - started,
             "predict_seconds": predict_seconds,
             "n_train": len(data.x["train"]),
             "params": parameters_json(job.cell),
             "feature_version": job.feature_version,
             "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
+            "model_sha256": sha256,
             "metrics": metrics,
             "confusion": _confusion(data, predicted, job.genres),
             "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
+            "history": _history(estimator),
+            "calibration": _calibration(data, predicted),
             "peak_rss_mb": peak_rss_mb,
+            "finished_at": datetime.now(UTC),
         }
         replicates = [{"result": job.result, **row} for row in replicates]
         pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
@@ -111,39 +116,16 @@ def load(job: Job) -> Data:
     )
 
 
-def _predict(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
-    """By task, what is predicted: genre codes or popularity points, shape (n_rows,)."""
-    predicted = estimator.predict(x)
-    by_task = predicted if spec.task == "multitask" else {spec.task: predicted}
-    kinds = {"genre": np.int64, "popularity": np.float64}
-    return {task: np.asarray(values).ravel().astype(kinds[task]) for task, values in by_task.items()}
-
-
-def _predict_with_probabilities(
-    estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """As `_predict`, and the genres' probabilities by code, (n_rows, n_genres), of a model that has them."""
-    if spec.task == "popularity" or not hasattr(estimator, "predict_proba"):
-        return _predict(estimator, spec, x), None
-    found = np.asarray(estimator.predict_proba(x), dtype=np.float64)
-    probabilities = np.zeros((len(x), n_genres))  # a genre without a training row has no column
-    probabilities[:, getattr(estimator, "classes_", np.arange(found.shape[1]))] = found
-    predicted = {} if spec.task == "genre" else _predict(estimator, spec, x)
-    return predicted | {"genre": probabilities.argmax(axis=1)}, probabilities
-
-
-def _metrics(
-    data: Data, evaluated: dict[str, tuple[dict[str, np.ndarray], np.ndarray | None]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of a result's metrics, and those of its replicates (test split, slice `all`)."""
+def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a result's metrics, and those of its replicates (slice `all`)."""
     rows, kept = [], []
-    for split, (by_task, probabilities) in evaluated.items():
+    for split, found in predicted.items():
         imputed = data.is_imputed[split]
         members = dict(zip(SLICES, (np.ones_like(imputed), imputed, ~imputed), strict=True))
         members = {name: chosen for name, chosen in members.items() if chosen.any()}
-        for task, y_pred in by_task.items():
+        for task, y_pred in found.values.items():
             y_true = data.y[task][split]
-            shares = probabilities if task == "genre" else None
+            shares = found.probabilities if task == "genre" else None
             resampled = uncertainty.replicates(task, y_true, y_pred, shares, members, data.units[split])
             for name, chosen in members.items():
                 scores = scoring.score(task, y_true[chosen], y_pred[chosen])
@@ -153,8 +135,9 @@ def _metrics(
                     low, high = uncertainty.interval(resampled[name, metric])
                     figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
                     rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
-                    if split == "test" and name == "all":
-                        kept.append({"task": task, "metric": metric, "replicates": resampled[name, metric]})
+                    if name == "all":
+                        values = resampled[name, metric]
+                        kept.append({"task": task, "split": split, "metric": metric, "replicates": values})
     return rows, kept
 
 
@@ -162,14 +145,12 @@ def _or_null(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _confusion(
-    data: Data, predicted: dict[str, dict[str, np.ndarray]], genres: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def _confusion(data: Data, predicted: dict[str, Predicted], genres: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
         {"split": split, "true_genre": true, "predicted_genre": guess, "n": int(counts[i, j])}
-        for split, by_task in predicted.items()
-        if "genre" in by_task
-        for counts in [scoring.confusion(data.y["genre"][split], by_task["genre"], len(genres))]
+        for split, found in predicted.items()
+        if "genre" in found.values
+        for counts in [scoring.confusion(data.y["genre"][split], found.values["genre"], len(genres))]
         for i, true in enumerate(genres)
         for j, guess in enumerate(genres)
     ]
@@ -178,7 +159,7 @@ def _confusion(
 def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: int) -> list[dict[str, Any]]:
     if spec.importance == "permutation":
         by_task = scoring.permutation_importance(
-            lambda x: _predict(estimator, spec, x),
+            lambda x: predict_values(estimator, spec, x),
             data.x["val"][:rows],
             {task: y["val"][:rows] for task, y in data.y.items()},
             seed,
@@ -205,21 +186,27 @@ def _feature_importances(estimator: Any) -> np.ndarray:
     return decrease / decrease.sum()
 
 
-def _save(estimator: Any, folder: Path) -> str | None:
-    """Keep the model where its library has a format that is not a pickle; returns the file's name."""
-    if hasattr(estimator, "get_booster"):
-        estimator.save_model(folder / "model.ubj")
-        return "model.ubj"
-    if hasattr(estimator, "save"):
-        return str(estimator.save(folder).name)
-    return None
+def _history(estimator: Any) -> list[dict[str, Any]]:
+    """The losses of each epoch, of estimators that keep them."""
+    if hasattr(estimator, "loss_curve_"):
+        return [{"member": 1, "epoch": n + 1, "loss": loss} for n, loss in enumerate(estimator.loss_curve_)]
+    return [asdict(epoch) for epoch in getattr(estimator, "history", [])]
 
 
-def _predictions(job: Job, data: Data, predicted: dict[str, dict[str, np.ndarray]]) -> pa.Table:
+def _calibration(data: Data, predicted: dict[str, Predicted]) -> list[dict[str, Any]]:
+    return [
+        {"split": split, **row}
+        for split, found in predicted.items()
+        if found.probabilities is not None
+        for row in scoring.calibration(data.y["genre"][split], found.probabilities)
+    ]
+
+
+def _predictions(job: Job, data: Data, predicted: dict[str, Predicted]) -> pa.Table:
     names = np.array(job.genres, dtype=object)
     parts = []
-    for split, by_task in predicted.items():
-        for task, y_pred in by_task.items():
+    for split, found in predicted.items():
+        for task, y_pred in found.values.items():
             y_true = data.y[task][split]
             is_genre = task == "genre"
             parts.append(

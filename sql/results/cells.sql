@@ -1,5 +1,7 @@
 -- results.cells: one row per run, protocol, task, model, feature_set and seed, ended runs only. The multitask model is
 -- trained once and has two rows, for genre and for popularity, with the same cell_key and the same seconds.
+-- started_at to finished_at: when its process trained and scored it, in an earlier run if reused. model_sha256: of the
+-- file at model_path, below the warehouse; NULL where no model is kept.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it; n_train rows.
 with
 
@@ -38,6 +40,9 @@ select
     reported.cell.staging_version as staging_version,
     reported.cell.cell_key as cell_key,
     trained.model_path,
+    trained.model_sha256,
+    trained.started_at,
+    trained.finished_at,
     reported.cell.result as result
 from reported
 left join stored_results as trained on reported.cell.result = trained.result

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,14 +9,25 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
 from tasks import svm, training
-from tasks.cells import cell_key, find_result, make_jobs
-from tasks.errors import UnknownNameError
+from tasks.cells import Job, cell_key, find_result, make_jobs
+from tasks.errors import ModelFileError, UnknownNameError
+from tasks.inference import predict
 from tasks.mlp import FasterMLPClassifier
+from tasks.model_files import load_model, save_model
 from tasks.models import MODELS, plan_cells
 from tasks.processes import Processes
 from tasks.specs import FEATURE_SETS, METRICS, Cell, FeatureSet, Registry
+from tasks.warehouse import Warehouse
 
 PROBABILISTIC = {"top3_accuracy", "log_loss", "ece"}
+
+
+def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
+    """What a stored model predicts of the test rows."""
+    job, result = trained
+    spec = MODELS[f"{job.cell.task}/{job.cell.model}"]
+    model = load_model(spec, result["model_path"], result["model_sha256"], Warehouse(job.warehouse), threads=1)
+    return predict(model, spec, training.load(job).x["test"], len(job.genres)).values
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -62,6 +75,14 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
             r["n"] for r in result["confusion"] if r["split"] == "test" and r["true_genre"] == r["predicted_genre"]
         ]
         assert sum(diagonal) == hits
+    if result["model_path"]:
+        with Processes(threads=1, timeout=300) as processes:
+            outcome = processes.run(predicted_again, (job, result), shared_warehouse.temporary("log"))
+        assert outcome.error is None
+        for task in tasks:
+            np.testing.assert_array_equal(test.filter(task=task)["y_pred"].to_numpy(), outcome.value[task])
+    else:
+        assert spec.model in {"random_forest", "extra_trees", "ensemble"}
     if "popularity" in tasks:
         popularity = test.filter(task="popularity")
         error = (popularity["y_true"] - popularity["y_pred"]).to_numpy()
@@ -155,7 +176,51 @@ def test_a_genre_without_training_rows_keeps_the_other_genres_codes() -> None:
     spec = MODELS["genre/logistic_regression"]
     estimator = spec.build(spec.parameters, 42, 1)
     estimator.fit(x, y)
-    predicted, probabilities = training._predict_with_probabilities(estimator, spec, x, 4)
-    assert predicted["genre"].tolist() == estimator.predict(x).tolist()
-    assert probabilities.shape == (300, 4)
-    assert not probabilities[:, 1].any()
+    predicted = predict(estimator, spec, x, 4)
+    assert predicted.values["genre"].tolist() == estimator.predict(x).tolist()
+    assert predicted.probabilities.shape == (300, 4)
+    assert not predicted.probabilities[:, 1].any()
+
+
+class Runs:
+    """What a pickle can be: loading it runs a command."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch /tmp/ran",)
+
+
+def test_a_model_is_loaded_only_as_its_cell_wrote_it(warehouse) -> None:
+    spec = MODELS["popularity/linear"]
+    folder = warehouse.cell("key-run")
+    folder.mkdir(parents=True)
+    x = np.eye(4)
+    name, sha256 = save_model(spec.build(spec.parameters, 0, 1).fit(x, [1.0, 2.0, 3.0, 4.0]), folder)
+    path = f"cells/key-run/{name}"
+    assert load_model(spec, path, sha256, warehouse, 1).predict(x) == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+    (warehouse.root / "elsewhere.skops").write_bytes((folder / name).read_bytes())
+    for outside in ("elsewhere.skops", "cells/../elsewhere.skops", "/etc/passwd"):
+        with pytest.raises(ModelFileError, match="from the warehouse's own cells only"):
+            load_model(spec, outside, sha256, warehouse, 1)
+    (folder / "link.skops").symlink_to(warehouse.root / "elsewhere.skops")
+    with pytest.raises(ModelFileError, match="own cells only"):
+        load_model(spec, "cells/key-run/link.skops", sha256, warehouse, 1)
+    with pytest.raises(ModelFileError, match="missing"):
+        load_model(spec, "cells/key-run/other.skops", sha256, warehouse, 1)
+    with (folder / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ModelFileError, match="SHA-256 differs"):
+        load_model(spec, path, sha256, warehouse, 1)
+
+
+def test_a_model_file_cannot_bring_types_of_its_own(warehouse) -> None:
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    folder = warehouse.cell("key-run")
+    folder.mkdir(parents=True)
+    spec = MODELS["popularity/linear"]
+    model = spec.build(spec.parameters, 0, 1).fit(np.eye(2), [0.0, 1.0])
+    model.surprise = Runs()
+    name, sha256 = save_model(model, folder)
+    with pytest.raises(UntrustedTypesFoundException, match="Runs"):
+        load_model(spec, f"cells/key-run/{name}", sha256, warehouse, 1)

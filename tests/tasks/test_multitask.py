@@ -72,9 +72,21 @@ def test_a_saved_net_predicts_the_same(tmp_path) -> None:
 
     x, genre, popularity = data()
     net = fitted("multitask/multitask_tuned", {"epochs": 1, "members": 2}, genre, popularity, x=x)
-    loaded = keras.models.load_model(net.save(tmp_path))
-    outputs = loaded.predict(x["val"].astype(np.float32), verbose=0)
+    net.save(tmp_path / "model.keras")
+    outputs = keras.models.load_model(tmp_path / "model.keras").predict(x["val"].astype(np.float32), verbose=0)
     np.testing.assert_allclose(outputs["genre"], net.predict_proba(x["val"]), rtol=1e-5)
+    np.testing.assert_allclose(outputs["popularity"][:, 0], net.predict(x["val"])["popularity"], rtol=1e-5)
+
+
+def test_a_net_keeps_its_losses() -> None:
+    x, genre, popularity = data()
+    for name, settings, members in (("multitask", {}, 1), ("multitask_tuned", {"members": 2}, 2)):
+        net = fitted(f"multitask/{name}", {"epochs": 3, **settings}, genre, popularity, x=x)
+        assert [(kept.member, kept.epoch) for kept in net.history] == [
+            (member + 1, epoch + 1) for member in range(members) for epoch in range(3)
+        ]
+        assert net.history[2].loss < net.history[0].loss
+        assert net.history[2].val_loss < net.history[0].val_loss
 
 
 def test_encodings_say_how_far_into_each_bin_a_value_is() -> None:
