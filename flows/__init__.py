@@ -8,3 +8,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")
 # The commands print what people need; the full log is in the Prefect UI (level INFO here shows it on the console).
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+# A server that is gone is waited for half a minute at a time, not a minute.
+os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
+# What Prefect tells of its own threads, at length, when its server is gone.
+os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")

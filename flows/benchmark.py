@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import httpx
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import cli
+from flows.parameters import Count, FeatureSetName, ModelName, Positive, ProtocolNames, Seed, Share
 from tasks import summary
 from tasks.cells import Job, make_jobs
 from tasks.columns import parse_mapping
+from tasks.errors import UserError
 from tasks.models import GROUPS, plan_cells
 from tasks.observed import CellError, features_task, ingest_task, publish_task, train_task
-from tasks.processes import Processes, share_of_cores, start_server
+from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
 from tasks.progress import CellProgress
-from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
+from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
+from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
 def benchmark(
     source: str | None = None,
-    protocol: str = "published",
+    protocol: ProtocolNames = "published",
     budget: Literal["smoke", "full"] | None = None,
-    models: list[str] | None = None,
-    feature_sets: list[str] | None = None,
-    seeds: list[int] | None = None,
+    models: list[ModelName] | None = None,
+    feature_sets: list[FeatureSetName] | None = None,
+    seeds: list[Seed] | None = None,
     refresh: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     warehouse: str | None = None,
     columns: str = "",
-    max_reject_share: float = 0.05,
-    min_genre_rows: int = 20,
-    cell_timeout: float | None = None,
+    max_reject_share: Share = 0.05,
+    min_genre_rows: Count = 20,
+    cell_timeout: Positive | None = None,
+    cell_memory: Positive | None = None,
 ) -> State:
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
@@ -55,8 +61,10 @@ def benchmark(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
+        cell_memory: MiB above which a cell is ended; by default its share of 90 % of the machine's memory.
     """
     home = Warehouse.at(warehouse)
+    mark_killed_runs(home)
     at_once, threads = share_of_cores(workers)
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
@@ -65,14 +73,14 @@ def benchmark(
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
 
-    run = start_run(snapshot, spent.name, home)
+    run = start_run(snapshot, spent.name, home, flow_run.id)
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
         jobs = make_jobs(cells, tables, run.run_id, home, threads)
         with (
             ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
-            Processes(threads, spent.cell_timeout if cell_timeout is None else cell_timeout) as processes,
+            Processes(threads, cell_timeout or spent.cell_timeout, memory_of_cell(cell_memory, at_once)) as processes,
             CellProgress(len(jobs)) as progress,
         ):
             shared = {"refresh": refresh, "processes": processes, "progress": progress}
@@ -122,6 +130,12 @@ def parser() -> cli.Parser:
     )
     add("--refresh", action="store_true", help="train anew what was trained before")
     add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
+    add(
+        "--cell-memory",
+        type=float,
+        metavar="MIB",
+        help="end a cell that uses more; by default its share of 90 %% of all",
+    )
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
     return command
 
@@ -129,6 +143,7 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.benchmark`."""
     options = vars(parser().parse_args())
+    cli.check_parameters(benchmark, options)
     plan_cells(
         protocols_of(options["protocol"]),
         "smoke",
@@ -139,13 +154,25 @@ def main() -> int:
     start_server(share_of_cores(options["workers"])[1])
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
-    state = benchmark(**options, return_state=True)
-    run_id = state.result(raise_on_failure=False)
-    if isinstance(run_id, BaseException):
-        raise run_id
-    cli.tell(state.message or "")
-    summary.print_run(str(run_id), Warehouse.at(options["warehouse"]))
-    return 1 if state.is_failed() else 0
+    home = Warehouse.at(options["warehouse"])
+    run_id = _run(options, home)
+    return 1 if summary.print_run(run_id, home) == "failed" else 0
+
+
+def _run(options: dict[str, Any], home: Warehouse) -> str:
+    """Run the flow. Returns: the run's id, also if Prefect's server went away before it could be told the end."""
+    try:
+        state = benchmark(**options, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            raise result
+        cli.tell(state.message or "")
+        return str(result)
+    except httpx.HTTPError as error:
+        if run_id := own_run(home):
+            cli.tell(f"Prefect's server does not answer any more ({error}): its UI does not show how this run ended.")
+            return run_id
+        raise UserError(f"Prefect's server does not answer any more ({error}). Start it and try again.") from error
 
 
 if __name__ == "__main__":

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import duckdb
 import httpx
 import psutil
+from prefect import Flow
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import ParameterTypeError
+from prefect.logging.handlers import APILogWorker
 
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
@@ -23,6 +29,7 @@ from tasks.sources import public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
+EVENT_SECONDS = 20.0
 SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
 
 
@@ -77,19 +84,38 @@ def integers(text: str) -> list[int]:
     return [int(part) for part in names(text) or [text]]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end: SIGINT (Ctrl-C) or SIGTERM."""
+
+
 def run_command(command: Callable[[], int]) -> NoReturn:
-    """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C."""
+    """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C, 143 on SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         code = command()
     except (UserError, OSError, duckdb.Error) as error:
         line = " ".join(str(error).split())
         print("".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
-        print("Interrupted. Finished cells are kept: the same command goes on from there.", file=sys.stderr)
-        code = 130
+    except Interrupted as interrupted:
+        tell("Interrupted. Finished cells are kept: the same command goes on from there.")
+        code = 128 + interrupted.args[0]
     sys.stdout.flush()
-    sys.exit(code)
+    if _are_events_delivered():
+        sys.exit(code)
+    tell("Prefect's server did not take all that happened: its UI is not complete.")
+    os._exit(code)  # a regular exit would wait for it, for minutes
+
+
+def check_parameters(flow: Flow[..., Any], options: dict[str, Any]) -> None:
+    """Check a command's options as Prefect will. Raises: UserError: the first that the flow's types refuse."""
+    try:
+        flow.validate_parameters(options)
+    except ParameterTypeError as error:
+        reason = str(error).splitlines()[1].removeprefix(" - ").replace("Value error, ", "")
+        name, _, message = reason.partition(": ")
+        raise UserError(f"--{name.split('.')[0].replace('_', '-')}: {message}") from error
 
 
 @contextmanager
@@ -164,6 +190,15 @@ def _check_server(url: str) -> None:
             f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({type(error).__name__}). "
             "Start one (`make server`), or unset PREFECT_API_URL to use a temporary one."
         ) from error
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+def _are_events_delivered() -> bool:
+    """Give Prefect's client some time to deliver the states and logs that it has queued."""
+    return not any(queue.drain_all(timeout=EVENT_SECONDS).not_done for queue in (EventsWorker, APILogWorker))  # type: ignore[union-attr]
 
 
 def _end_server_with_this_process() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from prefect import flow
 
 from flows import cli
+from flows.parameters import Count, ProtocolNames, Share
 from tasks import summary
 from tasks.columns import parse_mapping
 from tasks.features import BuiltTable
 from tasks.observed import features_task, ingest_task, publish_task
 from tasks.specs import protocols_of
+from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
 
 
@@ -17,10 +19,10 @@ from tasks.warehouse import Warehouse
 def features(
     source: str | None = None,
     columns: str = "",
-    protocol: str = "published",
+    protocol: ProtocolNames = "published",
     warehouse: str | None = None,
-    max_reject_share: float = 0.05,
-    min_genre_rows: int = 20,
+    max_reject_share: Share = 0.05,
+    min_genre_rows: Count = 20,
 ) -> list[BuiltTable]:
     """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
 
@@ -33,6 +35,7 @@ def features(
         min_genre_rows: genres with fewer valid rows are dropped.
     """
     home = Warehouse.at(warehouse)
+    mark_killed_runs(home)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     tables = cli.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
@@ -44,6 +47,7 @@ def features(
 def main() -> int:
     """The command `python -m flows.features`."""
     options = vars(cli.source_parser("flows.features", __doc__).parse_args())
+    cli.check_parameters(features, options)
     with cli.prefect_server():
         cli.prepare(**options)
     tables = features(**options)

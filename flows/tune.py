@@ -8,12 +8,14 @@ import time
 from prefect import flow
 
 from flows import cli
+from flows.parameters import Count, Positive, ProtocolName, Share
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
 from tasks.observed import features_task, ingest_task, publish_task, trial_task
-from tasks.processes import Processes, share_of_cores, start_server
+from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
+from tasks.sweep import mark_killed_runs
 from tasks.tuning import Best, open_search, tunable
 from tasks.warehouse import Warehouse
 
@@ -22,15 +24,15 @@ from tasks.warehouse import Warehouse
 def tune(
     task: Task,
     model: str,
-    trials: int = 20,
-    timeout: float | None = None,
-    threads: int | None = None,
+    trials: Count = 20,
+    timeout: Positive | None = None,
+    threads: Count | None = None,
     source: str | None = None,
     columns: str = "",
-    protocol: str = "cold_start",
+    protocol: ProtocolName = "cold_start",
     warehouse: str | None = None,
-    max_reject_share: float = 0.05,
-    min_genre_rows: int = 20,
+    max_reject_share: Share = 0.05,
+    min_genre_rows: Count = 20,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -48,13 +50,15 @@ def tune(
         min_genre_rows: genres with fewer valid rows are dropped.
     """
     home = Warehouse.at(warehouse)
+    mark_killed_runs(home)
     spec = tunable(task, model)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()
-    with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
+    limits = (BUDGETS["full"].cell_timeout, memory_of_cell(None, 1))
+    with open_search(job, home) as search, Processes(job.threads, *limits) as processes:
         cli.tell(f"{search.name}: {search.n_finished} of {trials} trials done before")
         while search.n_finished < trials and (timeout is None or time.monotonic() - started < timeout):
             trial = search.ask()
@@ -100,8 +104,8 @@ def print_best(best: Best) -> None:
 def main() -> int:
     """The command `python -m flows.tune`."""
     options = vars(parser().parse_args())
+    cli.check_parameters(tune, options)
     tunable(options["task"], options["model"])
-    PROTOCOLS[options["protocol"]]
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})

@@ -7,6 +7,7 @@ the process that started the server ends.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -14,13 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar
+
+import psutil
 
 from tasks.errors import UserError
 
@@ -33,6 +36,7 @@ PRELOADED = [
     "sklearn.svm",
     "skops.io",
 ]
+LOOK_SECONDS = 0.1  # between two looks at how much memory a child uses
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 START_LOCK = threading.Lock()
 server: Any = forkserver._forkserver  # the one multiprocessing itself uses
@@ -53,13 +57,15 @@ class Processes:
     """Runs functions in child processes of `threads` threads each; on leaving the block every child is killed.
 
     Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
+        memory: MiB of resident memory above which a child is killed.
     """
 
-    def __init__(self, threads: int, timeout: float) -> None:
+    def __init__(self, threads: int, timeout: float, memory: float = math.inf) -> None:
         if timeout <= 0:
             raise UserError("The time limit of a cell must be more than 0 seconds.")
         self.threads = threads
         self.timeout = timeout
+        self.memory = memory
         self._children: set[Any] = set()
         self._closed = False
 
@@ -95,8 +101,12 @@ class Processes:
 
     def _outcome(self, child: Any, receiver: Connection, log: Path) -> Outcome:
         deadline = time.monotonic() + self.timeout
-        if not wait([receiver, child.sentinel], timeout=max(0.0, deadline - time.monotonic())):
-            return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
+        while not wait([receiver, child.sentinel], timeout=min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
+            if (used := _resident_mib(child.pid)) > self.memory:
+                reason = f"ended at {used:,.0f} MiB of memory, above the limit of a cell ({self.memory:,.0f} MiB)"
+                return Outcome("failed", error=reason)
         try:
             if receiver.poll():
                 return Outcome(*receiver.recv())
@@ -113,6 +123,14 @@ def share_of_cores(at_once: int | None) -> tuple[int, int]:
         raise UserError("workers must be at least 1.")
     at_once = at_once or cores
     return at_once, max(1, cores // at_once)
+
+
+def memory_of_cell(limit: float | None, at_once: int) -> float:
+    """The MiB that each of `at_once` children may use: by default an equal share of 90 % of the machine's memory."""
+    total = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # a container may have less than its machine; "max": it has not
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return limit or 0.9 * total / 2**20 / at_once
 
 
 def start_server(threads: int) -> Any:
@@ -169,6 +187,13 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
         message = ("failed", None, f"{type(error).__name__}: {error}"[:2000])
     sender.send(message)
     sender.close()
+
+
+def _resident_mib(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks.cells import Job, parameters_json
 from tasks.ingest import Snapshot
@@ -49,6 +50,7 @@ STARTED = pa.schema(
         pa.field("versions", pa.string(), nullable=False),
         pa.field("cpu_count", pa.int64(), nullable=False),
         pa.field("host", pa.string(), nullable=False),
+        pa.field("flow_run_id", pa.string()),
         pa.field("pid", pa.int64(), nullable=False),
         pa.field("pid_started", pa.float64(), nullable=False),
     ]
@@ -110,8 +112,8 @@ class Run:
     budget: str
 
 
-def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse) -> Run:
-    """Record that a run starts, with what it runs on; its id sorts by time."""
+def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse, flow_run_id: str | None = None) -> Run:
+    """Record that a run starts, with what it runs on; its id sorts by time. Args: flow_run_id: Prefect's."""
     warehouse.sweep()
     now = datetime.now(UTC)
     run = Run(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", snapshot, budget)
@@ -127,6 +129,7 @@ def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse) -> Run:
         "versions": json.dumps(_versions()),
         "cpu_count": os.cpu_count() or 1,
         "host": socket.gethostname(),
+        "flow_run_id": flow_run_id,
         "pid": os.getpid(),
         "pid_started": psutil.Process().create_time(),
     }
@@ -159,6 +162,20 @@ def outcome_of(
         feature_version=job.feature_version,
         staging_version=job.staging_version,
     )
+
+
+def own_run(warehouse: Warehouse) -> str | None:
+    """The run that this process started last and that has ended; None if there is none."""
+    started = [row for file in warehouse.files("runs", "started") for row in pq.read_table(file).to_pylist()]
+    own = [
+        row["run_id"]
+        for row in started
+        if row["host"] == socket.gethostname()
+        and row["pid"] == os.getpid()
+        and is_alive(row["host"], row["pid"], row["pid_started"])
+        and warehouse.table("runs", "finished", row["run_id"]).exists()
+    ]
+    return max(own, default=None)
 
 
 def is_alive(host: str, pid: int, pid_started: float) -> bool:

@@ -205,13 +205,15 @@ def protocol_named(name: str) -> Protocol:
     return PROBES[name] if name in list(PROBES) else PROTOCOLS[name]
 
 
+SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {"all": [*PROTOCOLS, *PROBES], "probes": [*PROBES]}
+
+
 def protocols_of(name: str) -> list[str]:
     """What a name stands for: a protocol or probe itself, `probes`, or every protocol and probe for `all`."""
-    several = {"all": [*PROTOCOLS, *PROBES], "probes": [*PROBES]}
-    if name in several:
-        return several[name]
+    if name in SEVERAL_PROTOCOLS:
+        return SEVERAL_PROTOCOLS[name]
     if name not in [*PROTOCOLS, *PROBES]:
-        raise UnknownNameError("protocol", name, [*PROTOCOLS, *PROBES, *several])
+        raise UnknownNameError("protocol", name, [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS])
     return [name]
 
 

@@ -20,8 +20,8 @@ LEADERBOARDS = {
 }
 
 
-def print_run(run_id: str, warehouse: Warehouse) -> None:
-    """The leaderboard of each task, parity with the study where it applies, and what failed."""
+def print_run(run_id: str, warehouse: Warehouse) -> str:
+    """The leaderboard of each task, parity with the study where it applies, and what failed. Returns: the status."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -40,6 +40,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> None:
     console.print(
         f'\nQuery it: duckdb {warehouse.database} "select * from results.leaderboard"  (run {run_id})', soft_wrap=True
     )
+    return str(run["status"])
 
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:

@@ -1,6 +1,6 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
 -- status: completed, failed (every cell failed), interrupted, running, or killed (no end record and its process is
--- gone).
+-- gone). flow_run_id: of Prefect's flow run.
 select
     started.run_id,
     started.started_at,
@@ -17,7 +17,8 @@ select
     started.snapshot,
     started.git_commit,
     cast(started.versions as json) as versions,
-    started.cpu_count
+    started.cpu_count,
+    started.flow_run_id
 from stored_started as started
 left join stored_finished as finished on started.run_id = finished.run_id
 order by started.started_at

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
-from pathlib import Path
 
-import duckdb
-import psutil
 import pytest
 
 from flows.benchmark import benchmark
 from tasks import summary
 from tasks.warehouse import Warehouse
+from tests.flows.support import ROOT, query, run
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {
     "raw.rejects": "line column_name error csv_line",
@@ -56,11 +47,6 @@ STATEMENTS = [
     for statement in block.split(";")
     if statement.strip()
 ]
-
-
-def query(warehouse: Warehouse, sql: str) -> list[tuple]:
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -192,25 +178,6 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
     assert query(home, "select count(*) from results.leaderboard") == [(10,)]
 
 
-@pytest.fixture
-def environment(prefect_server, tmp_path) -> dict[str, str]:
-    from prefect.settings import PREFECT_API_URL
-
-    unwanted = {"MUSIC_SOURCE", "MUSIC_WAREHOUSE"}
-    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return kept | {"PREFECT_API_URL": PREFECT_API_URL.value(), "MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
-
-
-def command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "flows.benchmark", *options]
-
-
-def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*options), env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -223,11 +190,11 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
         (["--seeds", "x"], "invalid integers value: 'x'"),
         (["--seeds", ","], "invalid integers value: ','"),
         (["--source", "sample:abc"], "takes a whole number of rows"),
-        (["--min-genre-rows", "0"], "must be at least 1"),
-        (["--seeds", "-1"], "Seeds must be from 0"),
-        (["--cell-timeout", "0"], "must be more than 0"),
-        (["--max-reject-share", "2"], "must be from 0 to 1"),
-        (["--workers", "0"], "workers must be at least 1"),
+        (["--min-genre-rows", "0"], "--min-genre-rows: Input should be greater than or equal to 1"),
+        (["--seeds", "-1"], "--seeds: Input should be greater than or equal to 0"),
+        (["--cell-timeout", "0"], "--cell-timeout: Input should be greater than 0"),
+        (["--max-reject-share", "2"], "--max-reject-share: Input should be less than or equal to 1"),
+        (["--workers", "0"], "--workers: Input should be greater than or equal to 1"),
         (["--warehouse", "pyproject.toml"], "cannot be used as the warehouse"),
     ],
 )
@@ -237,70 +204,3 @@ def test_a_user_error_is_one_line_and_exit_code_1(options, reason, environment) 
     assert reason in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert len([line for line in done.stderr.splitlines() if "Prefect's" not in line and "rows read" not in line]) == 1
-
-
-@pytest.mark.slow
-def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, tmp_path) -> None:
-    options = ["--source", "sample:20000", "--models", "multitask,linear", "--feature-sets", "all", "--budget", "full"]
-    with subprocess.Popen(
-        command(*options), env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        training = _training_processes(process.pid)
-        next(training).kill()
-        printed = process.communicate(timeout=300)[0]
-    home = Warehouse(tmp_path / "warehouse")
-    assert process.returncode == 0
-    assert "killed by signal 9 (SIGKILL)" in printed
-    rows = query(home, "select model, task, status from results.cells order by all")
-    assert rows == [
-        ("linear", "popularity", "ok"),
-        ("multitask", "genre", "failed"),
-        ("multitask", "popularity", "failed"),
-    ]
-
-
-@pytest.mark.slow
-def test_a_killed_run_resumes_and_leaves_nobody_behind(environment, tmp_path) -> None:
-    options = [
-        "--source",
-        "sample:20000",
-        "--models",
-        "linear,lasso,multitask",
-        "--feature-sets",
-        "all",
-        "--workers",
-        "2",
-    ]
-    home = Warehouse(tmp_path / "warehouse")
-    with subprocess.Popen(
-        command(*options, "--budget", "full"), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        deadline = time.monotonic() + 120
-        while len(list((home.root / "cells").glob("*"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=6)  # the net alone would train for longer
-    assert alive == []
-    assert not home.database.exists()
-
-    done = run(environment, *options[:-2], "--models", "linear,lasso", "--budget", "full")
-    assert done.returncode == 0, done.stderr
-    assert query(home, "select distinct reused from results.cells") == [(True,)]
-    assert query(home, "select status from results.runs order by started_at") == [("killed",), ("completed",)]
-    assert list((home.root / "tmp").glob("*.tmp")) == []
-
-
-def _training_processes(pid: int):
-    """The processes that train cells for a running command, as they appear."""
-    deadline = time.monotonic() + 120
-    seen = set()
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):  # children come and go while they are looked at
-                is_forked = child.ppid() != pid and "multiprocessing" in " ".join(child.cmdline())
-                if is_forked and child.cpu_times().user > 2 and child.pid not in seen:
-                    seen.add(child.pid)
-                    yield child
-        time.sleep(0.1)

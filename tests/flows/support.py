@@ -1,0 +1,79 @@
+"""The commands as real processes, and what they published."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from tasks.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def query(warehouse: Warehouse, sql: str) -> list[tuple]:
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def command(*options: str, flow: str = "benchmark") -> list[str]:
+    return [sys.executable, "-m", f"flows.{flow}", *options]
+
+
+def run(environment: dict[str, str], *options: str, flow: str = "benchmark") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*options, flow=flow),
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@contextmanager
+def started(environment: dict[str, str], *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A benchmark in the background, standard error with its output; killed at the end if it still runs."""
+    with subprocess.Popen(
+        command(*options), env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition: Callable[[], object], seconds: float = 120.0, every: float = 0.02) -> None:
+    """Wait for something that another process does. Raises: AssertionError: it did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(every)
+
+
+def training_processes(pid: int) -> Iterator[psutil.Process]:
+    """The processes that train cells for a running command, as they appear."""
+    deadline = time.monotonic() + 120
+    seen = set()
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # children come and go while they are looked at
+                is_forked = child.ppid() != pid and "multiprocessing" in " ".join(child.cmdline())
+                if is_forked and child.cpu_times().user > 2 and child.pid not in seen:
+                    seen.add(child.pid)
+                    yield child
+        time.sleep(0.1)
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would choose a source, a warehouse or a server."""
+    unwanted = {"MUSIC_SOURCE", "MUSIC_WAREHOUSE", "PREFECT_API_URL"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted} | more
