@@ -2,8 +2,10 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
+PREFECT_API_URL ?= http://127.0.0.1:4200/api
+PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false .venv/bin/prefect
 
-.PHONY: benchmark test check format server clean
+.PHONY: benchmark test check format server deploy worker up down clean
 
 benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
 	$(PY) -m flows.benchmark --source sample
@@ -23,7 +25,28 @@ format: $(INSTALLED)
 	$(PY) -m sqlfluff fix --disable-progress-bar sql
 
 server: $(INSTALLED)  ## a Prefect server with its UI on http://127.0.0.1:4200, until Ctrl-C
-	DO_NOT_TRACK=1 .venv/bin/prefect server start --host 127.0.0.1
+	$(PREFECT) server start --host 127.0.0.1
+
+deploy: $(INSTALLED)  ## tell the server what can be scheduled (prefect.yaml)
+	$(PREFECT) work-pool create --overwrite --type process local-process
+	$(PREFECT) --no-prompt deploy --all
+
+worker: $(INSTALLED)  ## run here what is scheduled or started in the UI, until Ctrl-C
+	$(PREFECT) worker start --pool local-process
+
+up: $(INSTALLED)  ## server, deployments and worker in the background
+	@mkdir -p .local
+	@$(PREFECT) server start --host 127.0.0.1 > .local/server.log 2>&1 & echo $$! > .local/server.pid
+	@for try in $$(seq 120); do $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" \
+		2> /dev/null && break; sleep 1; done
+	@$(MAKE) --no-print-directory deploy
+	@$(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
+	@echo "http://127.0.0.1:4200 is up; its logs are in .local/; make down ends it"
+
+down:  ## end what make up started
+	@for name in worker server; do \
+		test ! -f .local/$$name.pid || { kill $$(cat .local/$$name.pid); rm .local/$$name.pid; }; \
+	done
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

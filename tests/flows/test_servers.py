@@ -1,0 +1,121 @@
+"""Prefect servers that go away, come back, or never answer; each a real one on loopback, of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import httpx
+import psutil
+import pytest
+
+from tasks.warehouse import Warehouse
+from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
+
+pytestmark = pytest.mark.slow
+SLOW = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
+QUICK = ["--source", "sample:2000", "--models", "linear", "--feature-sets", "all"]
+
+
+class Server:
+    """A Prefect server in a process of its own."""
+
+    def __init__(self, home) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = clean_environment(PREFECT_HOME=str(home), PREFECT_SERVER_ANALYTICS_ENABLED="false")
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command, env=self.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(self.answers, seconds=240.0, every=0.2)
+
+    def answers(self) -> bool:
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/health", timeout=2.0).is_success
+        return False
+
+    def send(self, number: int) -> None:
+        family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        for process in family:
+            process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("prefect"))
+    server.start()
+    yield server
+    server.send(signal.SIGKILL)
+
+
+@pytest.fixture
+def environment(server, tmp_path) -> dict[str, str]:
+    """Impatient: a minute of waiting says no more than a few seconds."""
+    patience = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "3"}
+    places = {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse"), "PREFECT_HOME": str(tmp_path / "home")}
+    return clean_environment(PREFECT_API_URL=server.url, **places, **patience)
+
+
+def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, environment) -> None:
+    with started(environment | {"PREFECT_CLIENT_MAX_RETRIES": "6"}, *SLOW) as process:
+        next(training_processes(process.pid))
+        server.send(signal.SIGKILL)
+        server.start()
+        printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, printed
+    found = httpx.post(f"{server.url}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
+    assert found[0]["state"]["type"] == "COMPLETED"
+    of_run = {"flow_runs": {"id": {"any_": [found[0]["id"]]}}}
+
+    def states() -> set[str]:
+        return {task["state"]["type"] for task in httpx.post(f"{server.url}/task_runs/filter", json=of_run).json()}
+
+    until(lambda: states() == {"COMPLETED"}, seconds=30.0)
+
+
+def test_a_server_that_is_gone_for_good_costs_no_result(server, environment) -> None:
+    with started(environment, *SLOW) as process:
+        next(training_processes(process.pid))
+        server.send(signal.SIGKILL)
+        printed = process.communicate(timeout=300)[0]
+    server.start()
+    _assert_published_without_prefect(process.returncode, printed, environment)
+
+
+def test_a_server_that_stops_answering_costs_no_result(server, environment) -> None:
+    with started(environment, *SLOW) as process:
+        next(training_processes(process.pid))
+        server.send(signal.SIGSTOP)
+        try:
+            printed = process.communicate(timeout=300)[0]
+        finally:
+            server.send(signal.SIGCONT)
+    _assert_published_without_prefect(process.returncode, printed, environment)
+
+
+def _assert_published_without_prefect(code: int, printed: str, environment: dict[str, str]) -> None:
+    assert code == 0, printed
+    assert "Prefect's server does not answer any more" in printed
+    assert "Traceback" not in printed
+    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
+    assert query(home, "select status from results.runs") == [("completed",)]
+    assert query(home, "select count(*) from results.cells where status = 'ok'") == [(2,)]
+
+
+def test_a_server_that_never_answers_is_told_before_anything_else(environment) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        done = run(environment | {"PREFECT_API_URL": url}, *QUICK)
+    assert done.returncode == 1
+    assert f"PREFECT_API_URL is {url}, where no Prefect server answers (ReadTimeout)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
