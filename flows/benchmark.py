@@ -15,11 +15,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import cli
 from flows.parameters import Count, FeatureSetName, ModelName, Positive, ProtocolNames, Seed, Share
 from tasks import summary
+from tasks.artifacts import progress_artifact, tag_run
 from tasks.cells import Job, make_jobs
 from tasks.columns import parse_mapping
 from tasks.errors import UserError
 from tasks.models import GROUPS, plan_cells
-from tasks.observed import CellError, features_task, ingest_task, publish_task, train_task
+from tasks.observed import CellError, features_task, ingest_task, publish_task, report_task, train_task
 from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
@@ -69,6 +70,7 @@ def benchmark(
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
@@ -82,6 +84,7 @@ def benchmark(
             ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
             Processes(threads, cell_timeout or spent.cell_timeout, memory_of_cell(cell_memory, at_once)) as processes,
             CellProgress(len(jobs)) as progress,
+            progress_artifact(progress),
         ):
             shared = {"refresh": refresh, "processes": processes, "progress": progress}
             futures: dict[PrefectFuture[State[CellOutcome]], Job] = {
@@ -94,6 +97,7 @@ def benchmark(
     finally:
         finish_run(run, status, outcomes, home)
         publish_task(snapshot, tables, home)
+    report_task(snapshot, tables, run.run_id, home)
 
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"

@@ -7,9 +7,10 @@ from prefect import flow
 from flows import cli
 from flows.parameters import Count, ProtocolNames, Share
 from tasks import summary
+from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
 from tasks.features import BuiltTable
-from tasks.observed import features_task, ingest_task, publish_task
+from tasks.observed import features_task, ingest_task, publish_task, report_task
 from tasks.specs import protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
@@ -37,10 +38,12 @@ def features(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = cli.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
     )
     publish_task(snapshot, tables, home)
+    report_task(snapshot, tables, None, home)
     return tables
 
 

@@ -64,6 +64,11 @@ class Snapshot:
     ingest_seconds: float
 
     @property
+    def tag(self) -> str:
+        """What kind of data it is, as a tag in the Prefect UI."""
+        return "data:generated" if self.is_generated else "data:study" if self.is_study_file else "data:own"
+
+    @property
     def summary(self) -> str:
         """One line for people."""
         parts = [f"{self.rows_read:,} rows read"]

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks import cells, features, ingest, publish, training, tuning
+from tasks import artifacts, cells, features, ingest, pages, publish, training, tuning
 from tasks.cells import Job
 from tasks.errors import DownloadError
 from tasks.features import BuiltTable
@@ -36,6 +36,7 @@ def _is_worth_a_retry(task: Any, run: Any, state: State) -> bool:
 
 @task(
     name="ingest",
+    task_run_name="ingest",
     retries=2,
     retry_delay_seconds=5,
     retry_condition_fn=_is_worth_a_retry,
@@ -59,6 +60,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 
     Raises: CellError: it failed, ran out of time or was killed.
     """
+    artifacts.tag_cell(job.cell)
     warehouse = Warehouse(job.warehouse)
     stored = None if refresh else cells.find_result(job.key, warehouse)
     if stored:
@@ -80,7 +82,18 @@ def trial_task(trial: Trial, processes: Processes) -> Outcome:
     return processes.run(tuning.validate, trial, Warehouse(trial.job.warehouse).temporary("log"))
 
 
-@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
 def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Path:
     """See tasks.publish.publish."""
     return publish.publish(snapshot, tables, warehouse)
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
+    """Post the data quality of the input, and what a run came to if there is one, as artifacts."""
+    artifacts.post(
+        lambda: [
+            pages.quality_page(snapshot, tables, warehouse),
+            *(pages.run_pages(run_id, warehouse) if run_id else []),
+        ]
+    )

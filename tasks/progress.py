@@ -27,6 +27,8 @@ class CellProgress:
             disable=not console.is_terminal,
         )
         self._bar = self._progress.add_task("", total=total)
+        self._total = total
+        self._n_done = 0
         self._running: list[str] = []
         self._lock = threading.Lock()
 
@@ -53,7 +55,20 @@ class CellProgress:
 
     def done(self) -> None:
         """One more cell is accounted for."""
+        self._n_done += 1
         self._progress.advance(self._bar)
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return self._n_done / self._total if self._total else 1.0
+
+    @property
+    def line(self) -> str:
+        """How many cells are done, and which are running."""
+        with self._lock:
+            running = f"; training {'; '.join(self._running)}" if self._running else ""
+        return f"{self._n_done} of {self._total} cells done{running}"
 
     def _show(self) -> None:
         self._progress.update(self._bar, description="; ".join(self._running))

@@ -10,14 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tasks import readback
 from tasks.features import BuiltTable
+from tasks.readback import GENERATED, LEADERBOARDS, interval, number
 from tasks.warehouse import Warehouse
-
-GENERATED = "GENERATED DATA: these results are of the built-in sample and say nothing about real music."
-LEADERBOARDS = {
-    "genre": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
-    "popularity": ("rmse", "mae", "r2", "spearman"),
-}
 
 
 def print_run(run_id: str, warehouse: Warehouse) -> str:
@@ -26,16 +22,14 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
     if not console.is_terminal:
         console = Console(width=140)
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
-        run = _rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
+        run = readback.run_of(connection, run_id)
         if run["is_generated"]:
             console.print(f"\n[bold yellow]{GENERATED}[/]")
-        for protocol in _protocols(connection, run_id):
+        for protocol in readback.protocols(connection, run_id):
             for task, metrics in LEADERBOARDS.items():
                 _leaderboard(console, connection, run, protocol, task, metrics)
-        if run["budget"] == "full":
-            _ledger(console, connection, run)
-        if run["is_study_file"] and run["budget"] == "full":
-            _parity(console, connection)
+        _ledger(console, connection, run)
+        _parity(console, connection, run)
         _failures(console, connection, run_id)
     console.print(
         f'\nQuery it: duckdb {warehouse.database} "select * from results.leaderboard"  (run {run_id})', soft_wrap=True
@@ -62,21 +56,6 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False)
 
 
-def _protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    rows = _rows(
-        connection,
-        """
-        select distinct protocol
-        from results.scores
-        inner join results.protocols using (protocol)
-        where run_id = $run_id and not is_probe
-        order by protocol desc
-        """,
-        run_id=run_id,
-    )
-    return [row["protocol"] for row in rows]
-
-
 def _leaderboard(
     console: Console,
     connection: duckdb.DuckDBPyConnection,
@@ -85,23 +64,7 @@ def _leaderboard(
     task: str,
     metrics: tuple[str, ...],
 ) -> None:
-    means = ", ".join(f"avg({name}) as {name}" for name in metrics)
-    rows = _rows(
-        connection,
-        f"""
-        select model, feature_set, count(*) as seeds, {means}, stddev_samp({metrics[0]}) as sd,
-            avg({metrics[0]}_low) as low, avg({metrics[0]}_high) as high, avg(fit_seconds) as fit_seconds,
-            avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused
-        from results.scores
-        inner join results.feature_sets using (feature_set)
-        where run_id = $run_id and task = $task and protocol = $protocol and leaks is null
-        group by model, feature_set
-        order by {metrics[0]} {"desc" if task == "genre" else "asc"}, model, feature_set
-        """,
-        run_id=run["run_id"],
-        task=task,
-        protocol=protocol,
-    )
+    rows = readback.leaderboard(connection, run["run_id"], protocol, task)
     if not rows:
         return
     data = "generated sample" if run["is_generated"] else escape(run["source"])
@@ -115,9 +78,9 @@ def _leaderboard(
         table.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
     table.add_column("")
     for place, row in enumerate(rows):
-        cells = [row["model"], row["feature_set"], _number(row[metrics[0]]), _interval(row["low"], row["high"])]
-        cells += [_number(row["sd"])] if has_seeds else []
-        cells += [_number(row[name]) for name in metrics[1:]]
+        cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval(row["low"], row["high"])]
+        cells += [number(row["sd"])] if has_seeds else []
+        cells += [number(row[name]) for name in metrics[1:]]
         cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
         table.add_row(*cells, "reused" if row["reused"] else "", style="" if place else "bold")
     console.print(table)
@@ -125,16 +88,7 @@ def _leaderboard(
 
 def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
     """What the study's imputation is worth to each model, and what the other leaks are."""
-    rows = _rows(
-        connection,
-        """
-        select *
-        from results.leak_ledger
-        where inflation is not null and metric in ('accuracy', 'rmse')
-            and staging_version in (select staging_version from results.cells where run_id = $run_id)
-        """,
-        run_id=run["run_id"],
-    )
+    rows = readback.leaks(connection, run)
     data = "generated sample" if run["is_generated"] else escape(run["source"])
     slices = {
         "published": "with_leak",
@@ -160,22 +114,14 @@ def _leaks(console: Console, title: str, names: list[str], figures: dict[str, st
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         digits = 3 if row["metric"] == "accuracy" else 2
-        cells = [row[name] for name in names] + [_number(row[name], digits) for name in figures.values()]
-        interval = _interval(row["inflation_low"], row["inflation_high"], digits)
-        table.add_row(*cells, f"{row['inflation']:+.{digits}f}", interval)
+        cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
+        how_sure = interval(row["inflation_low"], row["inflation_high"], digits)
+        table.add_row(*cells, f"{row['inflation']:+.{digits}f}", how_sure)
     console.print(table)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(low: float | None, high: float | None, digits: int = 3) -> str:
-    return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"
-
-
-def _parity(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
-    rows = _rows(connection, "select * from results.parity")
+def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
+    rows = readback.parity(connection, run)
     if not rows:
         return
     table = Table(
@@ -201,22 +147,7 @@ def _parity(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    rows = _rows(
-        connection,
-        """
-        select distinct protocol, model, feature_set, seed, status, error
-        from results.cells
-        where run_id = $run_id and status <> 'ok'
-        """,
-        run_id=run_id,
-    )
-    for row in rows:
-        cell = f"{row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
+    for row in readback.failures(connection, run_id):
+        cell = f"{row['tasks']} {row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
         console.print(f"[bold red]{row['status']}[/] {cell}: ", end="")
         console.print(row["error"], markup=False, soft_wrap=True)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, **values: str) -> list[dict[str, Any]]:
-    result = connection.execute(query, values)
-    names = [column[0] for column in result.description]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,15 @@
+-- Of the data quality page: one row per genre with its sound rows, the most frequent first; those of
+-- staging.rare_genres were dropped.
+select
+    music_genre,
+    count(*) as n,
+    false as is_dropped
+from staging.stg_tracks
+group by music_genre
+union all
+select
+    music_genre,
+    dropped_rows as n,
+    true as is_dropped
+from staging.rare_genres
+order by is_dropped, n desc, music_genre

@@ -1,0 +1,128 @@
+"""What a run came to, read back from the publication by SQL: for the terminal (summary) and the UI (pages)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+GENERATED = "GENERATED DATA: these results are of the built-in sample and say nothing about real music."
+LEADERBOARDS = {
+    "genre": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
+    "popularity": ("rmse", "mae", "r2", "spearman"),
+}
+Row = dict[str, Any]
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: str) -> list[Row]:
+    """A query's rows by column name; `values` are bound as `$name`."""
+    result = connection.execute(query, values)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def run_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
+    """The run's row of results.runs."""
+    return rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
+
+
+def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """Those with results in the run, probes left out."""
+    found = rows(
+        connection,
+        """
+        select distinct protocol
+        from results.scores
+        inner join results.protocols using (protocol)
+        where run_id = $run_id and not is_probe
+        order by protocol desc
+        """,
+        run_id=run_id,
+    )
+    return [row["protocol"] for row in found]
+
+
+def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> list[Row]:
+    """The run's models and feature sets, best first, means over seeds; low to high is the first metric's interval."""
+    metrics = LEADERBOARDS[task]
+    means = ", ".join(f"avg({name}) as {name}" for name in metrics)
+    return rows(
+        connection,
+        f"""
+        select model, feature_set, count(*) as seeds, {means}, stddev_samp({metrics[0]}) as sd,
+            avg({metrics[0]}_low) as low, avg({metrics[0]}_high) as high, avg(fit_seconds) as fit_seconds,
+            avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused
+        from results.scores
+        inner join results.feature_sets using (feature_set)
+        where run_id = $run_id and task = $task and protocol = $protocol and leaks is null
+        group by model, feature_set
+        order by {metrics[0]} {"desc" if task == "genre" else "asc"}, model, feature_set
+        """,
+        run_id=run_id,
+        task=task,
+        protocol=protocol,
+    )
+
+
+def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
+    """The headline rows of results.leak_ledger for the run's tracks; none but for budget full."""
+    if run["budget"] != "full":
+        return []
+    return rows(
+        connection,
+        """
+        select *
+        from results.leak_ledger
+        where inflation is not null and metric in ('accuracy', 'rmse')
+            and staging_version in (select staging_version from results.cells where run_id = $run_id)
+        """,
+        run_id=run["run_id"],
+    )
+
+
+def parity(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
+    """results.parity; none but for the study's own file in budget full."""
+    if not run["is_study_file"] or run["budget"] != "full":
+        return []
+    return rows(connection, "select * from results.parity")
+
+
+def cell_counts(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
+    """How many of the run's cells there are, and how many of them are ok, reused and not ok."""
+    return rows(
+        connection,
+        """
+        select count(*) as n, count(*) filter (where status = 'ok') as ok, count(*) filter (where reused) as reused,
+            count(*) filter (where status <> 'ok') as failed
+        from (
+            select distinct protocol, model, feature_set, seed, cell_key, status, reused
+            from results.cells where run_id = $run_id
+        )
+        """,
+        run_id=run_id,
+    )[0]
+
+
+def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+    """The run's cells that did not end well, with their errors."""
+    return rows(
+        connection,
+        """
+        select protocol, string_agg(task, ' and ' order by task) as tasks, model, feature_set, seed, status, error
+        from results.cells
+        where run_id = $run_id and status <> 'ok'
+        group by cell_key, protocol, model, feature_set, seed, status, error
+        order by all
+        """,
+        run_id=run_id,
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With `digits` decimals; empty for None."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    """As `low .. high`; empty where there is none."""
+    return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pytest
+
+from tasks import duck, pages
+from tasks.columns import EXPECTED
+from tasks.features import build_features
+from tasks.ingest import ingest
+from tasks.warehouse import Warehouse
+from tests.conftest import many
+
+HOSTILE = "<script>x</script> [a](javascript:x) | `y` https://evil.example\n# **b**\u202e"
+
+
+@pytest.fixture
+def published(warehouse) -> Warehouse:
+    """A publication with one run on the study's file in budget full, with a failed cell, parity and a leak."""
+    with duckdb.connect(str(warehouse.database)) as connection:
+        connection.execute(f"""
+            create schema results;
+            create table results.runs as
+            select 'r1' as run_id, 'completed' as status, timestamp '2026-01-01' as started_at,
+                timestamp '2026-01-01 00:01:30' as finished_at, 'full' as budget, {duck.literal(HOSTILE)} as source,
+                false as is_generated, true as is_study_file, 's' as snapshot, null as git_commit, 2 as cpu_count;
+            create table results.cells as
+            select 'r1' as run_id, 'published' as protocol, task, model, 'all' as feature_set, 42 as seed,
+                'v' as staging_version, key as cell_key, status, reused, error
+            from (values
+                ('genre', 'multitask', 'k1', 'failed', false, {duck.literal(HOSTILE)}),
+                ('popularity', 'multitask', 'k1', 'failed', false, {duck.literal(HOSTILE)}),
+                ('genre', 'xgboost', 'k2', 'ok', true, null), ('genre', 'svm', 'k3', 'ok', false, null)
+            ) as t(task, model, key, status, reused, error);
+            create table results.scores as
+            select run_id, protocol, task, model, feature_set, seed, reused, 1.0 as fit_seconds, 1.0 as predict_seconds,
+                1.0 as peak_rss_mb, if(model = 'svm', 0.45551, 0.5) as accuracy, accuracy - 0.01 as accuracy_low,
+                accuracy + 0.01 as accuracy_high, 0.4 as precision_macro, 0.4 as recall_macro, 0.4 as f1_macro,
+                null as rmse, null as rmse_low, null as rmse_high, null as mae, null as r2, null as spearman
+            from results.cells where status = 'ok';
+            create table results.protocols as select 'published' as protocol, false as is_probe;
+            create table results.feature_sets as select 'all' as feature_set, null as leaks;
+            create table results.parity as
+            select 'genre' as task, 'svm' as model, 'all' as feature_set, s as split, 'accuracy' as metric, 0.4 as ours,
+                0.5 as published, -0.1 as difference, within as is_within
+            from (values ('test', true), ('val', false)) as t(s, within);
+            create table results.leak_ledger as
+            select 'imputation' as leak, 'genre' as task, 'xgboost' as model, 'all' as feature_set, m as metric,
+                0.552 as with_leak, 0.451 as without_leak, 0.101 as inflation, 0.091 as inflation_low,
+                0.1104 as inflation_high, 'v' as staging_version
+            from (values ('accuracy'), ('f1_macro')) as t(m);
+        """)
+    return warehouse
+
+
+def test_the_pages_of_a_run(published) -> None:
+    made = {page.key: page for page in pages.run_pages("r1", published)}
+    assert list(made) == ["summary", "leaderboard-genre", "parity", "leak-ledger"]  # no popularity: nothing to show
+    board = made["leaderboard-genre"].content
+    assert [(row["rank"], row["model"], row["accuracy"], row["95 % interval"], row["reused"]) for row in board] == [
+        ("1", "xgboost", "0.500", "0.490 .. 0.510", "reused"), ("2", "svm", "0.456", "0.446 .. 0.466", ""),
+    ]  # fmt: skip
+    assert made["parity"].description.startswith("1 of the study's 2 figures")
+    assert [(row["split"], row["within tolerance"]) for row in made["parity"].content] == [
+        ("val", "OFF"),
+        ("test", "yes"),
+    ]
+    [leak] = made["leak-ledger"].content
+    assert (leak["inflation"], leak["95 % interval"]) == ("+0.101", "0.091 .. 0.110")
+    summary = made["summary"].content
+    assert "| cells | 3: 2 ok (1 of them reused), 1 failed |" in summary
+    assert "| run | completed in 90 s on 2 cores, budget full |" in summary
+    assert "| genre | published | xgboost | all | accuracy 0.500 | 0.490 .. 0.510 |" in summary
+    assert "| failed | genre and popularity multitask on all (published, seed 42) | `<script>x</script>" in summary
+
+
+def test_nothing_from_outside_leaves_its_code_span(published) -> None:
+    for page in pages.run_pages("r1", published):
+        text = page.description + (page.content if isinstance(page.content, str) else "")
+        assert not re.search(r"[<\[]|evil|javascript", re.sub(r"`[^`]*`", "", text)), page.key
+        for row in page.content if isinstance(page.content, list) else []:
+            assert not re.search(r"[<\[`|*]", "".join(row.values())), page.key
+
+
+def test_generated_data_has_keys_of_its_own_and_says_so(published) -> None:
+    with duckdb.connect(str(published.database)) as connection:
+        connection.execute("update results.runs set is_generated = true, is_study_file = false, budget = 'smoke'")
+    made = pages.run_pages("r1", published)
+    assert [page.key for page in made] == ["summary-sample", "leaderboard-genre-sample"]  # no parity, no ledger
+    assert all(page.description.startswith("**GENERATED DATA.**") for page in made)
+    assert made[0].content.startswith("**GENERATED DATA: ")
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "`", "a`b``c", "\\", "|", "a\\|b", "\x00\x1b[31m", "<b>" * 500])
+def test_what_is_quoted_stays_within_its_code_span_and_cell(text) -> None:
+    shown = pages.quoted(text)
+    assert shown[0] == shown[-1] == "`"
+    assert not re.search(r"[`|\n]", shown[1:-1])
+    assert shown.isprintable()
+    assert len(shown) <= pages.LONGEST + 5
+
+
+def test_nothing_is_said_to_be_empty() -> None:
+    assert pages.quoted(" \n") == "(empty)"
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    table = pages._table(["name", "n"], [[f"row{n}", f"{n:,}"] for n in range(1_000)])
+    assert "| --- | --: |" in table
+    assert "row49 " in table
+    assert "row50 " not in table
+    assert table.endswith("950 more rows are not shown.")
+
+
+def test_data_quality_counts_what_was_read_rejected_missing_and_doubled(warehouse, tmp_path) -> None:
+    frame = many(200, genres=("Jazz", HOSTILE))
+    path = tmp_path / "<b>tracks|.csv"
+    rows = frame.select(EXPECTED).to_dicts()
+    rows[0] |= {"energy": HOSTILE}
+    rows[1] |= {"energy": "much", "mode": "sad"}
+    rows[2] |= {"music_genre": "Polka"}
+    rows[3] |= {"music_genre": None}
+    rows.append(rows[4] | {"instance_id": "777777"})
+    type(frame)(rows, schema=frame.select(EXPECTED).schema).write_csv(path)
+    snapshot = ingest(str(path), {}, 0.05, warehouse)
+    page = pages.quality_page(snapshot, build_features(snapshot, "published", 20, warehouse), warehouse)
+    assert page.key == "data-quality"
+    text = page.content
+    assert isinstance(text, str)
+    for line in (
+        "| rows read | 201 |",
+        "| without a genre | 1 |",
+        "| rejected | 2 |",
+        "| of genres too rare to split | 1 |",
+        "| **tracks kept** | **197** |",
+        "| `energy` | `not a finite number` | 2 |",
+        "| `mode` | `not Major, Minor, 1 or 0` | 1 |",
+        "| `Polka` | 1 | dropped |",
+    ):
+        assert line in text, line
+    recordings, tracks = re.search(r"([\d,]+) recordings are listed more than once, as ([\d,]+) tracks", text).groups()
+    assert 1 <= int(recordings) < int(tracks)
+    outside = re.sub(r"`[^`]*`", "", text + page.description)
+    assert not re.search(r"[<\[]|evil|javascript", outside)
