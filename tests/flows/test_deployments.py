@@ -1,0 +1,137 @@
+"""prefect.yaml as it is, a worker that runs what it declares, from the checkout and from an installed wheel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from flows.benchmark import benchmark
+from tasks.warehouse import Warehouse
+from tests.flows.support import ROOT, clean_environment, query, until
+
+pytestmark = pytest.mark.slow
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+SMALL = {"source": "sample:2000", "models": ["linear"], "feature_sets": ["all"], "protocol": "published"}
+
+
+def prefect(environment: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=cwd, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def api(prefect_server) -> httpx.Client:
+    from prefect.settings import PREFECT_API_URL
+
+    return httpx.Client(base_url=PREFECT_API_URL.value(), timeout=60.0)
+
+
+@pytest.fixture(scope="module")
+def environment(api, tmp_path_factory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("deployed")
+    url = str(api.base_url).rstrip("/")
+    return clean_environment(PREFECT_API_URL=url, PREFECT_HOME=str(home), MUSIC_WAREHOUSE=str(home / "warehouse"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """A folder with the project installed from a wheel."""
+    built, installed = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", built, ROOT], check=True)
+    [file] = built.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, file], check=True)
+    return installed
+
+
+@pytest.fixture(scope="module")
+def deployed(environment, api) -> dict[str, dict]:
+    """What the server knows of each deployment, by its name."""
+    prefect(environment, "work-pool", "create", "--overwrite", "--type", "process", "local-process")
+    prefect(environment, "--no-prompt", "deploy", "--all")
+    found = api.post("/deployments/filter", json={}).json()
+    return {deployment["name"]: deployment for deployment in found}
+
+
+def start(api: httpx.Client, deployment: dict, **parameters: object) -> str:
+    answer = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+    answer.raise_for_status()
+    return answer.json()["id"]
+
+
+def state_of(api: httpx.Client, run_id: str) -> dict:
+    return api.get(f"/flow_runs/{run_id}").json()["state"]
+
+
+def is_over(api: httpx.Client, run_id: str) -> bool:
+    return state_of(api, run_id)["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def test_every_deployment_is_declared_as_its_flow_is(deployed) -> None:
+    assert set(deployed) == {declared["name"] for declared in DEPLOYMENTS}
+    for declared in DEPLOYMENTS:
+        found = deployed[declared["name"]]
+        assert found["description"]
+        assert set(found["parameters"]) <= set(found["parameter_openapi_schema"]["properties"])
+        for name, parameter in found["parameter_openapi_schema"]["properties"].items():
+            assert parameter.get("description"), name
+        assert [schedule["schedule"]["timezone"] for schedule in found["schedules"]] == [
+            schedule["timezone"] for schedule in declared.get("schedules", [])
+        ]
+        assert found["concurrency_options"] == {"collision_strategy": "CANCEL_NEW", "grace_period_seconds": 600}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"protocol": "cold"}, {"models": ["xgb"]}, {"max_reject_share": 2}, {"seeds": [-1]}, {"workers": 0},
+        {"budget": "huge"}, {"min_genre_rows": "many"}, {"cell_memory": 0},
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_refused_by_the_server(wrong, deployed, api) -> None:
+    answer = api.post(f"/deployments/{deployed['nightly']['id']}/create_flow_run", json={"parameters": wrong})
+    assert answer.is_client_error
+    assert next(iter(wrong)) in answer.text or "Validation failed" in answer.text
+
+
+def test_the_flow_refuses_what_the_server_refuses() -> None:
+    from prefect.exceptions import ParameterTypeError
+
+    with pytest.raises(ParameterTypeError, match="Unknown protocol 'cold'"):
+        benchmark.validate_parameters({"protocol": "cold"})
+
+
+@pytest.mark.parametrize("place", ["checkout", "wheel"])
+def test_a_worker_runs_what_is_deployed(place, deployed, environment, api, wheel, tmp_path, monkeypatch) -> None:
+    """Of two nightly runs at a time the second is cancelled; the first publishes, wherever the code comes from."""
+    environment = environment | {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
+    folder = ROOT
+    if place == "wheel":
+        folder = tmp_path
+        environment["PYTHONPATH"] = str(wheel)
+        where = [sys.executable, "-c", "import flows; print(flows.__file__)"]
+        found = subprocess.run(where, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+        assert found.stdout.startswith(str(wheel))
+    first = start(api, deployed["nightly"], **SMALL)
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local-process"]
+    with subprocess.Popen(
+        worker, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            until(lambda: state_of(api, first)["type"] == "RUNNING" or is_over(api, first), seconds=200.0, every=0.2)
+            second = start(api, deployed["nightly"], **SMALL)
+            until(lambda: is_over(api, first) and is_over(api, second), seconds=200.0, every=0.5)
+        finally:
+            process.terminate()
+    assert state_of(api, first)["type"] == "COMPLETED", state_of(api, first)
+    assert state_of(api, second)["type"] == "CANCELLED"
+    home = Warehouse.at(tmp_path / "warehouse")
+    assert query(home, "select status, flow_run_id from results.runs") == [("completed", first)]
