@@ -48,7 +48,7 @@ class StoredRun:
     sample: str | None = None  # the generated file that it read
     results: frozenset[str] = frozenset()  # cells that it reports, whichever run trained them
     versions: frozenset[str] = frozenset()  # of the tables that its cells were trained on
-    shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell
+    shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell: all on the same tracks
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def start(environment: dict[str, str], flow: str, *options: str) -> subprocess.P
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path, capsys) -> None:
     home = Warehouse.at(tmp_path)
     held, runs = [], []
@@ -63,6 +64,7 @@ def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path
     assert rows == [(True,)]
 
 
+@pytest.mark.slow
 def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
     """What each benchmark reuses is what upkeep would remove; the publication is whole at every moment."""
     home = Warehouse.at(tmp_path / "warehouse")
