@@ -122,9 +122,7 @@ def make_plan(inventory: Inventory, policy: Policy) -> Plan:
     ids = {run.run_id for run in kept}
     return Plan(
         keep=len(kept),
-        runs={
-            run.run_id: Item("run", inventory.records[run.run_id]) for run in inventory.runs if run.run_id not in ids
-        },
+        runs={run_id: Item("run", size) for run_id, size in inventory.records.items() if run_id not in ids},
         files={path: item for path, item in inventory.items.items() if path in due},
         rows=tuple(
             row for row in inventory.registry if row.path in needed or (row.path in since and row.path not in due)
