@@ -75,7 +75,7 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
     running, n_read = [], 0
     for rows in (400, 410):
         running.append(start(environment, "benchmark", "--source", f"sample:{rows}", *wanted))
-        running.append(start(environment, "upkeep", "--keep-runs", "1", "--grace-hours", "0", *place))
+        running.append(start(environment, "upkeep", "--keep-runs", "2", "--grace-hours", "0", *place))
     while any(process.poll() is None for process in running):
         version = home.database.stat().st_ino
         try:
