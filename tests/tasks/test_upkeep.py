@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from tasks import upkeep
 from tasks.cells import find_result, make_jobs
 from tasks.errors import UserError
-from tasks.features import BuiltTable, build_features, read_registry
+from tasks.features import BuiltTable, build_features, compact_registry, read_registry
 from tasks.ingest import ingest
 from tasks.inventory import Inventory, Item, StoredRun, published_paths, snapshot_paths, take_inventory
 from tasks.models import plan_cells
@@ -334,6 +335,18 @@ def test_killed_anywhere_it_leaves_a_whole_warehouse_and_goes_on(warehouse, tmp_
         "snapshot", "feature version", "cell", "sample",
     }  # fmt: skip
     assert make_plan(take_inventory(warehouse), Policy(keep_runs=1)).later == {}
+
+
+def test_a_compaction_killed_half_way_doubles_no_row_of_the_registry(warehouse) -> None:
+    night(warehouse, "sample:200")
+    before = read_registry(warehouse)
+    [file] = warehouse.files("features", "registry")
+    shutil.copy(file, file.with_name("written-before-the-other-was-removed.parquet"))
+    assert len(warehouse.files("features", "registry")) == 2
+    assert read_registry(warehouse) == before
+    compact_registry(before, warehouse)
+    assert len(warehouse.files("features", "registry")) == 1
+    assert read_registry(warehouse) == before
 
 
 def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, monkeypatch) -> None:
