@@ -30,6 +30,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
+@cli.holding_warehouse
 def benchmark(
     source: str | None = None,
     protocol: ProtocolNames = "published",

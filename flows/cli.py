@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import inspect
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import duckdb
 import httpx
@@ -30,6 +32,8 @@ from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
 EVENT_SECONDS = 20.0
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
 
 
@@ -149,11 +153,25 @@ def prepare(
     home = Warehouse.at(warehouse)
     named = default_source(source)
     if "://" not in named:
-        snapshot = ingest(named, mapping, max_reject_share, home)
-        tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
-        tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
-        if dropped := rare_genres(tables, home):
-            tell(dropped)
+        with home.in_use():
+            snapshot = ingest(named, mapping, max_reject_share, home)
+            tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
+            tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
+            if dropped := rare_genres(tables, home):
+                tell(dropped)
+
+
+def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Of a flow with a parameter `warehouse`: while it runs, upkeep removes nothing that it may have found there."""
+    signature = inspect.signature(body, eval_str=True)  # Prefect would look the names of types up in this module
+
+    @functools.wraps(body)
+    def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse")).in_use():
+            return body(*args, **kwargs)
+
+    held.__signature__ = signature  # type: ignore[attr-defined]
+    return held
 
 
 def build_each(

@@ -17,6 +17,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="features", flow_run_name="features {protocol}")
+@cli.holding_warehouse
 def features(
     source: str | None = None,
     columns: str = "",

@@ -21,6 +21,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
+@cli.holding_warehouse
 def tune(
     task: Task,
     model: str,

@@ -38,6 +38,9 @@ REGISTRY = pa.schema(
         pa.field("rows", pa.int64(), nullable=False),
         pa.field("built_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("build_seconds", pa.float64(), nullable=False),
+        pa.field(
+            "upstream", pa.list_(pa.string())
+        ),  # versions it was made from; NULL of tables built before that was kept
     ]
 )
 
@@ -74,6 +77,7 @@ class BuiltTable:
     built_at: datetime
     build_seconds: float
     reused: bool
+    upstream: tuple[str, ...] | None = None
 
 
 def track_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
@@ -278,6 +282,7 @@ class Build:
             built_at=datetime.now(UTC),
             build_seconds=time.perf_counter() - started,
             reused=False,
+            upstream=tuple(self.versions[at] for at in table.upstream(self.protocol) if at in self.versions),
         )
 
 
@@ -332,10 +337,25 @@ def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
 
 
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
-    """Every table ever built, oldest first."""
-    files = warehouse.files("features", "registry")
-    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-    return [BuiltTable(**row, reused=True) for row in sorted(rows, key=lambda row: row["built_at"])]
+    """Every table that was built and not removed since, oldest first."""
+    rows = [row for file in warehouse.files("features", "registry") for row in pq.read_table(file).to_pylist()]
+    found = {
+        (row["table_name"], row["version"], row["built_at"]): row for row in rows
+    }  # once, if compaction was killed
+    built = [
+        BuiltTable(**row | {"upstream": None if row.get("upstream") is None else tuple(row["upstream"])}, reused=True)
+        for row in found.values()
+    ]
+    return sorted(built, key=lambda row: row.built_at)
+
+
+def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
+    """Have the registry hold just `rows`, in one file. Killed in between it holds all that it held before."""
+    with warehouse.lock("features"):
+        replaced = warehouse.files("features", "registry")
+        _register(rows, warehouse)
+        for file in replaced:
+            file.unlink(missing_ok=True)
 
 
 def _register(rows: list[BuiltTable], warehouse: Warehouse) -> None:

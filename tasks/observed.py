@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks import artifacts, cells, features, ingest, pages, publish, training, tuning
+from tasks import artifacts, cells, features, ingest, pages, publish, training, tuning, upkeep
 from tasks.cells import Job
 from tasks.errors import DownloadError
 from tasks.features import BuiltTable
@@ -19,6 +20,7 @@ from tasks.processes import Outcome, Processes
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, outcome_of
 from tasks.tuning import Trial
+from tasks.upkeep import Policy, Report
 from tasks.warehouse import Warehouse
 
 
@@ -97,3 +99,11 @@ def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None
             *(pages.run_pages(run_id, warehouse) if run_id else []),
         ]
     )
+
+
+@task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)
+def upkeep_task(
+    policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool
+) -> Report:
+    """See tasks.upkeep.tidy."""
+    return upkeep.tidy(policy, wait, on_wait, warehouse, dry_run=dry_run)

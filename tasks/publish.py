@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import duck, runs
@@ -77,6 +78,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     started = _read(warehouse.files("runs", "started"), runs.STARTED)
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
     finished = _read(warehouse.files("runs", "finished"), runs.FINISHED)
+    finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
     folders = [folder for folder in map(warehouse.cell, sorted(used)) if (folder / "replicates.parquet").exists()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))

@@ -32,12 +32,17 @@ KEYS = np.array(["A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#"
 
 def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:
     """A generated CSV of `rows` tracks under the warehouse, made on first use; the same for the same rows and seed."""
-    version = digest(Path(__file__).read_text(encoding="utf-8"), STATISTICS.read_text(encoding="utf-8"))
-    path = warehouse.root / "sample" / f"sample-{rows}-{seed}-{version}.csv"
+    path = sample_path(warehouse, rows, seed)
     if not path.exists():
         with warehouse.replacing(path) as temporary:
             write_sample(temporary, rows, seed)
     return path
+
+
+def sample_path(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:
+    """Where `sample_file` keeps its file; another one once this module or its statistics change."""
+    version = digest(Path(__file__).read_text(encoding="utf-8"), STATISTICS.read_text(encoding="utf-8"))
+    return warehouse.root / "sample" / f"sample-{rows}-{seed}-{version}.csv"
 
 
 def write_sample(path: Path, rows: int, seed: int = STUDY_SEED) -> None:

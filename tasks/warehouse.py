@@ -13,17 +13,22 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import UserError
+
+POLL_SECONDS = 0.1
+OWNER = re.compile(r"\.(?P<host>[^/]+)\.(?P<pid>\d+)\.tmp(\..+)?$")  # DuckDB adds .wal and .tmp
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,19 @@ class Warehouse:
             raise UserError(f"{path}: the warehouse is not writable. Choose another with --warehouse.")
         return cls(path)
 
+    @classmethod
+    def existing(cls, root: str | Path | None = None) -> Warehouse:
+        """As `at`, of a warehouse that holds something; nothing is made.
+
+        Raises: UserError: there is none, or it cannot be written to.
+        """
+        path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        if not (path / "raw").is_dir():
+            raise UserError(
+                f"{path}: is no warehouse, or an empty one (it has no raw/). Choose another with --warehouse."
+            )
+        return cls.at(path)
+
     @property
     def database(self) -> Path:
         """The published DuckDB file that people query; only ever replaced by rename."""
@@ -74,14 +92,18 @@ class Warehouse:
 
     def sweep(self) -> None:
         """Remove what processes of this machine that are gone left under `tmp/`."""
-        owner = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp(\..+)?$")  # DuckDB adds .wal and .tmp
         for left in (self.root / "tmp").iterdir():
-            found = owner.search(left.name)
-            if found and not psutil.pid_exists(int(found[1])):
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink(missing_ok=True)
+            owner = OWNER.search(left.name)
+            if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
+                remove(left)
+
+    def discard(self, path: Path) -> None:
+        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed."""
+        if path.is_dir():
+            removed = self.temporary("removed")
+            os.rename(path, removed)
+            path = removed
+        remove(path)
 
     @contextmanager
     def replacing(self, final: Path, *, flushed: bool = True) -> Iterator[Path]:
@@ -121,10 +143,58 @@ class Warehouse:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock that other processes on this machine respect; a killed holder lets go of it."""
-        path = self.root / "tmp" / f"{name}.lock"
-        with path.open("w") as handle:
+        with self._lock_file(name) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the warehouse, as many flows may at once: whatever they find stored stays until they let go."""
+        with self._lock_file("use") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self, wait: float, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the warehouse while no flow does; those that start meanwhile wait.
+
+        Args: wait: seconds to wait for those in progress; on_wait is called once if there are any.
+        Raises: UserError: they have not ended by then.
+        """
+        deadline = time.monotonic() + wait
+        with self._lock_file("use") as handle:
+            if not _lock_now(handle):
+                on_wait()
+            while not _lock_now(handle):
+                if time.monotonic() >= deadline:
+                    raise UserError(in_use_message(self.root, f"after {wait:g} s"))
+                time.sleep(POLL_SECONDS)
+            yield
+
+    def _lock_file(self, name: str) -> IO[str]:
+        return (self.root / "tmp" / f"{name}.lock").open("w")
+
+
+def _lock_now(handle: IO[str]) -> bool:
+    """Lock for this process alone; whether that was possible at once."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def in_use_message(root: Path, detail: str) -> str:
+    """Why nothing may be removed now."""
+    return f"{root}: still in use ({detail}); nothing was removed. Try again later, or wait longer with --wait."
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it; no error if it is gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

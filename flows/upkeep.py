@@ -1,0 +1,138 @@
+"""Remove old runs, and the feature versions, cells and files that nothing else needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from flows import cli
+from tasks.errors import UserError
+from tasks.inventory import Item
+from tasks.observed import upkeep_task
+from tasks.upkeep import GRACE_HOURS, KEEP_RUNS, MOST, Policy, Report
+from tasks.warehouse import Warehouse
+
+WAIT = 600.0
+MIB = 1024**2
+EXAMPLES = 2
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+
+
+@flow(name="upkeep", flow_run_name="upkeep")
+def upkeep(
+    keep_runs: Count | None = None,
+    keep_days: Count | None = None,
+    grace_hours: Annotated[float, Field(ge=0, le=24 * MOST)] = GRACE_HOURS,
+    dry_run: bool = False,
+    wait: Annotated[float, Field(ge=0)] = WAIT,
+    warehouse: str | None = None,
+) -> Report:
+    """Remove what no kept run, publication or search needs; returns what went, or would go.
+
+    Args:
+        keep_runs: keep the newest so many runs that completed, and as many that did not; 14 if no limit is given.
+        keep_days: keep the runs of the last so many days; with keep_runs a run stays that either of them keeps.
+        grace_hours: files stay so long after they are first found unneeded, for who still reads an older publication.
+        dry_run: only say what would go.
+        wait: seconds to wait for flows in progress to end.
+        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+    """
+    home = Warehouse.existing(warehouse)
+    policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
+    report = upkeep_task(
+        policy, wait, lambda: cli.tell("Waiting for the flows in progress to end ..."), home, dry_run=dry_run
+    )
+    get_run_logger().info("%s", summary(report))
+    return report
+
+
+def summary(report: Report) -> str:
+    """One line: what went, what will, and what is left."""
+    runs = sum(item.kind == "run" for item in report.going.values())
+    said = "would go" if report.is_dry_run else "gone"
+    freed = f"{runs} runs and {len(report.going) - runs} files {said}, {_mib(report.going)}"
+    later = f"; {len(report.later)} more files, {_mib(report.later)}, after a grace of {report.grace_hours:g} h"
+    return f"{freed}{later if report.later else ''}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
+
+
+def print_report(report: Report) -> None:
+    """What goes by kind, with examples, on standard output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    titles = (("Would go" if report.is_dry_run else "Gone", report.going), ("Later", report.later))
+    for title, named in titles:
+        if named:
+            console.print(_table(title, named))
+    console.print(summary(report), soft_wrap=True)
+
+
+def _table(title: str, named: Mapping[str, Item]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD)
+    for name, justify in (("what", "left"), ("count", "right"), ("MiB", "right"), ("such as", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for kind in sorted({item.kind for item in named.values()}):
+        chosen = {name: item for name, item in named.items() if item.kind == kind}
+        size = sum(item.size for item in chosen.values()) / MIB
+        examples = ", ".join(sorted(chosen)[:EXAMPLES]) + (", ..." if len(chosen) > EXAMPLES else "")
+        table.add_row(kind, f"{len(chosen):,}", f"{size:,.1f}", examples)
+    return table
+
+
+def _mib(named: Mapping[str, Item]) -> str:
+    return f"{sum(item.size for item in named.values()) / MIB:,.1f} MiB"
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.upkeep", description=__doc__)
+    add = command.add_argument
+    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    add("--dry-run", action="store_true", help="only say what would go")
+    add(
+        "--keep-runs",
+        type=int,
+        metavar="N",
+        help=f"keep the newest N runs that completed, and N that did not; {KEEP_RUNS} if no limit is given",
+    )
+    add("--keep-days", type=int, metavar="N", help="keep the runs of the last N days, and the newest completed one")
+    add(
+        "--grace-hours",
+        type=float,
+        default=GRACE_HOURS,
+        metavar="N",
+        help="files stay so long after they are first found unneeded, for who still reads an older publication; "
+        f"by default {GRACE_HOURS:g}",
+    )
+    add(
+        "--wait",
+        type=float,
+        default=WAIT,
+        metavar="SECONDS",
+        help=f"for flows in progress to end; by default {WAIT:g}",
+    )
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.upkeep`."""
+    options = vars(parser().parse_args())
+    Policy(**{name: options[name] for name in ("keep_runs", "keep_days", "grace_hours")})
+    if not options["wait"] >= 0:
+        raise UserError("--wait must be 0 seconds or more.")
+    Warehouse.existing(options["warehouse"])
+    with cli.prefect_server():
+        pass
+    print_report(upkeep(**options))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

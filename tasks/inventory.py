@@ -1,0 +1,193 @@
+"""What a warehouse holds, as upkeep sees it: runs, feature versions, files with their sizes, and what is published."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks import runs
+from tasks.features import BuiltTable, read_registry
+from tasks.sample import DEFAULT_ROWS, sample_path
+from tasks.sources import SAMPLE
+from tasks.warehouse import OWNER, Warehouse
+
+Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "orphan", "temporary"]
+FOREIGN = timedelta(days=7)  # so long is what began on another machine, of which nothing is known, taken to go on there
+VERSIONED = re.compile(r"[0-9a-f]{16}\.parquet")
+CELL = re.compile(r"[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}")  # <key>-<run id>
+SAMPLE_FILE = re.compile(r"sample-\d+-\d+-[0-9a-f]{16}\.csv")
+SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
+NAMED = re.compile(r"/((?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet|cells/[^/']+)")
+CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed")  # as in results.newest
+RETIRED = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root
+        pa.field("since", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run's records, and what its rows are made of."""
+
+    run_id: str
+    started_at: datetime
+    status: str  # as in results.runs
+    snapshot: str
+    sample: str | None = None  # the generated file that it read
+    results: frozenset[str] = frozenset()  # cells that it reports, whichever run trained them
+    versions: frozenset[str] = frozenset()  # of the tables that its cells were trained on
+    shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell: all on the same tracks
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that upkeep may remove: a file, or a cell's folder with all that is in it."""
+
+    kind: Kind
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All of it. Paths are those below the warehouse's root; a file that follows no pattern of ours is not listed."""
+
+    now: datetime
+    runs: tuple[StoredRun, ...] = ()
+    registry: tuple[BuiltTable, ...] = ()
+    items: Mapping[str, Item] = field(default_factory=dict)
+    records: Mapping[str, int] = field(default_factory=dict)  # by run_id, bytes
+    published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
+    searched: frozenset[str] = frozenset()  # feature versions of searches for settings
+    retired: Mapping[str, datetime] = field(
+        default_factory=dict
+    )  # since when earlier upkeeps have seen no need for a path
+
+
+def take_inventory(warehouse: Warehouse) -> Inventory:
+    """Read what is there now."""
+    now = datetime.now(UTC)
+    registry = tuple(read_registry(warehouse))
+    return Inventory(
+        now=now,
+        runs=tuple(_runs(warehouse, now)),
+        registry=registry,
+        items=dict(_items(warehouse, {row.path for row in registry}, now)),
+        records={
+            file.stem: sum(map(size_of, record_files(file.stem, warehouse)))
+            for name in ("started", "finished")
+            for file in warehouse.files("runs", name)
+        },
+        published=published_paths(warehouse),
+        searched=frozenset(
+            pq.read_table(file, columns=["feature_version"])["feature_version"][0].as_py()
+            for file in warehouse.files("tuning", "trials")
+        ),
+        retired={row["path"]: row["since"] for row in _rows(warehouse.files("upkeep", "retired")[-1:], RETIRED.names)},
+    )
+
+
+def published_paths(warehouse: Warehouse) -> frozenset[str]:
+    """The files that the views of music.duckdb read, of cells their folders; it may have been moved since."""
+    if not warehouse.database.exists():
+        return frozenset()
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
+    return frozenset(path for (sql,) in views for path in NAMED.findall(sql))
+
+
+def record_files(run_id: str, warehouse: Warehouse) -> list[Path]:
+    """What is recorded of a run, in the order of removal: without its start it does not count any more."""
+    return [warehouse.table("runs", name, run_id) for name in ("started", "finished")]
+
+
+def snapshot_paths(snapshot: str) -> list[str]:
+    """Of a file that was read: the record, without which the others do not count, and its tables."""
+    tables = ("raw/snapshots", "raw/rejects", "raw/tracks", "staging/typed_tracks")
+    return [f"{table}/{snapshot}.parquet" for table in tables]
+
+
+def size_of(path: Path) -> int:
+    """The bytes in a file or folder; 0 if it is gone."""
+    try:
+        is_folder = path.is_dir() and not path.is_symlink()
+        return sum(file.lstat().st_size for file in (path.rglob("*") if is_folder else [path]))
+    except FileNotFoundError:
+        return 0
+
+
+def _runs(warehouse: Warehouse, now: datetime) -> Iterator[StoredRun]:
+    ended = {row["run_id"]: row for row in _rows(warehouse.files("runs", "finished"), ["run_id", "status", "cells"])}
+    columns = ["run_id", "started_at", "snapshot", "source", "is_generated", "host", "pid", "pid_started"]
+    for row in _rows(warehouse.files("runs", "started"), columns):
+        finished = ended.get(row["run_id"])
+        cells = finished["cells"] if finished else []
+        sample = SAMPLE.fullmatch(row["source"]) if row["is_generated"] else None
+        yield StoredRun(
+            run_id=row["run_id"],
+            started_at=row["started_at"],
+            status=finished["status"] if finished else "running" if _is_running(row, now) else "killed",
+            snapshot=row["snapshot"],
+            sample=sample and _below(sample_path(warehouse, int(sample[1] or DEFAULT_ROWS)), warehouse),
+            results=frozenset(cell["result"] for cell in cells if cell["result"]),
+            versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),
+            shown=frozenset(tuple(str(cell[name]) for name in CELL_OF) for cell in cells if cell["status"] == "ok"),
+        )
+
+
+def _is_running(row: dict[str, Any], now: datetime) -> bool:
+    if row["host"] != socket.gethostname():
+        return bool(now - row["started_at"] < FOREIGN)
+    return runs.is_alive(row["host"], row["pid"], row["pid_started"])
+
+
+def _items(warehouse: Warehouse, registered: set[str], now: datetime) -> Iterator[tuple[str, Item]]:
+    snapshots = {file.stem for file in warehouse.files("raw", "snapshots")}
+    for schema in ("raw", "staging", "features"):
+        for file in (warehouse.root / schema).glob("*/*.parquet"):
+            path = _below(file, warehouse)
+            if not VERSIONED.fullmatch(file.name):
+                continue
+            if schema == "raw" or file.parent.name == "typed_tracks":
+                kind: Kind = "snapshot" if file.stem in snapshots else "orphan"
+            else:
+                kind = "feature version" if path in registered else "orphan"
+            yield path, Item(kind, size_of(file))
+    for folder, pattern, kind in (("cells", CELL, "cell"), ("sample", SAMPLE_FILE, "sample")):
+        for file in (warehouse.root / folder).glob("*"):
+            if pattern.fullmatch(file.name):
+                yield _below(file, warehouse), Item(kind, size_of(file))
+    for file in (warehouse.root / "tmp").iterdir():
+        if _is_left_over(file, now):
+            yield _below(file, warehouse), Item("temporary", size_of(file))
+
+
+def _is_left_over(file: Path, now: datetime) -> bool:
+    """Whether nobody writes this temporary file any more."""
+    owner = OWNER.search(file.name)
+    if owner and owner["host"] == socket.gethostname():
+        return not psutil.pid_exists(int(owner["pid"]))
+    try:
+        is_old = now.timestamp() - file.lstat().st_mtime > FOREIGN.total_seconds()
+    except FileNotFoundError:
+        return False
+    return is_old and bool(owner or SPILL.fullmatch(file.name))
+
+
+def _rows(files: list[Path], columns: list[str]) -> list[dict[str, Any]]:
+    return [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+
+
+def _below(path: Path, warehouse: Warehouse) -> str:
+    return str(path.relative_to(warehouse.root))
