@@ -142,7 +142,7 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.benchmark`."""
-    options = vars(parser().parse_args())
+    options = cli.parameters(parser())
     cli.check_parameters(benchmark, options)
     plan_cells(
         protocols_of(options["protocol"]),

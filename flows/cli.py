@@ -22,10 +22,10 @@ from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
 from tasks.columns import parse_mapping
-from tasks.errors import ProtocolError, UserError
+from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
-from tasks.sources import public_name
+from tasks.sources import has_secrets, public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
@@ -74,6 +74,18 @@ def source_parser(
     return parser
 
 
+def parameters(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The command line's options, as parameters of its flow.
+
+    Prefect keeps a run's parameters, so a source URL that holds secrets goes by the environment instead.
+    """
+    options = vars(parser.parse_args())
+    if options["source"] and has_secrets(options["source"]):
+        os.environ["MUSIC_SOURCE"] = options["source"]
+        options["source"] = None
+    return options
+
+
 def names(text: str) -> list[str]:
     """A comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -95,8 +107,7 @@ def run_command(command: Callable[[], int]) -> NoReturn:
     try:
         code = command()
     except (UserError, OSError, duckdb.Error) as error:
-        line = " ".join(str(error).split())
-        print("".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
         tell("Interrupted. Finished cells are kept: the same command goes on from there.")

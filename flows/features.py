@@ -46,7 +46,7 @@ def features(
 
 def main() -> int:
     """The command `python -m flows.features`."""
-    options = vars(cli.source_parser("flows.features", __doc__).parse_args())
+    options = cli.parameters(cli.source_parser("flows.features", __doc__))
     cli.check_parameters(features, options)
     with cli.prefect_server():
         cli.prepare(**options)

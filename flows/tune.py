@@ -103,7 +103,7 @@ def print_best(best: Best) -> None:
 
 def main() -> int:
     """The command `python -m flows.tune`."""
-    options = vars(parser().parse_args())
+    options = cli.parameters(parser())
     cli.check_parameters(tune, options)
     tunable(options["task"], options["model"])
     start_server(options["threads"] or share_of_cores(1)[1])

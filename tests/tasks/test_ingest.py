@@ -67,7 +67,9 @@ HEADER = GOOD.splitlines()[0]
         (b"\x89PNG\r\n\x1a\n\x00\x00", "neither a CSV nor a Parquet"),
         (b"PK\x03\x04" + b"\x00" * 30, "ZIP archive or an Excel workbook"),
         (b"PAR1" + b"\x00" * 30, "not a readable Parquet file"),
-        (gzip.compress(GOOD.encode())[:60], "is not a CSV file"),
+        (gzip.compress(GOOD.encode())[:60], "is a damaged gzip file"),
+        (gzip.compress(GOOD.encode())[:-8] + b"\x00" * 8, "is a damaged gzip file"),
+        (GOOD.replace("A Track", '"A" "Track"', 1), "line 2: text after a closing quote"),
         ("<!doctype html>\n<html><body>404</body></html>\n", "are missing. Found: <!doctype html>"),
     ],
 )
@@ -104,10 +106,13 @@ def test_csv_gzip_and_parquet_read_alike(csv, tmp_path, warehouse) -> None:
     assert read[0].equals(read[2])
 
 
-@pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD])
-def test_windows_line_ends_and_byte_order_mark(text, csv, warehouse) -> None:
+SPACED = "\n".join(", ".join(f'"{value}"' for value in line.split(",")) for line in GOOD.splitlines())
+
+
+@pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD, SPACED])
+def test_windows_line_ends_byte_order_mark_and_spaces_around_quotes(text, csv, warehouse) -> None:
     snapshot = ingest(csv(text), {}, 0.0, warehouse)
-    assert (snapshot.rows_read, snapshot.rejected_rows) == (2, 0)
+    assert raw(warehouse, snapshot.snapshot).equals(raw(warehouse, ingest(csv(GOOD), {}, 0.0, warehouse).snapshot))
 
 
 @pytest.mark.parametrize(
