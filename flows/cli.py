@@ -78,8 +78,13 @@ def parameters(parser: argparse.ArgumentParser) -> dict[str, Any]:
     """The command line's options, as parameters of its flow.
 
     Prefect keeps a run's parameters, so a source URL that holds secrets goes by the environment instead.
+
+    Raises: UserError: an option is no text that Prefect could keep.
     """
     options = vars(parser.parse_args())
+    for name, value in options.items():
+        if isinstance(value, str) and value.encode(errors="ignore") != os.fsencode(value):
+            raise UserError(f"--{name} {value}: is not text in UTF-8. Give the file, or a link to it, another name.")
     if options["source"] and has_secrets(options["source"]):
         os.environ["MUSIC_SOURCE"] = options["source"]
         options["source"] = None
@@ -161,7 +166,7 @@ def prepare(
     named = default_source(source)
     if "://" not in named:
         snapshot = ingest(named, mapping, max_reject_share, home)
-        tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
+        tell(snapshot.summary + (" [generated data]" if snapshot.is_generated else ""))
         tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
         if dropped := rare_genres(tables, home):
             tell(dropped)
@@ -190,7 +195,7 @@ def build_each(
 
 def tell(line: str) -> None:
     """A line for a person who is waiting; results go to standard output instead."""
-    print(line, file=sys.stderr, flush=True)
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
 def _check_server(url: str) -> None:

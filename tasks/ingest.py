@@ -117,7 +117,7 @@ def _define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> Non
 
 def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
     started = time.perf_counter()
-    header = file.header()
+    header, line_end = file.header()
     positions = match_columns(header, mapping, file.label)
     is_parquet = file.file_format == "parquet"
     if is_parquet:
@@ -132,7 +132,7 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     link = warehouse.temporary("source")
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
-        values["compression"] = "gzip" if file.file_format == "gzip" else "none"
+        values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (

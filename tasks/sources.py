@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DownloadError, InputError, UserError
+from tasks.errors import DownloadError, InputError, UserError, one_line
 from tasks.sample import DEFAULT_ROWS, sample_file
 from tasks.warehouse import Warehouse
 
@@ -40,16 +40,21 @@ class SourceFile:
     is_generated: bool
     sha256: str
 
-    def header(self) -> list[str]:
-        """The column names in order. Raises: InputError: the file is no CSV, or is separated by something else."""
+    def header(self) -> tuple[list[str], str]:
+        """The column names in order, and what ends their line, as DuckDB's new_line has it (of a Parquet file nothing).
+
+        Raises: InputError: the file is no CSV, or is separated by something else.
+        """
         if self.file_format == "parquet":
             try:
-                return list(pq.read_schema(self.path).names)
+                return list(pq.read_schema(self.path).names), ""
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{self.label}: is not a readable Parquet file ({_first_line(error)}).") from error
         try:
             with self.text() as lines:
-                header = next(csv.reader(lines, strict=True, skipinitialspace=True), [])  # as DuckDB
+                consumed: list[str] = []
+                reader = csv.reader(_remembering(lines, consumed), strict=True, skipinitialspace=True)  # as DuckDB
+                header = next(reader, [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(
                 f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}). Save it as UTF-8."
@@ -59,7 +64,8 @@ class SourceFile:
                 raise InputError(
                     f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas."
                 )
-        return header
+        end = re.search(r"[\r\n]*\Z", consumed[-1] if consumed else "")
+        return header, repr(end[0] if end and end[0] else "\n")[1:-1]
 
     @contextmanager
     def text(self) -> Iterator[Iterable[str]]:
@@ -118,7 +124,7 @@ def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
             temporary.unlink(missing_ok=True)
     else:
         path = Path(source).expanduser()
-        yield _inspect(path, path.name)
+        yield _inspect(path, one_line(path.name))
 
 
 def has_secrets(source: str) -> bool:
@@ -136,7 +142,7 @@ def public_name(url: str) -> str:
         except ValueError:
             raise InputError("The source is not a valid URL.") from None  # whose text may quote a password
         cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
-    return "::".join(cleaned)
+    return one_line("::".join(cleaned))
 
 
 def _download(url: str, label: str, target: Path) -> None:

@@ -222,8 +222,8 @@ PLAIN = re.compile(r'(?! ?")[^,\r\n]*')
 END = re.compile(r"\r\n|\r|\n|\Z")
 
 
-def read_csv(content: bytes) -> Cells:
-    """Header and rows as RFC 4180 reads them.
+def read_csv(content: bytes) -> tuple[Cells, set[str]]:
+    """Header and rows as RFC 4180 reads them, and the kinds of line ends that the file has.
 
     But any line end will do, a space before a quoted value and spaces after it are ignored, and empty lines left out.
 
@@ -232,6 +232,7 @@ def read_csv(content: bytes) -> Cells:
     text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
     rows: Cells = []
     row: list[str] = []
+    ends: set[str] = set()
     at = 0
     while at < len(text):
         quoted = QUOTED.match(text, at)
@@ -243,9 +244,10 @@ def read_csv(content: bytes) -> Cells:
         if end := END.match(text, at):
             if quoted or row != [""]:
                 rows.append(row)
+            ends |= {end[0]} - {""}
             row, at = [], end.end()
         else:
             at += 1
             if at == len(text):
                 rows.append([*row, ""])
-    return rows
+    return rows, ends

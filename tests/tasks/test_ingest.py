@@ -115,6 +115,17 @@ def test_windows_line_ends_byte_order_mark_and_spaces_around_quotes(text, csv, w
     assert raw(warehouse, snapshot.snapshot).equals(raw(warehouse, ingest(csv(GOOD), {}, 0.0, warehouse).snapshot))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\r"])
+def test_line_breaks_in_quotes_may_differ_from_the_files(end, within, csv, warehouse) -> None:
+    lines = tracks({}, {}, {}, track_name="two@lines").write_csv(quote_style="always")
+    text = lines.replace("\n", end).replace("@", within).replace('"tempo"', f'"mood{within}of it","tempo"', 1)
+    text = text.replace('"120.5"', '"","120.5"')
+    read = raw(warehouse, ingest(csv(text), {}, 0.0, warehouse).snapshot)
+    assert read["track_name"].to_list() == [f"two{within}lines"] * 3
+    assert read["tempo"].to_list() == ["120.5"] * 3
+
+
 @pytest.mark.parametrize(
     ("column", "value", "error"),
     [

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import re
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import duck
-from tasks.columns import EXPECTED
+from tasks.columns import EXPECTED, OPTIONAL
 from tasks.errors import UserError
 from tasks.ingest import Snapshot, attach, ingest
 from tasks.warehouse import Warehouse
@@ -54,6 +56,7 @@ def is_read_rightly(path: Path, content: bytes, home: Warehouse, connection: duc
         assert len(message) < 3_000
         assert "Traceback" not in message
         assert "Error:" not in message
+        assert not is_sound(content), message
         return False
     else:
         compare(snapshot, content, home, connection)
@@ -62,10 +65,32 @@ def is_read_rightly(path: Path, content: bytes, home: Warehouse, connection: duc
         assert [file.name for file in (home.root / "tmp").iterdir() if file.suffix != ".lock"] == []
 
 
+def is_sound(content: bytes) -> bool:
+    """Whether nothing is wrong with the file's form."""
+    try:
+        (header, *rows), ends = read_csv(content)
+    except (ValueError, OSError, EOFError, zlib.error):
+        return False
+    names = names_of(header)
+    used = [at for at, name in enumerate(names) if name in EXPECTED and name not in OPTIONAL]
+    return (
+        all(names.count(name) == 1 or (name in OPTIONAL and name not in names) for name in EXPECTED)
+        and {len(row) for row in rows} == {len(header)}
+        and any(row[at] for row in rows for at in used)
+        and len(ends) == 1
+        and b"\x00" not in content[:4096]
+    )
+
+
+def names_of(header: list[str]) -> list[str]:
+    """The column names, which may stand among spaces, even within quotes."""
+    return [re.sub(r'^ *"(.*)" *$', r"\1", name).strip().removeprefix("\ufeff") for name in header]
+
+
 def compare(snapshot: Snapshot, content: bytes, home: Warehouse, connection: duckdb.DuckDBPyConnection) -> None:
     """What was stored beside an independent reading of the file."""
-    header, *rows = read_csv(content)
-    names = [name.strip().removeprefix("\ufeff") for name in header]
+    (header, *rows), _ = read_csv(content)
+    names = names_of(header)
     assert min(map(len, rows)) == len(header)
     assert not any(value for row in rows for value in row[len(header) :])
     expected = []
@@ -79,7 +104,8 @@ def compare(snapshot: Snapshot, content: bytes, home: Warehouse, connection: duc
     assert connection.execute(f"select row_number, {columns} from raw.tracks order by 1").fetchall() == expected
     rejects = pq.read_table(home.table("raw", "rejects", snapshot.snapshot)).to_pylist()
     typed = pq.read_table(home.table("staging", "typed_tracks", snapshot.snapshot)).to_pylist()
-    assert all(read_csv(reject["csv_line"].encode()) == [rows[reject["row_number"] - 1]] for reject in rejects)
+    lines = {reject["row_number"]: b"\xef\xbb\xbf" + reject["csv_line"].encode() for reject in rejects}
+    assert all(read_csv(line)[0] == [rows[number - 1]] for number, line in lines.items())
     assert all(names.count(name) <= 1 for name in EXPECTED)
     assert snapshot.rows_read == len(rows)
     for row in typed:
