@@ -53,7 +53,7 @@ class SourceFile:
         try:
             with self.text() as lines:
                 consumed: list[str] = []
-                reader = csv.reader(_remembering(lines, consumed), strict=True, skipinitialspace=True)  # as DuckDB
+                reader = csv.reader(_remembering(lines, consumed), skipinitialspace=True)  # as DuckDB
                 header = next(reader, [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(

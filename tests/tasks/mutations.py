@@ -222,6 +222,11 @@ PLAIN = re.compile(r'(?! ?")[^,\r\n]*')
 END = re.compile(r"\r\n|\r|\n|\Z")
 
 
+def unpacked(content: bytes) -> bytes:
+    """The file itself, if it is compressed."""
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
 def read_csv(content: bytes) -> tuple[Cells, set[str]]:
     """Header and rows as RFC 4180 reads them, and the kinds of line ends that the file has.
 
@@ -229,7 +234,7 @@ def read_csv(content: bytes) -> tuple[Cells, set[str]]:
 
     Raises: ValueError: the file is not well-formed, or not in UTF-8.
     """
-    text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+    text = unpacked(content).decode("utf-8-sig")
     rows: Cells = []
     row: list[str] = []
     ends: set[str] = set()

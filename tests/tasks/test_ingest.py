@@ -106,7 +106,7 @@ def test_csv_gzip_and_parquet_read_alike(csv, tmp_path, warehouse) -> None:
     assert read[0].equals(read[2])
 
 
-SPACED = "\n".join(", ".join(f'"{value}"' for value in line.split(",")) for line in GOOD.splitlines())
+SPACED = "\n".join(", ".join(f'"{value}" ' for value in line.split(",")) for line in GOOD.splitlines())
 
 
 @pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD, SPACED])

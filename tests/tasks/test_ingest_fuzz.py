@@ -20,7 +20,7 @@ from tasks.columns import EXPECTED, OPTIONAL
 from tasks.errors import UserError
 from tasks.ingest import Snapshot, attach, ingest
 from tasks.warehouse import Warehouse
-from tests.tasks.mutations import damaged_file, read_csv
+from tests.tasks.mutations import damaged_file, read_csv, unpacked
 
 FILES = int(os.environ.get("FUZZ_FILES", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
@@ -78,6 +78,8 @@ def is_sound(content: bytes) -> bool:
         and {len(row) for row in rows} == {len(header)}
         and any(row[at] for row in rows for at in used)
         and len(ends) == 1
+        and not re.match(rb"(\xef\xbb\xbf)?[\r\n]", unpacked(content))  # an empty line before the header
+        and not re.search(rb'" +"', unpacked(content))  # which is looked at more strictly
         and b"\x00" not in content[:4096]
     )
 
