@@ -27,7 +27,7 @@ def features(
     """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
 
     Args:
-        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         protocol: a protocol's name, or all.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.

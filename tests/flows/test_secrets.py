@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import duckdb
 import httpx
@@ -15,9 +11,9 @@ import pytest
 from flows import benchmark, cli, tune
 from tasks.warehouse import Warehouse
 from tests.conftest import many
+from tests.flows.support import run
 from tests.web import serving
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("pass-word", "to-ken")
 
 
@@ -42,31 +38,25 @@ def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, options, monkeypat
 
 
 @pytest.mark.parametrize("name", ["tracks.csv", "403"])
-def test_the_command_keeps_no_secret_anywhere(name, prefect_server, tmp_path) -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    api, home = PREFECT_API_URL.value(), Warehouse.at(tmp_path)
+def test_the_command_keeps_no_secret_anywhere(name, environment) -> None:
+    api, home = environment["PREFECT_API_URL"], Warehouse.at(environment["MUSIC_WAREHOUSE"])
     with serving() as web:
         web.files["tracks.csv"] = many(200).write_csv().encode()
-        url = f"http://me:{SECRETS[0]}@{web.address}/{name}?token={SECRETS[1]}"
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.features", "--source", url],
-            env=os.environ
-            | {"PREFECT_API_URL": api, "MUSIC_WAREHOUSE": str(tmp_path), "PREFECT_LOGGING_LEVEL": "DEBUG"},
-            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
         public = f"http://{web.address}/{name}"
+        secret = f"http://me:{SECRETS[0]}@{web.address}/{name}?token={SECRETS[1]}"
+        done = run(environment | {"PREFECT_LOGGING_LEVEL": "DEBUG"}, "--source", secret, flow="features")
         assert SECRETS[1] in web.asked[-1][0]
         assert web.asked[-1][1].startswith("Basic ")
     assert done.returncode == (1 if name == "403" else 0), done.stderr
-    newest = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
-    assert newest[0]["parameters"]["source"] is None
-    assert newest[0]["parameters"]["warehouse"] is None
-    kinds = ("task_runs", "logs", "artifacts")
-    kept = [httpx.post(f"{api}/{kind}/filter", json={"limit": 200}).text for kind in kinds]
-    kept += [json.dumps(newest), done.stdout, done.stderr]
+    [newest] = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
+    assert newest["parameters"]["source"] is None
+    query = {"flow_runs": {"id": {"any_": [newest["id"]]}}}
+    logs = httpx.post(f"{api}/logs/filter", json={"logs": {"flow_run_id": {"any_": [newest["id"]]}}}).text
+    kept = [httpx.post(f"{api}/{kind}/filter", json=query).text for kind in ("flow_runs", "task_runs", "artifacts")]
+    kept += [logs, done.stdout, done.stderr]
     if name == "403":
         assert f"{public}: cannot be downloaded (the server answered 403)" in done.stderr
+        assert f"{public}: cannot be downloaded (the server answered 403)" in logs
     else:
         kept.append(published(home))
         assert public in kept[-1]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import duckdb
 
 from flows.benchmark import benchmark
 from tasks import summary
 from tasks.warehouse import Warehouse
+from tests.flows.support import clean_environment, run
 from tests.tasks.test_untrusted_text import labelled
 from tests.untrusted import UNTRUSTED
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
@@ -38,10 +34,6 @@ def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
 
 
 def test_an_option_that_is_no_text_is_refused_in_one_line(tmp_path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.features", "--source", os.fsdecode(b"t\xff.csv")],
-        env=os.environ | {"MUSIC_WAREHOUSE": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+    done = run(clean_environment(MUSIC_WAREHOUSE=str(tmp_path)), "--source", os.fsdecode(b"t\xff.csv"))
     assert done.returncode == 1
     assert done.stderr == "--source t?.csv: is not text in UTF-8. Give the file, or a link to it, another name.\n"

@@ -250,6 +250,16 @@ def test_large_ids_keep_every_digit(suffix, csv, warehouse) -> None:
     assert typed["track_id"].cast(pl.String).to_list() == ids
 
 
+def test_ids_that_are_text_give_way_to_another_column_or_to_the_row_number(csv, warehouse) -> None:
+    frame = tracks({"instance_id": "4uLU6hMCjMI75M1A2tKUQC", "row": "70"}, {"instance_id": "x", "row": "71"}, row="")
+    with pytest.raises(InputError, match=r"2 of 2 rows have bad values.*instance_id: not a whole number: '4uLU6h"):
+        ingest(csv(frame), {}, 0.0, warehouse)
+    for source, columns, ids in [(frame, "instance_id=row", [70, 71]), (frame.drop("instance_id"), "", [1, 2])]:
+        snapshot = ingest(csv(source), parse_mapping(columns), 0.0, warehouse)
+        typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+        assert typed["track_id"].to_list() == ids
+
+
 def test_of_repeated_ids_the_first_sound_row_is_kept(csv, warehouse) -> None:
     frame = tracks({"instance_id": "7", "mode": "x"}, {"instance_id": "7"}, {"instance_id": "7"})
     snapshot = ingest(csv(frame), {}, 1.0, warehouse)
