@@ -50,7 +50,7 @@ def benchmark(
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
     Args:
-        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         protocol: how rows are filled and split: a protocol's name, or all.
         budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
         models: train only these models, or groups of them (study, better, single_head).
@@ -147,8 +147,7 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.benchmark`."""
-    options = vars(parser().parse_args())
-    cli.check_parameters(benchmark, options)
+    options = cli.parameters(parser(), benchmark)
     plan_cells(
         protocols_of(options["protocol"]),
         "smoke",

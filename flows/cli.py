@@ -24,10 +24,10 @@ from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
 from tasks.columns import parse_mapping
-from tasks.errors import ProtocolError, UserError
+from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
-from tasks.sources import public_name
+from tasks.sources import has_secrets, public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
@@ -78,6 +78,29 @@ def source_parser(
     return parser
 
 
+def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:
+    """The command line's options, as parameters of its flow.
+
+    Prefect keeps a run's parameters, so a source URL that holds secrets goes by the environment instead.
+
+    Raises: UserError: the flow's types refuse an option, or it is no text that Prefect could keep.
+    """
+    options = vars(parser.parse_args())
+    for name, value in options.items():
+        if isinstance(value, str) and value.encode(errors="ignore") != os.fsencode(value):
+            raise UserError(f"--{name} {value}: is not text in UTF-8. Give the file, or a link to it, another name.")
+    if options.get("source") and has_secrets(options["source"]):
+        os.environ["MUSIC_SOURCE"] = options["source"]
+        options["source"] = None
+    try:
+        flow.validate_parameters(options)
+    except ParameterTypeError as error:
+        reason = str(error).splitlines()[1].removeprefix(" - ").replace("Value error, ", "")
+        name, _, message = reason.partition(": ")
+        raise UserError(f"--{name.split('.')[0].replace('_', '-')}: {message}") from error
+    return options
+
+
 def names(text: str) -> list[str]:
     """A comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -99,8 +122,7 @@ def run_command(command: Callable[[], int]) -> NoReturn:
     try:
         code = command()
     except (UserError, OSError, duckdb.Error) as error:
-        line = " ".join(str(error).split())
-        print("".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
         tell("Interrupted. Finished cells are kept: the same command goes on from there.")
@@ -110,16 +132,6 @@ def run_command(command: Callable[[], int]) -> NoReturn:
         sys.exit(code)
     tell("Prefect's server did not take all that happened: its UI is not complete.")
     os._exit(code)  # a regular exit would wait for it, for minutes
-
-
-def check_parameters(flow: Flow[..., Any], options: dict[str, Any]) -> None:
-    """Check a command's options as Prefect will. Raises: UserError: the first that the flow's types refuse."""
-    try:
-        flow.validate_parameters(options)
-    except ParameterTypeError as error:
-        reason = str(error).splitlines()[1].removeprefix(" - ").replace("Value error, ", "")
-        name, _, message = reason.partition(": ")
-        raise UserError(f"--{name.split('.')[0].replace('_', '-')}: {message}") from error
 
 
 @contextmanager
@@ -155,7 +167,7 @@ def prepare(
     if "://" not in named:
         with home.in_use():
             snapshot = ingest(named, mapping, max_reject_share, home)
-            tell(snapshot.summary + ("  [generated data]" if snapshot.is_generated else ""))
+            tell(snapshot.summary + (" [generated data]" if snapshot.is_generated else ""))
             tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
             if dropped := rare_genres(tables, home):
                 tell(dropped)
@@ -197,7 +209,7 @@ def build_each(
 
 def tell(line: str) -> None:
     """A line for a person who is waiting; results go to standard output instead."""
-    print(line, file=sys.stderr, flush=True)
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
 def _check_server(url: str) -> None:

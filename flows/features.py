@@ -29,7 +29,7 @@ def features(
     """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
 
     Args:
-        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         protocol: a protocol's name, or all.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
@@ -50,8 +50,7 @@ def features(
 
 def main() -> int:
     """The command `python -m flows.features`."""
-    options = vars(cli.source_parser("flows.features", __doc__).parse_args())
-    cli.check_parameters(features, options)
+    options = cli.parameters(cli.source_parser("flows.features", __doc__), features)
     with cli.prefect_server():
         cli.prepare(**options)
     tables = features(**options)

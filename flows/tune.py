@@ -43,7 +43,7 @@ def tune(
         trials: of this search in all, those of earlier runs included.
         timeout: start no further trial after this many seconds.
         threads: of a trial; by default one per core.
-        source: path, URL or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         protocol: how rows are filled and split: a protocol's name.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
@@ -104,8 +104,7 @@ def print_best(best: Best) -> None:
 
 def main() -> int:
     """The command `python -m flows.tune`."""
-    options = vars(parser().parse_args())
-    cli.check_parameters(tune, options)
+    options = cli.parameters(parser(), tune)
     tunable(options["task"], options["model"])
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():

@@ -123,7 +123,7 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.upkeep`."""
-    options = vars(parser().parse_args())
+    options = cli.parameters(parser(), upkeep)
     Policy(**{name: options[name] for name in ("keep_runs", "keep_days", "grace_hours")})
     if not options["wait"] >= 0:
         raise UserError("--wait must be 0 seconds or more.")

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def one_line(text: object) -> str:
+    """Text of anyone's as one line that a terminal, a log or the UI can show: no line breaks, no control characters."""
+    line = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 class UserError(Exception):
-    """Something the user asked for cannot be done as asked; commands print it as one line and exit 1."""
+    """Something the user asked for cannot be done as asked; commands print it as one line and exit 1.
+
+    Messages quote file names, column names and values, so whatever those hold is made harmless here.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(UserError):

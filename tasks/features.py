@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck, ingest, split
-from tasks.errors import CheckError, InputError, UserError
+from tasks.errors import CheckError, InputError, UserError, one_line
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
 from tasks.split import connected_groups, split_tracks
 from tasks.warehouse import Warehouse, flush
@@ -332,7 +332,9 @@ def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
     if not dropped:
         return None
     rows = sum(genre["dropped_rows"] for genre in dropped)
-    names = ", ".join(genre["music_genre"][:40] for genre in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+    names = ", ".join(one_line(genre["music_genre"][:40]) for genre in dropped[:5]) + (
+        ", ..." if len(dropped) > 5 else ""
+    )
     return f"{rows:,} rows of {len(dropped)} genre(s) too rare to split dropped (see staging.rare_genres): {names}"
 
 

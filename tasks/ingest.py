@@ -122,7 +122,7 @@ def _define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> Non
 
 def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
     started = time.perf_counter()
-    header = file.header()
+    header, line_end = file.header()
     positions = match_columns(header, mapping, file.label)
     is_parquet = file.file_format == "parquet"
     if is_parquet:
@@ -137,7 +137,7 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     link = warehouse.temporary("source")
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
-        values["compression"] = "gzip" if file.file_format == "gzip" else "none"
+        values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
@@ -149,7 +149,7 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
             try:
                 connection.execute(duck.copy(select, temporary), values)
             except duckdb.Error as error:
-                raise InputError(f"{file.label}: {_reason(error)}") from error
+                raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
             finally:
                 link.unlink()
         flushing = [aside.submit(flush, tracks)]
@@ -222,6 +222,8 @@ def _reason(error: duckdb.Error) -> str:
     where = f"line {line[1]}: " if line else ""
     if columns := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
         return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
+    if "gzip" in text.lower():
+        return "is a damaged gzip file, or one with something after its end. Compress it again."
     if "unterminated quote" in text:
         return f"{where}a quoted value does not end."
     if "unicode" in text.lower() or "utf-8" in text.lower():

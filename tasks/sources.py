@@ -7,8 +7,9 @@ import gzip
 import hashlib
 import itertools
 import re
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,13 +19,14 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DownloadError, InputError, UserError
+from tasks.errors import DownloadError, InputError, UserError, one_line
 from tasks.sample import DEFAULT_ROWS, sample_file
 from tasks.warehouse import Warehouse
 
 Format = Literal["csv", "gzip", "parquet"]
 SAMPLE = re.compile(r"sample(?::(\d+))?")
 CHUNK = 1 << 20
+QUOTES_APART = re.compile(rb'" +"')
 csv.field_size_limit(10_000_000)
 
 
@@ -38,17 +40,22 @@ class SourceFile:
     is_generated: bool
     sha256: str
 
-    def header(self) -> list[str]:
-        """The column names in order. Raises: InputError: the file is no CSV, or is separated by something else."""
+    def header(self) -> tuple[list[str], str]:
+        """The column names in order, and what ends their line, as DuckDB's new_line has it (of a Parquet file nothing).
+
+        Raises: InputError: the file is no CSV, or is separated by something else.
+        """
         if self.file_format == "parquet":
             try:
-                return list(pq.read_schema(self.path).names)
+                return list(pq.read_schema(self.path).names), ""
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{self.label}: is not a readable Parquet file ({_first_line(error)}).") from error
         try:
             with self.text() as lines:
-                header = next(csv.reader(lines, strict=True), [])
-        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+                consumed: list[str] = []
+                reader = csv.reader(_remembering(lines, consumed), skipinitialspace=True)  # as DuckDB
+                header = next(reader, [])
+        except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(
                 f"{self.label}: is not a CSV file in UTF-8 ({_first_line(error)}). Save it as UTF-8."
             ) from error
@@ -57,7 +64,8 @@ class SourceFile:
                 raise InputError(
                     f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas."
                 )
-        return header
+        end = re.search(r"[\r\n]*\Z", consumed[-1] if consumed else "")
+        return header, repr(end[0] if end and end[0] else "\n")[1:-1]
 
     @contextmanager
     def text(self) -> Iterator[Iterable[str]]:
@@ -116,7 +124,12 @@ def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
             temporary.unlink(missing_ok=True)
     else:
         path = Path(source).expanduser()
-        yield _inspect(path, path.name)
+        yield _inspect(path, one_line(path.name))
+
+
+def has_secrets(source: str) -> bool:
+    """Whether a source is a URL with anything that `public_name` leaves out."""
+    return "://" in source and public_name(source) != source
 
 
 def public_name(url: str) -> str:
@@ -126,23 +139,40 @@ def public_name(url: str) -> str:
         try:
             parts = urlsplit(link)
             port = f":{parts.port}" if parts.port else ""
-        except ValueError as error:
-            raise InputError(f"The source is not a valid URL ({error}).") from error
+        except ValueError:
+            raise InputError("The source is not a valid URL.") from None  # whose text may quote a password
         cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
-    return "::".join(cleaned)
+    return one_line("::".join(cleaned))
 
 
 def _download(url: str, label: str, target: Path) -> None:
+    failure: UserError | None = None
     try:
-        with fsspec.open(url, "rb") as remote, target.open("wb") as local:
-            for chunk in iter(lambda: remote.read(CHUNK), b""):
-                local.write(chunk)
+        filesystem, path = fsspec.url_to_fs(url)
+        filesystem.get_file(path, str(target))
+        if target.is_dir():
+            target.rmdir()
+            failure = InputError(f"{label}: is a folder, not a file.")
     except ImportError as error:
-        raise UserError(f"{label}: reading it needs another package ({error}).") from error
-    except Exception as error:  # each of fsspec's file systems raises errors of its own
-        reason = _first_line(str(error).replace(url, label) or type(error).__name__)
-        kind = InputError if isinstance(error, FileNotFoundError | ValueError) else DownloadError
-        raise kind(f"{label}: cannot be downloaded ({type(error).__name__}: {reason}).") from error
+        failure = UserError(f"{label}: reading it needs another package ({error}).")
+    except Exception as error:  # noqa: BLE001 - each of fsspec's file systems raises errors of its own
+        failure = _refusal(error, label, quoting=not has_secrets(url))
+    if failure:
+        raise failure  # out here it has no cause or context, whose text a log would print, with the URL
+
+
+def _refusal(error: Exception, label: str, *, quoting: bool) -> UserError:
+    """What went wrong, without URLs: libraries quote them as they please, even those they are redirected to."""
+    status = getattr(error, "status", None)
+    kind = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        reason = "nothing is there"
+    elif isinstance(status, int) and status:
+        reason = f"the server answered {status}"
+    else:
+        reason = f"{kind}: {re.sub('://[^ ]+', '://...', _first_line(error))}" if quoting else kind
+    is_final = isinstance(error, FileNotFoundError | ValueError) or status in {400, 401, 403, 404, 410}
+    return (InputError if is_final else DownloadError)(f"{label}: cannot be downloaded ({reason}).")
 
 
 def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFile:
@@ -166,8 +196,43 @@ def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFil
     elif start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise InputError(f"{label}: is in UTF-16. Save it as UTF-8.")
     elif b"\x00" in start:
-        raise InputError(f"{label}: is neither a CSV nor a Parquet file (its first bytes: {start[:8].hex(' ')}).")
-    return SourceFile(path, label, file_format, is_generated, digest.hexdigest())
+        raise InputError(
+            f"{label}: is neither a CSV nor a Parquet file (it holds zero bytes; the first: {start[:8].hex(' ')})."
+        )
+    source = SourceFile(path, label, file_format, is_generated, digest.hexdigest())
+    if file_format != "parquet":
+        _check_text(source)
+    return source
+
+
+def _check_text(file: SourceFile) -> None:
+    """Refuse what DuckDB would read as something else without a word.
+
+    It does not look at a gzip file's checksum, and reads `"a" "b"` as one value. Other misplaced quotes it refuses.
+    """
+    is_suspect = False
+    before = b""
+    try:
+        with gzip.open(file.path) if file.file_format == "gzip" else file.path.open("rb") as content:
+            while chunk := content.read(CHUNK):
+                text = before + chunk
+                is_suspect = is_suspect or QUOTES_APART.search(text) is not None
+                before = text[max(0, len(text.rstrip(b" ")) - 1) :]
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{file.label}: is a damaged gzip file ({_first_line(error)}). Compress or fetch it again."
+        ) from error
+    if not is_suspect:
+        return
+    with file.text() as lines, suppress(UnicodeDecodeError):  # which DuckDB refuses, with its line
+        reader = csv.reader(lines, strict=True, skipinitialspace=True)
+        try:
+            for _ in reader:
+                pass
+        except csv.Error as error:
+            raise InputError(
+                f"{file.label}: line {reader.line_num}: text after a closing quote. Double the quotes within values."
+            ) from error
 
 
 def _remembering(lines: Iterable[str], consumed: list[str]) -> Iterator[str]:

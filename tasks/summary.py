@@ -7,10 +7,11 @@ from typing import Any
 import duckdb
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tasks import readback
+from tasks.errors import one_line
 from tasks.features import BuiltTable
 from tasks.readback import GENERATED, LEADERBOARDS, interval, number
 from tasks.warehouse import Warehouse
@@ -31,9 +32,8 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _ledger(console, connection, run)
         _parity(console, connection, run)
         _failures(console, connection, run_id)
-    console.print(
-        f'\nQuery it: duckdb {warehouse.database} "select * from results.leaderboard"  (run {run_id})', soft_wrap=True
-    )
+    query = f'duckdb {warehouse.database} "select * from results.leaderboard"'
+    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
     return str(run["status"])
 
 
@@ -53,7 +53,7 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", kept)
     console = Console()
     console.print(table)
-    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False)
+    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False, emoji=False)
 
 
 def _leaderboard(
@@ -67,9 +67,8 @@ def _leaderboard(
     rows = readback.leaderboard(connection, run["run_id"], protocol, task)
     if not rows:
         return
-    data = "generated sample" if run["is_generated"] else escape(run["source"])
-    title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {data}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {_data(run)}"
+    table = Table(title=_plain(title), title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("model", "feature set"):
         table.add_column(name, no_wrap=True)
     has_seeds = any(row["seeds"] > 1 for row in rows)
@@ -89,7 +88,7 @@ def _leaderboard(
 def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
     """What the study's imputation is worth to each model, and what the other leaks are."""
     rows = readback.leaks(connection, run)
-    data = "generated sample" if run["is_generated"] else escape(run["source"])
+    data = _data(run)
     slices = {
         "published": "with_leak",
         "(imputed)": "published_imputed",
@@ -107,7 +106,8 @@ def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
 def _leaks(console: Console, title: str, names: list[str], figures: dict[str, str], rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    layout = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
+    table = Table(title=_plain(f"\n{title}"), box=box.SIMPLE_HEAD, **layout)  # type: ignore[arg-type]
     for name in names:
         table.add_column(name.replace("_", " "), no_wrap=True)
     for name in [*figures, "inflation", "95 % interval"]:
@@ -118,6 +118,15 @@ def _leaks(console: Console, title: str, names: list[str], figures: dict[str, st
         how_sure = interval(row["inflation_low"], row["inflation_high"], digits)
         table.add_row(*cells, f"{row['inflation']:+.{digits}f}", how_sure)
     console.print(table)
+
+
+def _data(run: dict[str, Any]) -> str:
+    return "generated sample" if run["is_generated"] else one_line(run["source"])
+
+
+def _plain(title: str) -> Text:
+    """A title in which [red] and :smile: are text."""
+    return Text(title, style="table.title")
 
 
 def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
@@ -150,4 +159,4 @@ def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: s
     for row in readback.failures(connection, run_id):
         cell = f"{row['tasks']} {row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
         console.print(f"[bold red]{row['status']}[/] {cell}: ", end="")
-        console.print(row["error"], markup=False, soft_wrap=True)
+        console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)

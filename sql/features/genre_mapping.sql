@@ -1,22 +1,31 @@
 -- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder
--- does. column_name is genre_<genre>; the id is appended to each if two genres differ only in case, and where it would
--- be genre_id.
+-- does. column_name is genre_<genre>; the id is appended to each if two genres differ only in case, or if one of them
+-- would be genre_id. A zero byte, which would end a column's name, is a question mark there.
 with
+
+labels as (
+    select distinct
+        music_genre,
+        replace(music_genre, chr(0), '?') as label
+    from staging.stg_tracks
+),
 
 genres as (
     select
         cast(row_number() over (order by music_genre) - 1 as integer) as genre_id,
         music_genre,
-        count(*) over (partition by lower(music_genre)) as spellings
-    from (select distinct music_genre from staging.stg_tracks) as found
+        label,
+        count(*) over (partition by lower(label)) as spellings
+    from labels
 )
 
 select
     genre_id,
     music_genre,
     case
-        when max(spellings) over () > 1 or lower(music_genre) = 'id' then 'genre_' || music_genre || '_' || genre_id
-        else 'genre_' || music_genre
+        when max(spellings) over () > 1 or bool_or(lower(label) = 'id') over ()
+            then 'genre_' || label || '_' || genre_id
+        else 'genre_' || label
     end as column_name
 from genres
 order by genre_id

@@ -15,6 +15,7 @@ source as (
         quote = '"',
         escape = '"',
         compression = $compression,
+        new_line = $new_line,  -- left to DuckDB, a line break within the header's quotes would lose every row
         max_line_size = 2000000,
         buffer_size = 4000000,  -- small, so that several cores share a small file
         columns = {

@@ -67,7 +67,9 @@ HEADER = GOOD.splitlines()[0]
         (b"\x89PNG\r\n\x1a\n\x00\x00", "neither a CSV nor a Parquet"),
         (b"PK\x03\x04" + b"\x00" * 30, "ZIP archive or an Excel workbook"),
         (b"PAR1" + b"\x00" * 30, "not a readable Parquet file"),
-        (gzip.compress(GOOD.encode())[:60], "is not a CSV file"),
+        (gzip.compress(GOOD.encode())[:60], "is a damaged gzip file"),
+        (gzip.compress(GOOD.encode())[:-8] + b"\x00" * 8, "is a damaged gzip file"),
+        (GOOD.replace("A Track", '"A" "Track"', 1), "line 2: text after a closing quote"),
         ("<!doctype html>\n<html><body>404</body></html>\n", "are missing. Found: <!doctype html>"),
     ],
 )
@@ -104,10 +106,24 @@ def test_csv_gzip_and_parquet_read_alike(csv, tmp_path, warehouse) -> None:
     assert read[0].equals(read[2])
 
 
-@pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD])
-def test_windows_line_ends_and_byte_order_mark(text, csv, warehouse) -> None:
+SPACED = "\n".join(", ".join(f'"{value}" ' for value in line.split(",")) for line in GOOD.splitlines())
+
+
+@pytest.mark.parametrize("text", [GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD, SPACED])
+def test_windows_line_ends_byte_order_mark_and_spaces_around_quotes(text, csv, warehouse) -> None:
     snapshot = ingest(csv(text), {}, 0.0, warehouse)
-    assert (snapshot.rows_read, snapshot.rejected_rows) == (2, 0)
+    assert raw(warehouse, snapshot.snapshot).equals(raw(warehouse, ingest(csv(GOOD), {}, 0.0, warehouse).snapshot))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\r"])
+def test_line_breaks_in_quotes_may_differ_from_the_files(end, within, csv, warehouse) -> None:
+    lines = tracks({}, {}, {}, track_name="two@lines").write_csv(quote_style="always")
+    text = lines.replace("\n", end).replace("@", within).replace('"tempo"', f'"mood{within}of it","tempo"', 1)
+    text = text.replace('"120.5"', '"","120.5"')
+    read = raw(warehouse, ingest(csv(text), {}, 0.0, warehouse).snapshot)
+    assert read["track_name"].to_list() == [f"two{within}lines"] * 3
+    assert read["tempo"].to_list() == ["120.5"] * 3
 
 
 @pytest.mark.parametrize(
@@ -232,6 +248,16 @@ def test_large_ids_keep_every_digit(suffix, csv, warehouse) -> None:
     snapshot = ingest(csv(tracks(*({"instance_id": each + suffix} for each in ids))), {}, 0.0, warehouse)
     typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
     assert typed["track_id"].cast(pl.String).to_list() == ids
+
+
+def test_ids_that_are_text_give_way_to_another_column_or_to_the_row_number(csv, warehouse) -> None:
+    frame = tracks({"instance_id": "4uLU6hMCjMI75M1A2tKUQC", "row": "70"}, {"instance_id": "x", "row": "71"}, row="")
+    with pytest.raises(InputError, match=r"2 of 2 rows have bad values.*instance_id: not a whole number: '4uLU6h"):
+        ingest(csv(frame), {}, 0.0, warehouse)
+    for source, columns, ids in [(frame, "instance_id=row", [70, 71]), (frame.drop("instance_id"), "", [1, 2])]:
+        snapshot = ingest(csv(source), parse_mapping(columns), 0.0, warehouse)
+        typed = pl.read_parquet(warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+        assert typed["track_id"].to_list() == ids
 
 
 def test_of_repeated_ids_the_first_sound_row_is_kept(csv, warehouse) -> None:
