@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import cli
-from tasks.errors import UserError
 from tasks.inventory import Item
 from tasks.observed import upkeep_task
+from tasks.sweep import mark_killed_runs
 from tasks.upkeep import GRACE_HOURS, KEEP_RUNS, MOST, Policy, Report
 from tasks.warehouse import Warehouse
 
@@ -22,16 +22,18 @@ WAIT = 600.0
 MIB = 1024**2
 EXAMPLES = 2
 
-Count = Annotated[int, Field(ge=1, le=MOST)]
+Limit = Annotated[int, Field(ge=1, le=MOST)]
+Hours = Annotated[float, Field(ge=0, le=24 * MOST)]
+Seconds = Annotated[float, Field(ge=0)]
 
 
 @flow(name="upkeep", flow_run_name="upkeep")
 def upkeep(
-    keep_runs: Count | None = None,
-    keep_days: Count | None = None,
-    grace_hours: Annotated[float, Field(ge=0, le=24 * MOST)] = GRACE_HOURS,
+    keep_runs: Limit | None = None,
+    keep_days: Limit | None = None,
+    grace_hours: Hours = GRACE_HOURS,
     dry_run: bool = False,
-    wait: Annotated[float, Field(ge=0)] = WAIT,
+    wait: Seconds = WAIT,
     warehouse: str | None = None,
 ) -> Report:
     """Remove what no kept run, publication or search needs; returns what went, or would go.
@@ -45,6 +47,7 @@ def upkeep(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
     """
     home = Warehouse.existing(warehouse)
+    mark_killed_runs(home)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
     report = upkeep_task(
         policy, wait, lambda: cli.tell("Waiting for the flows in progress to end ..."), home, dry_run=dry_run
@@ -124,9 +127,6 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.upkeep`."""
     options = cli.parameters(parser(), upkeep)
-    Policy(**{name: options[name] for name in ("keep_runs", "keep_days", "grace_hours")})
-    if not options["wait"] >= 0:
-        raise UserError("--wait must be 0 seconds or more.")
     Warehouse.existing(options["warehouse"])
     with cli.prefect_server():
         pass

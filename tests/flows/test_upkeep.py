@@ -49,7 +49,7 @@ def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path
         after = everything(home, run_ids=set(runs[-2:]))
         for table in ("runs", "cells", "metrics", "confusion", "importance", "predictions", "scores"):
             assert after[f"results.{table}"] == before[f"results.{table}"] != []
-        held.append(len(files(home)))
+        held.append(len([name for name in files(home) if not name.startswith("tmp/")]))  # notes of this one process
     assert max(held[3:]) <= held[2]
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert connection.execute("select run_id from results.runs order by 1").fetchall() == [(r,) for r in runs[-2:]]
@@ -105,10 +105,12 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--keep-runs", "0"], "--keep-runs must be from 1 to 36500, not 0."),
+        (["--keep-runs", "0"], "--keep-runs: Input should be greater than or equal to 1"),
         (["--keep-days", "x"], "invalid int value: 'x'. See --help."),
-        (["--grace-hours", "-1"], "--grace-hours must be from 0"),
-        (["--wait", "-1"], "--wait must be 0 seconds or more."),
+        (["--grace-hours", "-1"], "--grace-hours: Input should be greater than or equal to 0"),
+        (["--keep-days", "99999999999999999999"], "--keep-days: Input should be less than or equal to 36500"),
+        (["--wait", "nan"], "--wait: Input should be greater than or equal to 0"),
+        (["--wait", "-1"], "--wait: Input should be greater than or equal to 0"),
         (["--warehouse", "nowhere"], "is no warehouse, or an empty one"),
         (["--warehouse", "pyproject.toml"], "is no warehouse, or an empty one"),
     ],
@@ -136,10 +138,3 @@ def test_a_read_only_warehouse_is_one_line(environment) -> None:
         home.root.chmod(0o755)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert "the warehouse is not writable" in done.stderr
-
-
-def test_a_value_out_of_range_is_refused_by_the_flow(prefect_server) -> None:
-    from prefect.exceptions import ParameterTypeError
-
-    with pytest.raises(ParameterTypeError, match="greater than or equal to 1"):
-        upkeep.validate_parameters({"keep_runs": 0})
