@@ -53,8 +53,8 @@ def test_links_lead_somewhere(document) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_deployments_name_flows_and_parameters_that_exist(deployment) -> None:
-    path, name = deployment["entrypoint"].split(":")
-    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    flow = getattr(importlib.import_module(module), name)
     parameters = deployment.get("parameters", {})
     flow.validate_parameters(parameters)
     assert set(parameters) <= set(flow.parameters.properties)

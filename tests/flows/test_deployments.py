@@ -86,7 +86,7 @@ def test_every_deployment_is_declared_as_its_flow_is(deployed) -> None:
         assert [schedule["schedule"]["timezone"] for schedule in found["schedules"]] == [
             schedule["timezone"] for schedule in declared.get("schedules", [])
         ]
-        assert found["concurrency_options"] == {"collision_strategy": "CANCEL_NEW", "grace_period_seconds": 600}
+        assert found["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_flow_refuses_what_the_server_refuses() -> None:
 
 @pytest.mark.parametrize("place", ["checkout", "wheel"])
 def test_a_worker_runs_what_is_deployed(place, deployed, environment, api, wheel, tmp_path, monkeypatch) -> None:
-    """Of two nightly runs at a time the second is cancelled; the first publishes, wherever the code comes from."""
+    """Of two nightly runs that are due at once one is cancelled; the other publishes, wherever the code comes from."""
     environment = environment | {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
     folder = ROOT
     if place == "wheel":
@@ -120,18 +120,16 @@ def test_a_worker_runs_what_is_deployed(place, deployed, environment, api, wheel
         where = [sys.executable, "-c", "import flows; print(flows.__file__)"]
         found = subprocess.run(where, env=environment, cwd=folder, capture_output=True, text=True, check=True)
         assert found.stdout.startswith(str(wheel))
-    first = start(api, deployed["nightly"], **SMALL)
+    runs = [start(api, deployed["nightly"], **SMALL) for _ in range(2)]
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local-process"]
     with subprocess.Popen(
         worker, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until(lambda: state_of(api, first)["type"] == "RUNNING" or is_over(api, first), seconds=200.0, every=0.2)
-            second = start(api, deployed["nightly"], **SMALL)
-            until(lambda: is_over(api, first) and is_over(api, second), seconds=200.0, every=0.5)
+            until(lambda: all(is_over(api, run) for run in runs), seconds=200.0, every=0.5)
         finally:
             process.terminate()
-    assert state_of(api, first)["type"] == "COMPLETED", state_of(api, first)
-    assert state_of(api, second)["type"] == "CANCELLED"
+    ended = {state_of(api, run)["type"]: run for run in runs}
+    assert set(ended) == {"COMPLETED", "CANCELLED"}
     home = Warehouse.at(tmp_path / "warehouse")
-    assert query(home, "select status, flow_run_id from results.runs") == [("completed", first)]
+    assert query(home, "select status, flow_run_id from results.runs") == [("completed", ended["COMPLETED"])]

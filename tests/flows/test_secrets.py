@@ -8,7 +8,7 @@ import duckdb
 import httpx
 import pytest
 
-from flows import benchmark, cli, tune
+from flows import benchmark, cli, features, tune
 from tasks.warehouse import Warehouse
 from tests.conftest import many
 from tests.flows.support import run
@@ -18,23 +18,23 @@ SECRETS = ("pass-word", "to-ken")
 
 
 @pytest.mark.parametrize(
-    ("parser", "options"),
+    ("parser", "flow", "options"),
     [
-        (benchmark.parser(), []),
-        (cli.source_parser("flows.features", None), []),
-        (tune.parser(), ["--task", "genre", "--model", "xgboost_tuned"]),
+        (benchmark.parser(), benchmark.benchmark, []),
+        (cli.source_parser("flows.features", None), features.features, []),
+        (tune.parser(), tune.tune, ["--task", "genre", "--model", "xgboost_tuned"]),
     ],
     ids=["benchmark", "features", "tune"],
 )
-def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, options, monkeypatch) -> None:
+def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, flow, options, monkeypatch) -> None:
     monkeypatch.setenv("MUSIC_SOURCE", "another.csv")
     for source in ("https://host/t.csv?token=to-ken", "https://me:pass-word@host/t.csv"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser)["source"] is None
+        assert cli.parameters(parser, flow)["source"] is None
         assert cli.default_source(None) == source
     for source in ("https://host/t.csv", "t?oken.csv", "sample:2000"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser)["source"] == source
+        assert cli.parameters(parser, flow)["source"] == source
 
 
 @pytest.mark.parametrize("name", ["tracks.csv", "403"])
