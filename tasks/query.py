@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import past
-from tasks.errors import UserError
+from tasks.errors import UserError, one_line
 from tasks.warehouse import Warehouse
 
 SHOWN = 200  # rows of a printed table; csv and json have them all
@@ -72,7 +72,7 @@ def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for at, name in enumerate(names):
         is_number = all(isinstance(row[at], (int, float, Decimal)) or row[at] is None for row in first)
-        table.add_column(Text(_printable(name)), justify="right" if is_number else "left", no_wrap=not out.isatty())
+        table.add_column(Text(one_line(name)), justify="right" if is_number else "left", no_wrap=not out.isatty())
     columns = [_column(values) for values in zip(*first[:SHOWN], strict=True)]
     for cells in zip(*columns, strict=True):
         table.add_row(*map(Text, cells))
@@ -134,9 +134,4 @@ def _shown(value: Any, digits: int) -> str:
         return f"{value:.{digits}f}" if is_plain else f"{value:.2g}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return one_line(value)

@@ -10,6 +10,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from tasks.errors import one_line
+
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 Cell = str | Markup  # text is escaped; markup comes from tasks.charts alone
 LONGEST_TEXT = 300  # characters of a name or an error that are shown
@@ -108,7 +110,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 def shortened(text: object) -> str:
     """A text from data as one line of bounded length, without characters that do not print."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    line = one_line(text)
     return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}…"
 
 
