@@ -7,12 +7,14 @@ import importlib
 import inspect
 import json
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -208,6 +210,18 @@ def find_result(key: str, warehouse: Warehouse) -> str | None:
     """The newest stored result of a cell, whichever run trained it."""
     finished = (warehouse.root / "cells").glob(f"{key}-*/result.parquet")
     return max((file.parent.name for file in finished), default=None)
+
+
+def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[str, str, str], np.ndarray]:
+    """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,)."""
+    files = [warehouse.cell(result) / "replicates.parquet" for result in results]
+    tables = [pq.read_table(file, schema=REPLICATES) for file in files]
+    stored = pa.concat_tables([REPLICATES.empty_table(), *tables])
+    return {
+        (row["result"], row["task"], row["metric"]): values.values.to_numpy()
+        for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)
+        if row["split"] == "test"
+    }
 
 
 @cache

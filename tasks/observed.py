@@ -92,13 +92,11 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
-    """Post the data quality of the input, and what a run came to if there is one, as artifacts."""
-    artifacts.post(
-        lambda: [
-            pages.quality_page(snapshot, tables, warehouse),
-            *(pages.run_pages(run_id, warehouse) if run_id else []),
-        ]
-    )
+    """Post the data quality of the input as an artifact; of a run what it came to, too, and write its report."""
+    artifacts.post(lambda: [pages.quality_page(snapshot, tables, warehouse)])
+    if run_id:
+        artifacts.post(lambda: pages.run_pages(run_id, warehouse))
+        artifacts.post(lambda: pages.report_page(run_id, warehouse))
 
 
 @task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)

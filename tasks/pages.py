@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks import duck, ingest, readback
+from tasks import duck, ingest, readback, report
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.readback import LEADERBOARDS, Row, interval, number
@@ -59,6 +59,16 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
         for name, description, content in made
         if content
     ]
+
+
+def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
+    """Write the run's report, one HTML file, and say where it is."""
+    path = report.write_report(run_id, warehouse)
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        run = readback.run_of(connection, run_id)
+    content = f"# Report\n\nEvery figure of run `{run_id}`, in one file for any browser:\n\n{quoted(path)}"
+    description = f"Where the report of run {run_id} is: {quoted(path.name)} below reports/ of the warehouse."
+    return [_page("report", description, content, is_generated=run["is_generated"])]
 
 
 def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Page:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import duck, runs
-from tasks.cells import PREDICTIONS, REPLICATES, RESULT
+from tasks.cells import PREDICTIONS, RESULT, read_replicates
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
 from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
@@ -110,12 +110,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
     """results.comparisons and results.inflation, from the replicates of the cells of results.figures."""
     used = connection.execute("select distinct unnest(results) from results.figures order by all").fetchall()
-    stored = _read([warehouse.cell(result) / "replicates.parquet" for (result,) in used], REPLICATES)
-    replicates = {
-        (row["result"], row["task"], row["metric"]): values.values.to_numpy()
-        for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)
-        if row["split"] == "test"
-    }
+    replicates = read_replicates([result for (result,) in used], warehouse)
     for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation")):
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))

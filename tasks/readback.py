@@ -14,7 +14,7 @@ LEADERBOARDS = {
 Row = dict[str, Any]
 
 
-def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: str) -> list[Row]:
+def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) -> list[Row]:
     """A query's rows by column name; `values` are bound as `$name`."""
     result = connection.execute(query, values)
     names = [column[0] for column in result.description]
@@ -49,7 +49,7 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
     return rows(
         connection,
         f"""
-        select model, feature_set, count(*) as seeds, {means}, stddev_samp({metrics[0]}) as sd,
+        select model, feature_set, count(*) as seeds, min(seed) as seed, {means}, stddev_samp({metrics[0]}) as sd,
             avg({metrics[0]}_low) as low, avg({metrics[0]}_high) as high, avg(fit_seconds) as fit_seconds,
             avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused
         from results.scores

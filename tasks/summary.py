@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import duckdb
@@ -10,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks import readback
+from tasks import bars, readback
 from tasks.errors import one_line
 from tasks.features import BuiltTable
 from tasks.readback import GENERATED, LEADERBOARDS, interval, number
+from tasks.report import report_path
 from tasks.warehouse import Warehouse
+
+LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
 
 
 def print_run(run_id: str, warehouse: Warehouse) -> str:
@@ -34,6 +38,8 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _failures(console, connection, run_id)
     query = f'duckdb {warehouse.database} "select * from results.leaderboard"'
     console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
+    if (report := report_path(run_id, warehouse)).exists():
+        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
     return str(run["status"])
 
 
@@ -68,21 +74,37 @@ def _leaderboard(
     if not rows:
         return
     title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {_data(run)}"
-    table = Table(title=_plain(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("model", "feature set"):
-        table.add_column(name, no_wrap=True)
     has_seeds = any(row["seeds"] > 1 for row in rows)
-    spread = ["± seeds"] if has_seeds else []
-    for name in [metrics[0], "95 % interval", *spread, *metrics[1:], "fit s", "predict s", "MiB"]:
-        table.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
-    table.add_column("")
-    for place, row in enumerate(rows):
-        cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval(row["low"], row["high"])]
-        cells += [number(row["sd"])] if has_seeds else []
-        cells += [number(row[name]) for name in metrics[1:]]
-        cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
-        table.add_row(*cells, "reused" if row["reused"] else "", style="" if place else "bold")
-    console.print(table)
+    drawn = bars.intervals([(row["low"], row[metrics[0]], row["high"]) for row in rows], console.encoding)
+
+    def table(*, with_bars: bool) -> Table:
+        made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        made.add_column("model", no_wrap=True)
+        made.add_column("feature set", no_wrap=True)
+        made.add_column(metrics[0], justify="right", no_wrap=True)
+        made.add_column("95 % interval", justify="right", no_wrap=True)
+        if with_bars:
+            made.add_column("", no_wrap=True)
+        for name in [*(["± seeds"] if has_seeds else []), *metrics[1:], "fit s", "predict s", "MiB"]:
+            made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
+        made.add_column("")
+        for place, row in enumerate(rows):
+            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval(row["low"], row["high"])]
+            cells += [drawn[place]] if with_bars else []
+            cells += [number(row["sd"])] if has_seeds else []
+            cells += [number(row[name]) for name in metrics[1:]]
+            cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
+            made.add_row(*cells, "reused" if row["reused"] else "", style="" if place else "bold")
+        return made
+
+    _print(console, table)
+
+
+def _print(console: Console, table: Callable[..., Table]) -> None:
+    """Print a table with its bars, or without them where there is no room."""
+    drawn = table(with_bars=True)
+    fits = console.measure(drawn, options=console.options.update(width=1000)).maximum <= console.width
+    console.print(drawn if fits else table(with_bars=False))
 
 
 def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
@@ -106,18 +128,27 @@ def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
 def _leaks(console: Console, title: str, names: list[str], figures: dict[str, str], rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    layout = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
-    table = Table(title=_plain(f"\n{title}"), box=box.SIMPLE_HEAD, **layout)  # type: ignore[arg-type]
-    for name in names:
-        table.add_column(name.replace("_", " "), no_wrap=True)
-    for name in [*figures, "inflation", "95 % interval"]:
-        table.add_column(name, justify="right", no_wrap=True)
+    most: dict[str, float] = {}
     for row in rows:
-        digits = 3 if row["metric"] == "accuracy" else 2
-        cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
-        how_sure = interval(row["inflation_low"], row["inflation_high"], digits)
-        table.add_row(*cells, f"{row['inflation']:+.{digits}f}", how_sure)
-    console.print(table)
+        most[row["metric"]] = max(most.get(row["metric"], 0.0), abs(row["inflation"]))
+
+    def table(*, with_bars: bool) -> Table:
+        made = Table(title=_plain(f"\n{title}"), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        for name in names:
+            made.add_column(name.replace("_", " "), no_wrap=True)
+        for name in [*figures, "inflation", "95 % interval"]:
+            made.add_column(name, justify="right", no_wrap=True)
+        if with_bars:
+            made.add_column("", no_wrap=True)
+        for row in rows:
+            digits = 3 if row["metric"] == "accuracy" else 2
+            cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
+            cells += [f"{row['inflation']:+.{digits}f}", interval(row["inflation_low"], row["inflation_high"], digits)]
+            cells += [bars.bar(abs(row["inflation"]), most[row["metric"]], console.encoding)] if with_bars else []
+            made.add_row(*cells)
+        return made
+
+    _print(console, table)
 
 
 def _data(run: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, tune, upkeep
+from flows import cli, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -23,8 +23,15 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(
     "command",
-    [parser(), cli.source_parser("flows.features", None), tune.parser(), upkeep.parser()],
-    ids=["benchmark", "features", "tune", "upkeep"],
+    [
+        parser(),
+        cli.source_parser("flows.features", None),
+        tune.parser(),
+        report.parser(),
+        query.parser(),
+        upkeep.parser(),
+    ],
+    ids=["benchmark", "features", "tune", "report", "query", "upkeep"],
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,25 @@ def test_the_summary_says_that_data_is_generated(first_run, home, capsys) -> Non
     assert "GENERATED DATA" in printed
     assert "generated sample" in printed
     assert "knn" in printed
+
+
+def test_a_run_writes_its_report_and_the_summary_says_where(first_run, home, capsys) -> None:
+    report = home.root / "reports" / f"{first_run}.html"
+    assert "leaderboard-genre" in report.read_text(encoding="utf-8")
+    summary.print_run(first_run, home)
+    assert f"Report:   {report}" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_does_not_fail_the_run(prefect_server, tmp_path, monkeypatch) -> None:
+    def fail(run_id: str, warehouse: Warehouse) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("tasks.report.write_report", fail)
+    options = {"source": "sample:1000", "models": ["knn"], "feature_sets": ["all"], "warehouse": str(tmp_path)}
+    state = benchmark(**options, return_state=True)
+    assert state.is_completed()
+    assert "; report " not in str(state.message)
+    assert not (tmp_path / "reports").exists()
 
 
 def test_a_second_run_reuses_and_a_refresh_does_not(first_run, home) -> None:

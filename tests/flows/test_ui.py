@@ -362,5 +362,5 @@ def test_markup_in_the_data_is_text(version, page, world) -> None:
 
 def test_pictures_are_small() -> None:
     pictures = sorted((ROOT / "docs" / "pictures").glob("*.png"))
-    assert [one.stem for one in pictures] == ["deployments", "leaderboard", "run", "summary"]
+    assert {"deployments", "leaderboard", "run", "summary"} <= {one.stem for one in pictures}
     assert all(one.stat().st_size < 150_000 for one in pictures)

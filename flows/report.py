@@ -1,0 +1,39 @@
+"""Write the report of a past run, or of two side by side, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from flows import cli
+from tasks.report import write_comparison, write_report
+from tasks.warehouse import Warehouse
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.report", description=__doc__)
+    add = command.add_argument
+    add("--run", metavar="RUN_ID", help="the run to report; by default the newest completed one")
+    add("--compare", metavar="RUN_ID", help="set this run beside it, with what is different")
+    add("--out", metavar="FILE", help="where to write; by default below reports/ of the warehouse")
+    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.report`."""
+    options = parser().parse_args()
+    home = Warehouse.at(options.warehouse)
+    out = Path(options.out).expanduser().resolve() if options.out else None
+    written = (
+        write_comparison(options.run, options.compare, home, out)
+        if options.compare
+        else write_report(options.run, home, out)
+    )
+    sys.stdout.write(f"{written}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,181 @@
+"""Inline SVG without script or fonts, coloured by the page's style sheet: strips, which stand in a table's cell.
+
+Their x is in percent, so that they are as wide as the cell and their marks are not stretched. The numbers stand beside
+them, so that screen readers skip them. Series differ by shape, dash or height as well as by colour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+MARKS = ("circle", "square", "diamond", "triangle", "ring", "cross")
+_BAR_HEIGHTS = (0.7, 0.4, 1.0)
+_SHAPES = {
+    "circle": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
+    "square": "M-4 -4h8v8h-8z",
+    "diamond": "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
+    "triangle": "M0 -5L5 4.5H-5z",
+    "ring": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+    "cross": "M-4 -4L4 4M4 -4L-4 4",
+}
+
+
+def tag(name: str, *children: str, **attributes: object) -> Markup:
+    """An element; attribute names in Python's spelling (stroke_width, class_), None left out, everything escaped."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(children)
+    return Markup(f"<{name}{written}>{inner}</{name}>") if inner else Markup(f"<{name}{written}/>")  # noqa: S704
+
+
+def _text(value: object) -> str:
+    """Coordinates to a tenth: enough for the eye, and a third of the bytes."""
+    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What part of a strip's width a value is at."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def over(cls, values: Iterable[float | None], *, zero: bool = False, room: float = 0.04) -> Scale:
+        """A scale that holds all values (and 0), with some room at both ends."""
+        known = [value for value in values if value is not None and math.isfinite(value)] + ([0.0] if zero else [])
+        low, high = (min(known), max(known)) if known else (0.0, 1.0)
+        margin = room * (high - low) or 0.5 * abs(high) or 0.5
+        return cls(0.0 if zero and low >= 0 else low - margin, high + margin)
+
+    def share(self, value: float) -> float:
+        """0 at low, 1 at high."""
+        return (value - self.low) / (self.high - self.low)
+
+    def percent(self, value: float) -> str:
+        """As SVG's x in percent; what is outside stands at the border."""
+        return f"{100 * min(1.0, max(0.0, self.share(value))):.2f}%"
+
+    def ticks(self, most: int = 4) -> list[float]:
+        """Round values within the scale."""
+        rough = (self.high - self.low) / most
+        unit = 10.0 ** math.floor(math.log10(rough))
+        step = next(size * unit for size in (1, 2, 2.5, 5, 10) if size * unit >= rough)
+        first = math.ceil(self.low / step - 1e-9)
+        return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A value on a strip, with its interval; series chooses shape and colour."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    series: int = 0
+
+
+def mark(series: int) -> Markup:
+    """The mark of a series, around the point 0 0."""
+    shape = MARKS[series % len(MARKS)]
+    kind = "open" if shape in {"ring", "cross"} else "solid"
+    return tag("path", d=_SHAPES[shape], class_=f"{kind} s{series % 6}")
+
+
+def key(series: int) -> Markup:
+    """The mark of a series for a legend."""
+    return tag("svg", mark(series), width=14, height=14, viewBox="-7 -7 14 14", aria_hidden="true")
+
+
+def key_bar(series: int) -> Markup:
+    """The bar of a series, as in lanes, for a legend."""
+    height = 14 * _BAR_HEIGHTS[series % 3]
+    bar = tag("rect", x=0, y=14 - height, width=14, height=height, class_=f"s{series % 6}")
+    return tag("svg", bar, width=14, height=14, viewBox="0 0 14 14", aria_hidden="true")
+
+
+def dash(series: int) -> Markup:
+    """The line of a series for a legend."""
+    line = tag("path", d="M0 7H26", class_=f"curve s{series % 6}")
+    return tag("svg", line, width=26, height=14, viewBox="0 0 26 14", aria_hidden="true")
+
+
+def dots(scale: Scale, marks: Sequence[Mark | None], line: float | None = None) -> Markup:
+    """Values with their intervals on one line; `line` marks a value to compare with."""
+    parts: list[Markup] = []
+    if line is not None:
+        at = scale.percent(line)
+        parts.append(tag("line", x1=at, x2=at, y1=0, y2=22, class_="zero"))
+    for one in (one for one in marks if one is not None):
+        colour = f"s{one.series % 6}"
+        if one.low is not None and one.high is not None:
+            left, right = scale.percent(one.low), scale.percent(one.high)
+            parts.append(tag("line", x1=left, x2=right, y1=11, y2=11, class_=f"whisker {colour}"))
+            parts += [tag("line", x1=x, x2=x, y1=7, y2=15, class_=f"whisker {colour}") for x in (left, right)]
+        parts.append(tag("svg", mark(one.series), x=scale.percent(one.value), y=11, overflow="visible"))
+    return _strip(parts)
+
+
+def span(scale: Scale, start: float, end: float, series: int = 0) -> Markup:
+    """A bar from one value to another; a very short one is a hairline."""
+    at = scale.share(start)
+    width = max(100 * (scale.share(end) - at), 0.3 if end > start else 0)
+    return _strip([tag("rect", x=f"{100 * at:.2f}%", y=4, width=f"{width:.2f}%", height=14, class_=f"s{series}")])
+
+
+def axis(scale: Scale, label: Callable[[float], str]) -> Markup:
+    """The ticks of a column of strips."""
+    parts = []
+    for value in scale.ticks():
+        at, share = scale.percent(value), scale.share(value)
+        anchor = "start" if share < 0.08 else "end" if share > 0.92 else "middle"
+        parts.append(tag("line", x1=at, x2=at, y1=0, y2=5, class_="tick"))
+        parts.append(tag("text", label(value), x=at, y=17, text_anchor=anchor, class_="axis"))
+    return _strip(parts)
+
+
+def _strip(parts: Iterable[Markup]) -> Markup:
+    return tag("svg", *parts, class_="strip", height=22, aria_hidden="true", focusable="false")
+
+
+def plain(value: float) -> str:
+    """A tick's label."""
+    return f"{value:g}"
+
+
+def signed(value: float) -> str:
+    """A tick's label with its sign."""
+    return f"{value:+g}" if value else "0"
+
+
+def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str) -> Markup:
+    """Bars in lanes, as wide as the page: of each (start, end, what it is, series); rows are lanes.
+
+    The three series differ in height as well as in colour.
+    """
+    height, parts = 30, []
+    for place, row in enumerate(rows):
+        for start, end, title, series in row:
+            x, width = 100 * scale.share(start), 100 * (scale.share(end) - scale.share(start))
+            high = (height - 4) * _BAR_HEIGHTS[series % 3]
+            bar = {
+                "x": f"{x:.2f}%",
+                "width": f"{max(width, 0.15):.2f}%",
+                "y": (place + 1) * height - high,
+                "height": high,
+            }
+            parts.append(tag("rect", tag("title", title), class_=f"lane s{series}", **bar))
+    bottom = len(rows) * height
+    for value in scale.ticks(6):
+        at, share = scale.percent(value), scale.share(value)
+        anchor = "start" if share < 0.05 else "end" if share > 0.95 else "middle"
+        parts.append(tag("line", x1=at, x2=at, y1=0, y2=bottom + 4, class_="tick"))
+        parts.append(tag("text", f"{value:g} s", x=at, y=bottom + 17, text_anchor=anchor, class_="axis"))
+    return tag("svg", *parts, class_="wide", height=bottom + 22, role="img", aria_label=alt)

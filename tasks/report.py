@@ -1,0 +1,137 @@
+"""The report of a run: one self-contained HTML file, made by SQL from what is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+
+from tasks import past, readback, report_compare, report_models, report_results, report_run
+from tasks.readback import GENERATED, Row
+from tasks.report_page import Page, Section, render, shortened
+from tasks.report_results import Results
+from tasks.warehouse import Warehouse
+
+
+def report_path(run_id: str, warehouse: Warehouse) -> Path:
+    """Where a run's report is kept."""
+    return warehouse.root / "reports" / f"{run_id}.html"
+
+
+def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = None) -> Path:
+    """Write a published run's report (by default the newest completed one's), by default to its place in the warehouse.
+
+    Raises: UserError: there is no such run; OSError: it cannot be written.
+    """
+    with past.published(warehouse) as connection:
+        run = past.find_run(connection, run_id)
+    with past.as_of(run, warehouse) as connection:
+        html = render(run_page(connection, run))
+    return write(html, out or report_path(run["run_id"], warehouse), warehouse)
+
+
+def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, out: Path | None = None) -> Path:
+    """Write two published runs side by side. Raises: as write_report."""
+    with past.published(warehouse) as connection:
+        run, other = past.find_run(connection, run_id), past.find_run(connection, other_id)
+    with past.as_of(run, warehouse) as connection:
+        html = render(report_compare.comparison_page(connection, run, other, warehouse))
+    name = f"{run['run_id']}-against-{other['run_id']}"
+    return write(html, out or report_path(name, warehouse), warehouse)
+
+
+def write(html: str, path: Path, warehouse: Warehouse) -> Path:
+    """Write a page whole or not at all."""
+    if path.is_relative_to(warehouse.root):
+        with warehouse.replacing(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    else:
+        path.write_text(html, encoding="utf-8")  # perhaps on another file system
+    return path
+
+
+def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
+    """The report of a run. Args: connection: of past.as_of."""
+    results = Results.of(connection, run)
+    leaks = report_results.ledger(results)
+    parity = report_results.parity(results)
+    sections = [
+        Section(
+            name="leaderboards",
+            title="Which model is best",
+            figures=[report_results.leaderboard(results, task) for task in readback.LEADERBOARDS],
+        ),
+        Section(name="honesty", title="What the figures are worth", figures=[leaks, parity]),
+        Section(
+            name="features",
+            title="Feature sets and features",
+            figures=[
+                report_results.by_feature_set(results, "genre", "f1_macro"),
+                report_results.by_feature_set(results, "popularity", "rmse"),
+                *report_models.importance(results),
+            ],
+        ),
+        Section(
+            name="behaviour",
+            title="How the models behave",
+            figures=[
+                report_models.confusion(results),
+                report_models.predicted_popularity(results),
+                report_models.reliability(results),
+                report_models.history(results),
+            ],
+        ),
+        Section(
+            name="run",
+            title="The run",
+            figures=[report_run.time_and_memory(results), report_run.failures(connection, run)],
+        ),
+        Section(name="data", title="The data", figures=report_run.quality(connection, run)),
+    ]
+    findings = report_results.headlines(results) or ["No cell of this run has results."]
+    findings += [line for figure in (parity, leaks) if figure.tables for line in figure.finding.splitlines()]
+    return Page(
+        title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",
+        kind=f"Benchmark run {run['run_id']}",
+        facts=facts(connection, run),
+        findings=findings,
+        sections=sections,
+        warnings=warnings(connection, run),
+        generated=GENERATED if run["is_generated"] else None,
+    )
+
+
+def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, str]]:
+    """What ran, on what, with what."""
+    counts = readback.cell_counts(connection, run["run_id"])
+    seconds = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] else None
+    versions = json.loads(run["versions"])
+    return [
+        ("status", run["status"]),
+        ("source", "generated sample" if run["is_generated"] else shortened(run["source"])),
+        ("budget", run["budget"]),
+        ("protocols", ", ".join(readback.protocols(connection, run["run_id"])) or "none with results"),
+        ("cells", f"{counts['n']}, {counts['ok']} ok, {counts['failed']} failed"),
+        ("reused cells", f"{counts['reused']}"),
+        ("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"),
+        ("seconds", "" if seconds is None else f"{seconds:,.0f}"),
+        ("cores", f"{run['cpu_count']}"),
+        ("code", run["git_commit"][:12] if run["git_commit"] else "not a git checkout"),
+        ("snapshot of the data", run["snapshot"]),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+
+
+def warnings(connection: duckdb.DuckDBPyConnection, run: Row) -> list[str]:
+    """What a reader must know before the figures."""
+    found = []
+    if run["status"] != "completed":
+        found.append(f"This run is {run['status']}: its results are not whole.")
+    if run["budget"] != "full":
+        found.append(
+            "Budget smoke: models are trained for seconds on few rows. These figures show that it works, no more."
+        )
+    if failed := readback.cell_counts(connection, run["run_id"])["failed"]:
+        found.append(f"{failed} cells failed: see The run, Failures.")
+    return found

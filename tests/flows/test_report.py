@@ -1,0 +1,403 @@
+"""The report: what stands in the file, and how it looks in a real browser (skipped without Chromium)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from tasks.report import write_comparison, write_report
+from tasks.warehouse import Warehouse
+from tests.conftest import many
+from tests.runs import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+SCRIPT = "<img src=x onerror=\"window.harmed='img'\"><script>window.harmed='script'</script>"
+QUOTE = "\"'><svg onload=\"window.harmed='svg'\"> {{ 7 * 7 }} & Co"
+FIGURES = {
+    "leaderboard-genre", "leaderboard-popularity", "leaks", "parity", "f1-by-features", "rmse-by-features",
+    "importance-genre", "importance-popularity", "confusion", "predicted-popularity", "reliability", "history", "time",
+    "failures", "quality", "genres", "distributions", "correlations",
+}  # fmt: skip
+MODELS = ("knn", "linear", "xgboost", "mlp", "logistic_regression")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A run and its report."""
+
+    home: Warehouse
+    run_id: str
+    path: Path
+
+    @property
+    def html(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    def query(self, sql: str) -> list[tuple]:
+        with duckdb.connect(str(self.home.database), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+def reported(home: Warehouse, *options: Any, **more: Any) -> Reported:
+    run_id = make_run(home, *options, **more)
+    return Reported(home, run_id, write_report(run_id, home))
+
+
+def catalogue(folder: Path, genres: tuple[str, ...], n: int, name: str = "tracks.csv") -> str:
+    path = folder / name
+    many(n, genres).write_csv(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Reported:
+    """Generated data, two protocols."""
+    home = Warehouse.at(tmp_path_factory.mktemp("sample"))
+    protocols = ("published", "cold_start")
+    return reported(home, "sample:2000", MODELS, ("all", "rhythm"), protocols=protocols)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Reported:
+    """A file whose every text is HTML with a script, and a cell that fails with one."""
+    folder = tmp_path_factory.mktemp("hostile")
+    frame = many(600, ("Jazz", SCRIPT, QUOTE, "Rap"))
+    frame = frame.with_columns(artist_name=pl.lit(SCRIPT), track_name=pl.lit(QUOTE))
+    bad = pl.when(pl.int_range(pl.len()) < 5).then(pl.lit(SCRIPT)).otherwise(pl.col("energy"))
+    path = folder / "<img src=x onerror=alert(1)>.csv"
+    frame.with_columns(energy=bad).write_csv(path)
+    return reported(Warehouse.at(folder / "wh"), str(path), MODELS, errors={"logistic_regression": SCRIPT})
+
+
+@pytest.fixture(scope="module")
+def two_genres(tmp_path_factory) -> Reported:
+    folder = tmp_path_factory.mktemp("two")
+    return reported(Warehouse.at(folder / "wh"), catalogue(folder, ("Jazz", "Rap"), 300), ("knn",))
+
+
+@pytest.fixture(scope="module")
+def many_genres(tmp_path_factory) -> Reported:
+    folder = tmp_path_factory.mktemp("many")
+    genres = tuple(f"Genre number {number}" for number in range(120))
+    return reported(Warehouse.at(folder / "wh"), catalogue(folder, genres, 3000), ("knn", "linear"))
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory) -> Reported:
+    home = Warehouse.at(tmp_path_factory.mktemp("failed"))
+    return reported(home, "sample:1000", ("knn", "linear"), errors={"knn": "no memory", "linear": "no patience"})
+
+
+@pytest.fixture(params=["sample", "hostile", "two_genres", "many_genres", "failed"])
+def any_report(request) -> Reported:
+    return request.getfixturevalue(request.param)
+
+
+class Outline(HTMLParser):
+    """Tags and attributes of a page, and the ids of its figures with their text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.figures: dict[str, str] = {}
+        self.within: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "figure":
+            self.within = str(dict(attrs)["id"]).removeprefix("figure-")
+            self.figures[self.within] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "figure":
+            self.within = None
+
+    def handle_data(self, data: str) -> None:
+        if self.within:
+            self.figures[self.within] += data
+
+
+def test_a_report_holds_every_figure_and_needs_nothing_else(any_report) -> None:
+    outline = Outline(any_report.html)
+    expected = FIGURES - ({"genres", "distributions", "correlations"} if "quality" not in outline.figures else set())
+    assert set(outline.figures) == expected
+    names = {tag for tag, _ in outline.tags}
+    assert not names & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    links = [value for _, attributes in outline.tags for name, value in attributes.items() if name in {"href", "src"}]
+    assert all(str(link).startswith(("#", "data:,")) for link in links)
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+    assert "url(" not in any_report.html
+    assert "@import" not in any_report.html
+    assert len(any_report.html) < 2_000_000
+
+
+def test_generated_data_is_marked_on_every_figure_and_real_data_on_none(sample, hostile) -> None:
+    assert all("Generated data, not real music" in text for text in Outline(sample.html).figures.values())
+    assert "Generated data" not in hostile.html
+
+
+def test_names_and_errors_from_outside_are_shown_as_text(hostile) -> None:
+    figures = Outline(hostile.html).figures
+    for name in ("genres", "quality", "failures"):
+        assert "<img src=x onerror=\"window.harmed='img'" in figures[name]
+    assert "{{ 7 * 7 }}" in figures["genres"]
+
+
+def test_the_figures_are_those_of_the_database(sample) -> None:
+    figures = Outline(sample.html).figures
+    best = sample.query(
+        "select protocol, max(accuracy) from results.scores where task = 'genre' and feature_set = 'all' group by all"
+    )
+    assert len(best) == 2
+    for protocol, accuracy in best:
+        assert re.search(rf"{protocol}: \w+ on \w+ is best, accuracy {accuracy:.3f} ", figures["leaderboard-genre"])
+    [(read,)] = sample.query("select rows_read from raw.snapshots")
+    assert f"{read:,} rows read" in figures["quality"]
+    epochs = sample.query("select max(epoch) from results.history where model = 'mlp'")[0][0]
+    assert f"{epochs} epochs" in figures["history"]
+    cells = sample.query("select count(*) from results.cells where not reused")[0][0]
+    assert f"{cells} cells took" in figures["time"]
+
+
+def test_a_failed_run_says_so_and_names_what_failed(failed) -> None:
+    figures = Outline(failed.html).figures
+    assert "This run is failed" in failed.html
+    assert "2 of 2 cells did not succeed" in figures["failures"]
+    assert "no patience" in figures["failures"]
+    assert "No cell of this kind succeeded" in figures["confusion"]
+
+
+def test_a_run_that_never_ended_has_a_report(tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    run_id = make_run(home, "sample:1000", ("knn",), ended=False)
+    assert "This run is running" in write_report(run_id, home).read_text(encoding="utf-8")
+
+
+def test_an_old_run_is_reported_with_its_own_tracks(tmp_path) -> None:
+    home = Warehouse.at(tmp_path / "wh")
+    first = make_run(home, catalogue(tmp_path, ("Polka", "Waltz"), 300, "a.csv"), ("knn",))
+    make_run(home, catalogue(tmp_path, ("Jazz", "Rap"), 300, "b.csv"), ("knn",))
+    genres = Outline(write_report(first, home).read_text(encoding="utf-8")).figures["genres"]
+    assert "Polka" in genres
+    assert "Jazz" not in genres
+
+
+def test_many_genres_are_drawn_in_a_few_paths_and_listed(many_genres) -> None:
+    confusion = Outline(many_genres.html).figures["confusion"]
+    assert len(re.findall(r"<path", many_genres.html)) < 500
+    assert all(f"Genre number {number}" in confusion for number in range(120))
+
+
+def test_two_runs_side_by_side(tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    first = make_run(home, "sample:2000", ("knn", "xgboost"))
+    again = make_run(home, "sample:2000", ("knn", "xgboost"), errors={"knn": "no memory"}, refresh=True)
+    html = write_comparison(again, first, home).read_text(encoding="utf-8")
+    figures = Outline(html).figures
+    assert "Same settings, source and versions." not in figures["settings"] or "NO" in figures["settings"]
+    assert "1 cells fail that did not in the other run" in figures["failing"]
+    assert "no memory" in figures["failing"]
+    assert "paired" in figures["difference-genre"]
+    assert "+0.000" in figures["difference-genre"]  # the same fit twice
+    same = make_run(home, "sample:2000", ("xgboost",))
+    html = write_comparison(same, again, home).read_text(encoding="utf-8")
+    assert "same cell" in Outline(html).figures["difference-genre"]
+
+
+def test_runs_on_other_rows_are_not_paired(tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    first = make_run(home, "sample:1000", ("knn",))
+    other = make_run(home, "sample:1500", ("knn",))
+    html = write_comparison(other, first, home).read_text(encoding="utf-8")
+    rows = re.findall(r"<tr><th[^>]*>knn</th>.*?</tr>", html, re.DOTALL)
+    assert rows
+    assert all("plain" in row and " .. " not in row for row in rows)
+    assert "read different data" in html
+
+
+def command(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.report", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_writes_any_run_and_refuses_unknown_ones_in_one_line(sample, tmp_path) -> None:
+    where = ["--warehouse", str(sample.home.root)]
+    done = command(*where)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(sample.path)
+    out = tmp_path / "two.html"
+    assert command(*where, "--compare", sample.run_id, "--out", str(out)).returncode == 0
+    assert "Two benchmark runs" in out.read_text(encoding="utf-8")
+    unknown = command(*where, "--run", "nope")
+    assert unknown.returncode == 1
+    assert unknown.stderr.count("\n") == 1
+    assert "Unknown run 'nope'. Newest: " + sample.run_id in unknown.stderr
+    empty = command("--warehouse", str(tmp_path / "empty"))
+    assert empty.returncode == 1
+    assert "music.duckdb: not there" in empty.stderr
+
+
+# In a browser.
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)")
+CONTRAST = """() => {
+  const parse = (text) => { const p = text.match(/[\\d.]+/g).map(Number); return p.length < 4 ? [...p, 1] : p; };
+  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ratio = (...colours) => {
+    const [x, y] = colours.map(light).sort((p, q) => q - p);
+    return (x + 0.05) / (y + 0.05);
+  };
+  const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c[3] > 0.5) return c; } return [255, 255, 255, 1]; };
+  const poor = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || e.tagName === 'title') continue;
+    if (e.closest('.skip, svg title')) continue;
+    const style = getComputedStyle(e);
+    const ink = parse(e.closest('svg') && e.namespaceURI.endsWith('svg') ? style.fill : style.color);
+    let ground = behind(e);
+    if (e.matches('text.cell')) {  // stands on a shade of its own
+      const shade = [...e.classList].find((c) => /^t\\d$/.test(c)).replace('t', 'q');
+      ground = parse(getComputedStyle(document.documentElement).getPropertyValue('--' + shade).trim().replace(
+        /^#(..)(..)(..)$/, (_, r, g, b) => [r, g, b].map((h) => parseInt(h, 16)).join(',')));
+    }
+    if (ratio(ink, ground) < 4.5) poor.push([e.tagName, e.getAttribute('class'), ratio(ink, ground).toFixed(2)]);
+  }
+  const paper = parse(getComputedStyle(document.body).backgroundColor);
+  for (const e of document.querySelectorAll('.solid, .whisker, path.curve:not(.halo), rect[class^=s]')) {
+    const style = getComputedStyle(e);
+    const ink = parse(style.fill === 'none' || e.matches('.whisker') ? style.stroke : style.fill);
+    if (ratio(ink, paper) < 3) poor.push([e.tagName, e.className.baseVal, ratio(ink, paper).toFixed(2)]);
+  }
+  return poor;
+}"""
+STRUCTURE = """() => {
+  const levels = [...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]));
+  return {
+    h1: levels.filter((l) => l === 1).length,
+    jumps: levels.filter((l, i) => i && l > levels[i - 1] + 1).length,
+    silent: [...document.querySelectorAll('svg')].filter((e) => !e.parentElement.closest('svg')
+      && e.getAttribute('aria-hidden') !== 'true'
+      && (e.getAttribute('role') !== 'img' || (e.getAttribute('aria-label') || '').length < 10)).length,
+    uncaptioned: [...document.querySelectorAll('table')].filter((t) => !t.caption?.textContent.trim()).length,
+    unscoped: [...document.querySelectorAll('th')].filter((e) => !e.scope).length,
+    headless: [...document.querySelectorAll('tbody tr')].filter((r) => !r.querySelector('th[scope=row]')).length,
+    twice: [...document.querySelectorAll('[id]')].filter((e) => document.getElementById(e.id) !== e).length,
+    language: document.documentElement.lang,
+    landmarks: ['header', 'nav', 'main', 'footer'].filter((n) => !document.querySelector(n)),
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def look(browser) -> Iterator[Any]:
+    """Opens a report; nothing may be fetched, and nothing may have been said in the console when the test ends."""
+    said: list[str] = []
+    contexts = []
+
+    def opened(path: Path, width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: None if request.url == path.as_uri() else said.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [line for line in said if not line.startswith("data:")] == []
+
+
+@pytest.mark.slow
+@needs_browser
+class TestInABrowser:
+    def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, any_report) -> None:
+        for width in (1280, 390, 320):
+            page = look(any_report.path, width)
+            figures = page.locator("figure")
+            assert figures.count() >= len(FIGURES) - 3
+            assert all(figure.is_visible() for figure in figures.all())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if width == 390:
+                page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    def test_what_is_drawn_has_a_size_and_stays_in_its_figure(self, look, sample) -> None:
+        for width in (1280, 390):
+            outside = look(sample.path, width).evaluate(
+                """() => [...document.querySelectorAll('svg.plot, svg.wide')].filter((e) => {
+                    const [a, b] = [e.getBoundingClientRect(), e.closest('figure').getBoundingClientRect()];
+                    return a.width < 100 || a.height < 40 || a.left < b.left - 1 || a.right > b.right + 1;
+                }).length"""
+            )
+            assert outside == 0
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_contrast_suffices(self, look, sample, scheme) -> None:
+        page = look(sample.path, scheme=scheme)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+        assert page.evaluate(CONTRAST) == []
+
+    def test_a_screen_reader_finds_its_way(self, look, any_report) -> None:
+        found = look(any_report.path).evaluate(STRUCTURE)
+        assert found == {
+            "h1": 1, "jumps": 0, "silent": 0, "uncaptioned": 0, "unscoped": 0, "headless": 0, "twice": 0,
+            "language": "en", "landmarks": [],
+        }  # fmt: skip
+
+    def test_names_do_no_harm(self, look, hostile) -> None:
+        page = look(hostile.path)
+        assert page.evaluate("window.harmed") is None
+        assert page.locator("img, script, [onerror], [onload]").count() == 0
+        assert page.get_by_text("window.harmed='script'").first.is_visible()
+
+    def test_it_prints_whole(self, look, sample) -> None:
+        page = look(sample.path, scheme="dark")
+        hidden = page.locator("details tbody tr").last
+        assert not hidden.is_visible()
+        page.emulate_media(media="print")
+        assert hidden.is_visible()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.querySelector('nav').offsetHeight") == 0
+        pdf = page.pdf(format="A4", print_background=True)
+        assert pdf.startswith(b"%PDF")
+        assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
+
+    def test_two_runs_side_by_side(self, look, sample, tmp_path) -> None:
+        path = write_comparison(sample.run_id, sample.run_id, sample.home, tmp_path / "two.html")
+        for width in (1280, 390):
+            page = look(path, width)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator("figure").count() == 5
+        assert page.evaluate(STRUCTURE)["jumps"] == 0

@@ -1,0 +1,52 @@
+"""Runs made without Prefect, for tests that look at what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.cells import Job, find_result, make_jobs
+from tasks.features import build_features
+from tasks.ingest import ingest
+from tasks.models import plan_cells
+from tasks.publish import publish
+from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
+from tasks.training import train_cell
+from tasks.warehouse import Warehouse
+
+
+def make_run(
+    home: Warehouse,
+    source: str,
+    models: Sequence[str],
+    feature_sets: Sequence[str] = ("all",),
+    *,
+    protocols: Sequence[str] = ("published",),
+    errors: dict[str, str] | None = None,
+    refresh: bool = False,
+    min_genre_rows: int = 20,
+    ended: bool = True,
+) -> str:
+    """Train in this process, record and publish a run of budget smoke; its id. errors: models that fail, and how."""
+    snapshot = ingest(source, {}, 0.5, home)
+    tables = [table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home)]
+    cells = plan_cells(list(protocols), "smoke", list(models), list(feature_sets), [42])
+    run = start_run(snapshot, "smoke", home)
+    outcomes = [
+        _outcome(job, home, (errors or {}).get(job.cell.model), refresh)
+        for job in make_jobs(cells, tables, run.run_id, home, 1)
+        if ended
+    ]
+    if ended:
+        status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
+        finish_run(run, status, outcomes, home)
+    publish(snapshot, tables, home)
+    return run.run_id
+
+
+def _outcome(job: Job, home: Warehouse, error: str | None, refresh: bool) -> CellOutcome:
+    if error:
+        return outcome_of(job, "failed", error=error)
+    if not refresh and (stored := find_result(job.key, home)):
+        return outcome_of(job, "ok", reused=True, result=stored)
+    train_cell(job)
+    return outcome_of(job, "ok", result=job.result)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tasks.errors import UserError
+from tasks.query import answer
+from tasks.warehouse import Warehouse
+from tests.runs import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Warehouse:
+    made = Warehouse.at(tmp_path_factory.mktemp("asked"))
+    make_run(made, "sample:1000", ("knn", "linear"))
+    return made
+
+
+def asked(home: Warehouse, sql: str, format_name: str = "table") -> str:
+    out = io.StringIO()
+    answer(sql, format_name, home, out)
+    return out.getvalue()
+
+
+def test_views_over_files_of_the_warehouse_are_read(home) -> None:
+    assert asked(home, "select count(*) as n from raw.tracks", "csv") == "n\n1000\n"
+    assert asked(home, "select count(*) as n from results.predictions", "csv") == "n\n600\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "copy (select 1) to '{home}/x.csv'",
+        "copy (pivot (select 1 as a, 2 as b) on a using count(*)) to '{home}/x.csv'",
+        "explain analyze copy (select 1) to '{home}/x.csv'",
+        "export database '{home}/x.csv'",
+        "select 1; select 2",
+        "set memory_limit = '1GB'",
+        "set enable_external_access = true",
+        "attach '{home}/x.csv'",
+        "drop view results.leaderboard",
+        "create temp table x as select 1",
+        "delete from results.runs",
+        "install httpfs",
+        "pragma version",
+        "",
+        "-- nothing",
+    ],
+)
+def test_only_one_select_is_allowed(sql, home) -> None:
+    with pytest.raises(UserError, match="One SELECT is needed"):
+        asked(home, sql.format(home=home.root))
+    assert not (home.root / "x.csv").exists()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{home}/../{name}-secret.txt"])
+def test_files_outside_the_warehouse_are_not_read(path, home) -> None:
+    secret = home.root.parent / f"{home.root.name}-secret.txt"
+    secret.write_text("secret")
+    named = path.format(home=home.root, name=home.root.name)
+    with pytest.raises(duckdb.PermissionException):
+        asked(home, f"select * from read_text('{named}')")
+
+
+def test_the_formats(home) -> None:
+    sql = """
+        select 'a,b' as text, null as nothing, 'NaN'::double as odd, 1.5 as number, date '2026-01-02' as day,
+            chr(27) || '[31m' as colour
+    """
+    [row] = csv.DictReader(io.StringIO(asked(home, sql, "csv")))
+    assert (row["text"], row["nothing"], row["number"], row["day"]) == ("a,b", "", "1.5", "2026-01-02")
+    [found] = json.loads(asked(home, sql, "json"))
+    assert found == {
+        "text": "a,b", "nothing": None, "odd": None, "number": 1.5, "day": "2026-01-02", "colour": "\x1b[31m",
+    }  # fmt: skip
+    table = asked(home, sql)
+    assert "?[31m" in table
+    assert "\x1b" not in table
+    assert json.loads(asked(home, "select 1 as a where false", "json")) == []
+
+
+def test_a_table_shows_the_first_rows_and_says_so(home) -> None:
+    table = asked(home, "select * from range(1000) as t(n) order by n")
+    assert "199" in table
+    assert "the first 200 rows" in table
+    assert len(asked(home, "from range(1000)", "csv").splitlines()) == 1001
+
+
+def test_the_command_is_one_line_on_an_error_and_survives_a_closed_pipe(home) -> None:
+    def command(*options: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "flows.query", *options, "--warehouse", str(home.root)]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    wrong = command("selec 1")
+    assert wrong.returncode == 1
+    assert wrong.stderr.count("\n") == 1
+    assert "syntax error" in wrong.stderr
+    right = command("select model from results.leaderboard where task = 'genre'", "--format", "csv")
+    assert (right.returncode, right.stdout) == (0, "model\nknn\n")
+    piped = f"{sys.executable} -m flows.query 'from range(1000000)' --format csv --warehouse {home.root} | head -1"
+    done = subprocess.run(piped, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
+    assert done.stderr == ""
