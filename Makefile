@@ -1,9 +1,11 @@
 # Everything happens in .venv; nothing else on the machine is touched.
+SHELL := bash
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PREFECT_API_URL ?= http://127.0.0.1:4200/api
-PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false .venv/bin/prefect
+PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
+	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false .venv/bin/prefect
 
 .PHONY: benchmark test check format server deploy worker up down clean
 
@@ -34,19 +36,22 @@ deploy: $(INSTALLED)  ## tell the server what can be scheduled (prefect.yaml)
 worker: $(INSTALLED)  ## run here what is scheduled or started in the UI, until Ctrl-C
 	$(PREFECT) worker start --pool local-process
 
+# Without `set -m` the shell has what it starts in the background ignore SIGINT, by which a worker ends.
 up: $(INSTALLED)  ## server, deployments and worker in the background
 	@mkdir -p .local
-	@$(PREFECT) server start --host 127.0.0.1 > .local/server.log 2>&1 & echo $$! > .local/server.pid
+	@set -m; $(PREFECT) server start --host 127.0.0.1 > .local/server.log 2>&1 & echo $$! > .local/server.pid
 	@for try in $$(seq 120); do $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" \
 		2> /dev/null && break; sleep 1; done
 	@$(MAKE) --no-print-directory deploy
-	@$(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
+	@set -m; $(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
 	@echo "http://127.0.0.1:4200 is up; its logs are in .local/; make down ends it"
 
 down:  ## end what make up started
 	@for name in worker server; do \
-		test ! -f .local/$$name.pid || { kill $$(cat .local/$$name.pid); rm .local/$$name.pid; }; \
-	done
+		test -f .local/$$name.pid || continue; \
+		kill $$(cat .local/$$name.pid) && while kill -0 $$(cat .local/$$name.pid); do sleep 0.2; done; \
+		rm .local/$$name.pid; \
+	done 2> /dev/null
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -120,6 +120,8 @@ def test_a_worker_runs_what_is_deployed(place, deployed, environment, api, wheel
         where = [sys.executable, "-c", "import flows; print(flows.__file__)"]
         found = subprocess.run(where, env=environment, cwd=folder, capture_output=True, text=True, check=True)
         assert found.stdout.startswith(str(wheel))
+        declared = wheel / "share" / "music-benchmark" / "prefect.yaml"
+        prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(declared), cwd=folder)
     runs = [start(api, deployed["nightly"], **SMALL) for _ in range(2)]
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local-process"]
     with subprocess.Popen(
