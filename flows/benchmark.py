@@ -23,7 +23,6 @@ from tasks.models import GROUPS, plan_cells
 from tasks.observed import CellError, features_task, ingest_task, publish_task, report_task, train_task
 from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
 from tasks.progress import CellProgress
-from tasks.report import report_path
 from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
@@ -103,7 +102,7 @@ def benchmark(
 
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
-    if (report := report_path(run.run_id, home)).exists():
+    if (report := home.report(run.run_id)).exists():
         message += f"; report {report}"
     get_run_logger().info("%s; published %s", message, home.database)
     if status == "failed":

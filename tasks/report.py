@@ -14,11 +14,6 @@ from tasks.report_results import Results
 from tasks.warehouse import Warehouse
 
 
-def report_path(run_id: str, warehouse: Warehouse) -> Path:
-    """Where a run's report is kept."""
-    return warehouse.root / "reports" / f"{run_id}.html"
-
-
 def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = None) -> Path:
     """Write a published run's report (by default the newest completed one's), by default to its place in the warehouse.
 
@@ -28,7 +23,7 @@ def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = No
         run = past.find_run(connection, run_id)
     with past.as_of(run, warehouse) as connection:
         html = render(run_page(connection, run))
-    return write(html, out or report_path(run["run_id"], warehouse), warehouse)
+    return write(html, out or warehouse.report(run["run_id"]), warehouse)
 
 
 def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, out: Path | None = None) -> Path:
@@ -38,7 +33,7 @@ def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, ou
     with past.as_of(run, warehouse) as connection:
         html = render(report_compare.comparison_page(connection, run, other, warehouse))
     name = f"{run['run_id']}-against-{other['run_id']}"
-    return write(html, out or report_path(name, warehouse), warehouse)
+    return write(html, out or warehouse.report(name), warehouse)
 
 
 def write(html: str, path: Path, warehouse: Warehouse) -> Path:

@@ -15,7 +15,6 @@ from tasks import bars, readback
 from tasks.errors import one_line
 from tasks.features import BuiltTable
 from tasks.readback import GENERATED, LEADERBOARDS, interval, number
-from tasks.report import report_path
 from tasks.warehouse import Warehouse
 
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
@@ -38,7 +37,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _failures(console, connection, run_id)
     query = f'duckdb {warehouse.database} "select * from results.leaderboard"'
     console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
-    if (report := report_path(run_id, warehouse)).exists():
+    if (report := warehouse.report(run_id)).exists():
         console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
     return str(run["status"])
 

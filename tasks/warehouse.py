@@ -86,6 +86,10 @@ class Warehouse:
         """The folder of a finished cell: it exists whole or not at all."""
         return self.root / "cells" / result
 
+    def report(self, run_id: str) -> Path:
+        """The HTML report of a run."""
+        return self.root / "reports" / f"{run_id}.html"
+
     def temporary(self, label: str) -> Path:
         """A new name under `tmp/`, on the same file system as everything else, so that renames are atomic."""
         return self.root / "tmp" / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"

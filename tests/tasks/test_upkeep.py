@@ -134,7 +134,9 @@ def test_kept_runs_read_the_same_before_and_after(warehouse) -> None:
 
 def test_what_a_dry_run_says_is_what_goes(warehouse) -> None:
     for rows in (200, 210, 220):
-        night(warehouse, f"sample:{rows}")
+        report = warehouse.report(night(warehouse, f"sample:{rows}"))
+        report.parent.mkdir(exist_ok=True)
+        report.write_text("a report")
     before = files(warehouse)
     said = keep(warehouse, runs=1, dry_run=True)
     assert files(warehouse) == before
@@ -148,7 +150,8 @@ def test_what_a_dry_run_says_is_what_goes(warehouse) -> None:
         name for path, item in done.going.items() if item.kind != "run" for name in before if name.startswith(path)
     }
     runs = {f"runs/{part}/{name}.parquet" for name in said.going if "/" not in name for part in ("started", "finished")}
-    assert gone == listed | runs
+    reports = {f"reports/{name}.html" for name in said.going if "/" not in name}
+    assert gone == listed | runs | reports
     assert sum(item.size for item in done.going.values()) == sum(before[name] for name in gone)
     assert {name for name in before.keys() & after.keys() if before[name] != after[name]} <= published
     assert keep(warehouse, runs=1).going == {}
