@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tasks.errors import InputError, UserError
@@ -85,10 +85,13 @@ def _read_pairs(text: str) -> list[tuple[str, object]]:
     return pairs
 
 
-def match_columns(found: list[str], mapping: Mapping[str, str], source: str) -> dict[str, int | None]:
+def match_columns(
+    found: list[str], mapping: Mapping[str, str], source: str, required: Collection[str] = REQUIRED
+) -> dict[str, int | None]:
     """For each expected column its position in the file, None for an optional one that is not there.
 
     Args: found: the file's column names in order. mapping: our name to the file's name. source: for messages.
+        required: those of ours that must be there.
     Raises: InputError: a needed column is missing or stands there twice, naming it and what was found.
     """
     names = [name.strip().removeprefix("\ufeff") for name in found]
@@ -99,7 +102,7 @@ def match_columns(found: list[str], mapping: Mapping[str, str], source: str) -> 
         count = names.count(theirs)
         if count > 1:
             raise InputError(f"{source}: column '{theirs}' stands in the header {count} times. Keep one of them.")
-        if count == 0 and (ours in REQUIRED or ours in mapping):
+        if count == 0 and (ours in required or ours in mapping):
             missing.append(theirs)
         positions[ours] = names.index(theirs) if count else None
     if missing:

@@ -306,15 +306,20 @@ def _versions(
 ) -> dict[str, str]:
     versions: dict[str, str] = {}
     for table in tables.values():
-        select = duck.source(table.select(protocol))
-        parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
         read = [versions.get(name, snapshot.snapshot) for name in table.upstream(protocol)]
-        rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
-        if table.build:
-            code = [part if isinstance(part, int | float) else inspect.getsource(part) for part in table.code]
-            rules += (*code, np.__version__, metadata.version("scipy"), metadata.version("scikit-learn"))
-        versions[table.name] = duck.digest(table.name, select, rules, sorted(parameters.items()), read)
+        versions[table.name] = table_version(table, protocol, values, read)
     return versions
+
+
+def table_version(table: Table, protocol: Protocol, values: dict[str, object], read: list[str]) -> str:
+    """What a table is called that is made by today's SQL and code. Args: read: its upstream's versions."""
+    select = duck.source(table.select(protocol))
+    parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
+    rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
+    if table.build:
+        code = [part if isinstance(part, int | float) else inspect.getsource(part) for part in table.code]
+        rules += (*code, np.__version__, metadata.version("scipy"), metadata.version("scikit-learn"))
+    return duck.digest(table.name, select, rules, sorted(parameters.items()), read)
 
 
 def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: object) -> None:

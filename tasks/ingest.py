@@ -109,21 +109,23 @@ def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
 
 def attach(connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse) -> None:
     """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`."""
-    _define_raw_tracks(connection, warehouse.table("raw", "tracks", snapshot))
+    define_raw_tracks(connection, warehouse.table("raw", "tracks", snapshot))
     duck.view(connection, "raw.rejects", warehouse.table("raw", "rejects", snapshot))
     duck.view(connection, "staging.typed_tracks", warehouse.table("staging", "typed_tracks", snapshot))
 
 
-def _define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    has_instance_id = "instance_id" in pq.read_schema(path).names
-    numbered = duck.render("raw/numbered_tracks", path=duck.literal(path), has_instance_id=has_instance_id)
-    connection.execute(f"create or replace view raw.tracks as {numbered}")
+def copy_raw(
+    connection: duckdb.DuckDBPyConnection,
+    file: SourceFile,
+    positions: Mapping[str, int | None],
+    target: Path,
+    warehouse: Warehouse,
+) -> None:
+    """Write every row of a file as text, in its order. Args: positions: as match_columns says.
 
-
-def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
-    started = time.perf_counter()
+    Raises: InputError: the file is not a regular CSV or Parquet file.
+    """
     header, line_end = file.header()
-    positions = match_columns(header, mapping, file.label)
     is_parquet = file.file_format == "parquet"
     if is_parquet:
         _check_case(header, positions, file.label)
@@ -138,6 +140,30 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
         values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
+    link.symlink_to(file.path.resolve())
+    try:
+        connection.execute(duck.copy(select, target), values)
+    except duckdb.Error as error:
+        raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
+    finally:
+        link.unlink()
+
+
+def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+    """Write staging.typed_tracks of the raw.tracks that `connection` sees."""
+    connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target))
+
+
+def define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Make the rows that `copy_raw` wrote visible as raw.tracks."""
+    has_instance_id = "instance_id" in pq.read_schema(path).names
+    numbered = duck.render("raw/numbered_tracks", path=duck.literal(path), has_instance_id=has_instance_id)
+    connection.execute(f"create or replace view raw.tracks as {numbered}")
+
+
+def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
+    started = time.perf_counter()
+    columns = match_columns(file.header()[0], mapping, file.label)
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
@@ -145,18 +171,11 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
         ThreadPoolExecutor(max_workers=2) as aside,
     ):
         with warehouse.replacing(tracks, flushed=False) as temporary:
-            link.symlink_to(file.path.resolve())
-            try:
-                connection.execute(duck.copy(select, temporary), values)
-            except duckdb.Error as error:
-                raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
-            finally:
-                link.unlink()
+            copy_raw(connection, file, columns, temporary, warehouse)
         flushing = [aside.submit(flush, tracks)]
-        _define_raw_tracks(connection, tracks)
+        define_raw_tracks(connection, tracks)
         with warehouse.replacing(typed, flushed=False) as temporary:
-            select = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
-            connection.execute(duck.copy(select, temporary))
+            copy_typed(connection, temporary)
         flushing.append(aside.submit(flush, typed))
         duck.view(connection, "staging.typed_tracks", typed)
         rows_read, rows_typed = (pq.read_metadata(path).num_rows for path in (tracks, typed))

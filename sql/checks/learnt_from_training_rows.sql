@@ -27,18 +27,20 @@ total_variance as (
 
 expected as (
     select
-        'tempo' as feature_name,
+        'mode_code' as feature_name,
         'fill' as statistic,
-        avg(tempo) as value,
-        0.001 as tolerance
+        avg(mode_code) as value,
+        0.5 as tolerance
     from staged
-    union all
-    select
-        'duration_ms' as feature_name,
-        'fill' as statistic,
-        avg(duration_ms) as value,
-        1.0 as tolerance
-    from staged
+    {% for name in audio_features if name not in ("key_code", "mode_code") %}
+        union all
+        select
+            '{{ name }}' as feature_name,
+            'fill' as statistic,
+            avg({{ name }}) as value,
+            {{ {"tempo": "0.001", "duration_ms": "1.0"}.get(name, "1e-9 * (1 + abs(avg(" ~ name ~ ")))") }} as tolerance
+        from staged
+    {% endfor %}
     {% for name in audio_features %}
         union all
         select

@@ -20,8 +20,8 @@ SQL_MUTANTS = [
     (
         "labels_unused",
         "features/tracks_clean.sql",
-        "round(coalesce(tracks.tempo,",
-        "round(coalesce(tracks.tempo, 100 + mapping.genre_id,",
+        "coalesce(tracks.{{ name }},",
+        "coalesce(tracks.{{ name }}, 100 + mapping.genre_id,",
     ),
     ("learnt_from_training_rows", "protocols/label_free/fill_values.sql", "where split.split = 'train'", ""),
     ("learnt_from_training_rows", "features/scaling.sql", "where split = 'train'", ""),

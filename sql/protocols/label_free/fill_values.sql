@@ -1,6 +1,7 @@
 -- features.fill_values of every protocol but `published`: what stands in for a missing value, learnt from the training
--- rows without looking at the genre (genre is NULL). Duration in whole ms, tempo to 3 decimals, key_code the
--- most frequent one (the lowest of several).
+-- rows without looking at the genre (genre is NULL): the mean, of duration in whole ms and of tempo to 3 decimals;
+-- key_code and mode_code the most frequent one (the lowest of several keys, major of both modes). In training only
+-- tempo, duration and key are ever missing; in tracks to predict any feature may be.
 with
 
 train as (
@@ -19,20 +20,22 @@ keys as (
     group by key_code
 ),
 
+learnt as (
+    select
+        {% for name in audio_features if name not in ("duration_ms", "key_code", "mode_code", "tempo") %}
+            avg({{ name }}) as {{ name }},
+        {% endfor %}
+        round(avg(duration_ms), 0) as duration_ms,
+        (select key_code from keys order by n desc, key_code limit 1) as key_code,
+        round(avg(mode_code), 0) as mode_code,
+        round(avg(tempo), 3) as tempo
+    from train
+),
+
 filled as (
-    select
-        'tempo' as feature_name,
-        round(avg(tempo), 3) as value
-    from train
-    union all
-    select
-        'duration_ms' as feature_name,
-        round(avg(duration_ms), 0) as value
-    from train
-    union all
-    select
-        'key_code' as feature_name,
-        (select key_code from keys order by n desc, key_code limit 1) as value
+    unpivot learnt
+    on *
+    into name feature_name value value
 )
 
 select
