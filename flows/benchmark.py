@@ -20,7 +20,15 @@ from tasks.cells import Job, make_jobs
 from tasks.columns import parse_mapping
 from tasks.errors import UserError
 from tasks.models import GROUPS, plan_cells
-from tasks.observed import CellError, features_task, ingest_task, publish_task, report_task, train_task
+from tasks.observed import (
+    CellError,
+    champions_task,
+    features_task,
+    ingest_task,
+    publish_task,
+    report_task,
+    train_task,
+)
 from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
@@ -97,9 +105,12 @@ def benchmark(
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
     finally:
         finish_run(run, status, outcomes, home)
+        decided = champions_task(run.run_id, threads, home) if status == "completed" else []
         publish_task(snapshot, tables, home)
     report_task(snapshot, tables, run.run_id, home)
 
+    for line in decided:
+        cli.tell(line)
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
     if (report := home.report(run.run_id)).exists():

@@ -262,7 +262,7 @@ class Build:
         path = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
         source = table.select(self.protocol)
-        select = duck.render(source, **_dynamic_columns(source, cursor))
+        select = duck.render(source, **dynamic_columns(source, cursor))
         with self.warehouse.replacing(path, flushed=False) as temporary:
             if table.build is not None:
                 made = table.build(cursor, select, self.protocol)
@@ -292,7 +292,7 @@ def _checks(protocol: Protocol) -> list[str]:
 
 def run_check(name: str, protocol: Protocol, connection: duckdb.DuckDBPyConnection) -> None:
     """Run `sql/<name>.sql` on the tables that `connection` sees. Raises: CheckError: it found rows."""
-    found = connection.execute(f"from ({duck.render(name, **_dynamic_columns(name, connection))}) limit 3")
+    found = connection.execute(f"from ({duck.render(name, **dynamic_columns(name, connection))}) limit 3")
     columns = [column[0] for column in found.description]
     if rows := found.fetchall():
         examples = "; ".join(
@@ -372,8 +372,8 @@ def _register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
         warehouse.write_rows(warehouse.table("features", "registry", uuid.uuid4().hex), entries, REGISTRY)
 
 
-def _dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
-    """The column lists that depend on the data, for the SELECTs that have one."""
+def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """The column lists that depend on the data, for the SELECTs that have one (name: below sql/)."""
     code = duck.source(select)
     columns: dict[str, object] = {}
     if re.search(r"\bin genres\b", code):

@@ -11,11 +11,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks import artifacts, cells, features, ingest, pages, publish, training, tuning, upkeep
+from tasks import artifacts, cells, champions, features, ingest, pages, predict_files, publish, training, tuning, upkeep
 from tasks.cells import Job
-from tasks.errors import DownloadError
+from tasks.errors import DownloadError, UserError
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
+from tasks.predict_files import Report
 from tasks.processes import Outcome, Processes
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, outcome_of
@@ -82,6 +83,36 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 def trial_task(trial: Trial, processes: Processes) -> Outcome:
     """Try settings in a process of its own; its value is the validation metric."""
     return processes.run(tuning.validate, trial, Warehouse(trial.job.warehouse).temporary("log"))
+
+
+@task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
+def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]:
+    """See tasks.champions.choose. Returns: what it decided, for people; a run is published whatever comes of it."""
+    try:
+        return champions.choose(run_id, warehouse, threads)
+    except UserError as error:
+        return [f"No champion was chosen: {error}"]
+
+
+@task(
+    name="predict",
+    task_run_name="predict",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def predict_task(
+    tracks: str,
+    out: str | None,
+    warehouse: Warehouse,
+    model: str | None,
+    columns: dict[str, str],
+    max_reject_share: float,
+) -> Report:
+    """See tasks.predict_files.predict_file."""
+    return predict_files.predict_file(tracks, out, warehouse, model, columns, max_reject_share)
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)

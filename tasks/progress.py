@@ -1,14 +1,26 @@
-"""What a person sees while cells train: how many are done, which are running, how long it has taken."""
+"""What a person sees while cells train or rows are predicted: how much is done, and how long it has taken."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.specs import Cell
+
+
+@contextmanager
+def row_progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A live line of rows done on standard error, if that is a terminal. Yields: what to call with the rows done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("rows"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=total)
+        yield lambda done: progress.update(bar, completed=done)
 
 
 class CellProgress:

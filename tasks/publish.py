@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck, runs
 from tasks.cells import PREDICTIONS, RESULT, read_replicates
+from tasks.champions import CHAMPIONS
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
 from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
@@ -19,7 +20,7 @@ from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
 from tasks.warehouse import Warehouse
 
-RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "history", "calibration", "trials")
+RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "history", "calibration", "trials", "champions")
 COMPARED_TABLES = ("comparisons", "inflation")
 RESULT_VIEWS = (
     "scores",
@@ -85,6 +86,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.register("stored_finished", finished)
     connection.register("stored_results", _read([folder / "result.parquet" for folder in folders], RESULT))
     connection.register("stored_trials", _read(warehouse.files("tuning", "trials"), TRIALS))
+    connection.register("stored_champions", _read(warehouse.files("champions", "decisions"), CHAMPIONS))
     for name in RESULT_TABLES:
         _create(connection, "table", name)
     published = {"published_csv": str(duck.SQL_ROOT / "results" / "published.csv")}

@@ -82,10 +82,15 @@ class SourceFile:
 
         A Parquet file has no lines: its rows are numbered instead, with empty text.
         """
+        return {row: (line, text) for row, line, text in self.located(sorted(set(rows)))}
+
+    def located(self, rows: Iterable[int]) -> Iterator[tuple[int, int, str]]:
+        """As `locate`, one after the other: row, line and text. Args: rows: ascending."""
         if self.file_format == "parquet":
-            return {row: (row, "") for row in rows}
-        wanted = set(rows)
-        found: dict[int, tuple[int, str]] = {}
+            yield from ((row, row, "") for row in rows)
+            return
+        wanted = iter(rows)
+        sought = next(wanted, None)
         with self.text() as lines:
             consumed: list[str] = []
             reader = csv.reader(_remembering(lines, consumed), skipinitialspace=True)  # as DuckDB
@@ -95,13 +100,13 @@ class SourceFile:
             for record in reader:
                 if record:
                     row += 1
-                    if row in wanted:
-                        found[row] = (line, "".join(consumed).rstrip("\r\n"))
-                        if len(found) == len(wanted):
-                            break
+                    if row == sought:
+                        yield row, line, "".join(consumed).rstrip("\r\n")
+                        sought = next(wanted, None)
+                        if sought is None:
+                            return
                 consumed.clear()
                 line = reader.line_num + 1
-        return found
 
 
 @contextmanager

@@ -1,0 +1,83 @@
+"""Predict genre and popularity of new tracks with the champions, each with how sure it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.settings import PREFECT_API_URL
+
+from flows import cli
+from tasks.columns import parse_mapping
+from tasks.observed import predict_task
+from tasks.predict_files import Report, predict_file
+from tasks.warehouse import Warehouse
+
+
+@flow(name="predict", flow_run_name="predict {tracks}")
+def predict(
+    tracks: str,
+    out: str | None = None,
+    warehouse: str | None = None,
+    model: str | None = None,
+    columns: str = "",
+    max_reject_share: float = 0.05,
+) -> Path:
+    """Predict every track of a file. Returns: the file of predictions.
+
+    Args:
+        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing.
+        out: .parquet, .csv or .csv.gz; by default named after the tracks, in the current directory.
+        warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        model: predict with this one instead of the champion of each task that it predicts.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        max_reject_share: stop if a larger share of the rows has bad values.
+    """
+    home = Warehouse.at(warehouse)
+    report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share)
+    _print(report)
+    return report.out
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.predict", description=__doc__)
+    add = command.add_argument
+    add("tracks", metavar="TRACKS", help="CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]")
+    add("--out", metavar="FILE", help=".parquet, .csv or .csv.gz; by default TRACKS' name with .predictions.parquet")
+    add("--warehouse", metavar="DIR", help="where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    add("--model", metavar="NAME", help="predict with this one instead of the champions")
+    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    add(
+        "--max-reject-share",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="stop if more of the rows have bad values; by default 0.05",
+    )
+    return command
+
+
+def _print(report: Report) -> None:
+    for line in report.summary:
+        cli.tell(line)
+
+
+def main() -> int:
+    """The command `python -m flows.predict`: a flow run where a Prefect server is configured, else without Prefect.
+
+    Prefect's temporary server takes longer to start than most files take to predict.
+    """
+    options = vars(parser().parse_args())
+    if PREFECT_API_URL.value():
+        with cli.prefect_server():
+            predict(**options)
+        return 0
+    home = Warehouse.at(options.pop("warehouse"))
+    columns = parse_mapping(options.pop("columns"))
+    _print(predict_file(**options, warehouse=home, columns=columns))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

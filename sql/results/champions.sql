@@ -1,0 +1,42 @@
+-- results.champions: one row per model that became champion for a task (tasks/champions.py has the rule), newest first.
+-- is_current: it is the one that stands, for its task and kind of data (is_generated). replaced: the champion before.
+-- value: its metric on validation rows, with the 95 % interval. On test rows: log_loss, ece (of calibrated
+-- probabilities, and before calibration by temperature), coverage (the share of tracks whose popularity is within the
+-- interval of plus or minus half_width, cut to 0 to 100; coverage_wanted on validation rows) with its 95 % interval.
+select
+    task,
+    model,
+    feature_set,
+    protocol,
+    budget,
+    seed,
+    run_id,
+    cell_key,
+    result,
+    model_path,
+    model_sha256,
+    feature_version,
+    source,
+    is_generated,
+    metric,
+    value,
+    ci_low,
+    ci_high,
+    chosen_at,
+    replaced,
+    reason,
+    row_number() over (partition by task, is_generated order by chosen_at desc) = 1 as is_current,
+    temperature,
+    log_loss,
+    log_loss_uncalibrated,
+    ece,
+    ece_uncalibrated,
+    half_width,
+    coverage_wanted,
+    coverage,
+    coverage_low,
+    coverage_high,
+    n_validation,
+    n_test
+from stored_champions
+order by chosen_at desc, task

@@ -1,0 +1,210 @@
+"""Trained models that could predict new tracks: which cells qualify, and what each was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tasks import runs
+from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
+from tasks.errors import UserError
+from tasks.features import TABLES, BuiltTable, read_registry, table_version
+from tasks.models import MODELS, ModelSpec
+from tasks.specs import FEATURE_SETS, Cell, protocol_named
+from tasks.warehouse import Warehouse
+
+METRIC = {"genre": "accuracy", "popularity": "rmse"}
+SIGN = {"genre": 1.0, "popularity": -1.0}  # times the metric: more is better
+# How honest a protocol is about new songs, best first. `published` fills by genre: it cannot even prepare one.
+PROTOCOLS = ("cold_start", "label_free")
+PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A successful cell with a stored model, as a predictor of one task."""
+
+    task: str  # genre or popularity
+    cell: Cell  # its task may be multitask
+    run_id: str
+    started_at: datetime  # of the run
+    source: str
+    is_generated: bool
+    staging_version: str
+    feature_version: str
+    cell_key: str
+    result: str
+    model_path: str
+    model_sha256: str
+    predict_seconds: float  # of validation and test rows, every task that the model predicts
+    metric: str
+    value: float  # of the metric on the validation rows
+    ci_low: float | None
+    ci_high: float | None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The registered model."""
+        return MODELS[f"{self.cell.task}/{self.cell.model}"]
+
+    @property
+    def goodness(self) -> float:
+        """The metric, higher being better."""
+        return SIGN[self.task] * self.value
+
+    @property
+    def tier(self) -> tuple[bool, int]:
+        """What counts before any metric: settings in full, then the more honest protocol. Higher is better."""
+        return self.cell.budget == "full", -PROTOCOLS.index(self.cell.protocol)
+
+    @property
+    def title(self) -> str:
+        """As people read it."""
+        return f"{self.cell.model} on {self.cell.feature_set} ({self.cell.protocol}, run {self.run_id})"
+
+
+def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidate]:
+    """Of one run that has ended, or of all of them."""
+    files = warehouse.files("runs", "finished")
+    if run_id is not None:
+        files = [file for file in files if file.stem == run_id]
+    found: list[Candidate] = []
+    for file in files:
+        [started] = pq.read_table(warehouse.table("runs", "started", file.stem), schema=runs.STARTED).to_pylist()
+        [finished] = pq.read_table(file, schema=runs.FINISHED).to_pylist()
+        for cell in finished["cells"]:
+            found += _candidates(started, cell, warehouse)
+    return found
+
+
+def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
+    """A cell's candidates: one a task that it predicts, none if it does not qualify."""
+    folder = warehouse.cell(row["result"] or "none")
+    is_known = f"{row['task']}/{row['model']}" in list(MODELS) and row["feature_set"] in list(FEATURE_SETS)
+    if (
+        row["status"] != "ok"
+        or row["protocol"] not in PROTOCOLS
+        or not is_known
+        or FEATURE_SETS[row["feature_set"]].leaks
+        or not (folder / "replicates.parquet").exists()
+    ):
+        return
+    [result] = pq.read_table(folder / "result.parquet", schema=RESULT).to_pylist()
+    if not result["model_path"]:
+        return
+    scores = {(m["task"], m["metric"]): m for m in result["metrics"] if m["split"] == "val" and m["slice"] == "all"}
+    for task, metric in METRIC.items():
+        score = scores.get((task, metric))
+        has_probabilities = task != "genre" or (task, "log_loss") in scores
+        if score and has_probabilities and score["value"] is not None:
+            yield Candidate(
+                task=task,
+                cell=Cell(**{name: row[name] for name in Cell.__dataclass_fields__}),
+                run_id=started["run_id"],
+                **{name: started[name] for name in ("started_at", "source", "is_generated")},
+                **{name: row[name] for name in ("staging_version", "feature_version", "cell_key", "result")},
+                **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
+                **{name: score[name] for name in ("metric", "value", "ci_low", "ci_high")},
+            )
+
+
+def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
+    """Bootstrap replicates of its metric on the validation rows, higher being better, (n_replicates,)."""
+    table = pq.read_table(warehouse.cell(candidate.result) / "replicates.parquet", schema=REPLICATES)
+    [values] = [
+        row["replicates"]
+        for row in table.to_pylist()
+        if (row["task"], row["split"], row["metric"]) == (candidate.task, "val", candidate.metric)
+    ]
+    return SIGN[candidate.task] * np.array(values)
+
+
+def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
+    """The ids of its validation rows, sorted."""
+    table = pq.read_table(warehouse.cell(candidate.result) / "predictions.parquet", schema=PREDICTIONS)
+    frame = table.select(["task", "split", "track_id"])
+    chosen = (frame["task"].to_numpy() == candidate.task) & (frame["split"].to_numpy() == "val")
+    return np.sort(frame["track_id"].to_numpy()[chosen])
+
+
+def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]:
+    """Every table that a feature table is made from, itself included, by name.
+
+    Raises: UserError: the registry does not know them, or they were prepared by other SQL than today's.
+    """
+    registered = {row.version: row for row in read_registry(warehouse)}
+    found: dict[str, BuiltTable] = {}
+    waiting = [feature_version]
+    while waiting:
+        row = registered.get(waiting.pop())
+        if row is not None and row.table_name not in found:
+            found[row.table_name] = row
+            waiting += row.upstream or []
+    today = {table.name: table for table in TABLES}
+    for name in PREPARED_BY:
+        if name == "features.tracks_pca" and name not in found:
+            continue
+        row = found.get(name)
+        if (
+            row is None
+            or row.protocol is None
+            or row.version
+            != table_version(today[name], protocol_named(row.protocol), {"protocol": row.protocol}, row.upstream or [])
+        ):
+            raise UserError(
+                f"Feature version {feature_version} was not prepared by the SQL and the DuckDB of today ({name}), so "
+                "its model would see other numbers than in training. Train again: python -m flows.benchmark "
+                "--protocol cold_start"
+            )
+    return found
+
+
+def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Warehouse) -> Job:
+    """What its cell was trained on. Args: tables: its lineage."""
+    [feature_table] = [row for row in tables.values() if row.version == candidate.feature_version]
+    mapping = pq.read_table(warehouse.root / tables["features.genre_mapping"].path)
+    return Job(
+        cell=candidate.cell,
+        key=candidate.cell_key,
+        result=candidate.result,
+        feature_version=candidate.feature_version,
+        staging_version=candidate.staging_version,
+        table=warehouse.root / feature_table.path,
+        split_table=warehouse.root / tables["features.split_assignment"].path,
+        genres=tuple(mapping["music_genre"].to_pylist()),
+        warehouse=warehouse.root,
+        threads=1,
+    )
+
+
+def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> dict[str, Candidate]:
+    """The stored model of that name for each task it predicts: of the best tier, then the newest, then the best.
+
+    Raises: UserError: no such model, or none of that name is stored.
+    """
+    known = sorted({spec.model for spec in MODELS.values()})
+    if model not in known:
+        raise UserError(f"Unknown model '{model}'. Known: {', '.join(known)}.")
+    stored = [one for one in candidates(warehouse) if one.cell.model == model]
+    chosen = {
+        task: max(
+            (one for one in stored if one.task == task),
+            key=lambda one: (not one.is_generated, one.tier, one.started_at, -one.cell.seed, one.goodness),
+            default=None,
+        )
+        for task in tasks
+    }
+    found = {task: one for task, one in chosen.items() if one is not None}
+    if not found:
+        why = (
+            "it is never kept as a file, or has no probabilities"
+            if not any(spec.model == model and spec.keeps_model for spec in MODELS.values()) or model == "svm"
+            else f"train it: python -m flows.benchmark --protocol cold_start --models {model}"
+        )
+        raise UserError(f"No stored model '{model}' of an honest protocol in {warehouse.root}: {why}.")
+    return found

@@ -1,0 +1,254 @@
+"""Predictions for a file of tracks: read in DuckDB, predicted batch by batch, written under a temporary name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+import psutil
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from tasks import duck
+from tasks.champions import predictors
+from tasks.columns import MEASURED, match_columns
+from tasks.errors import InputError, UserError
+from tasks.ingest import copy_raw, copy_typed, define_raw_tracks
+from tasks.predictor import PREDICTED, Predictor
+from tasks.preparation import find_rejects
+from tasks.progress import row_progress
+from tasks.sources import SourceFile, opened
+from tasks.warehouse import Warehouse, flush
+
+BATCH_ROWS = 100_000
+MEMORY_LIMIT = "1GB"  # of DuckDB, unless $MUSIC_MEMORY_LIMIT says otherwise
+AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
+REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a file's rows: rows_read = rows_predicted + rejected_rows + blank_rows."""
+
+    out: Path
+    rejects: Path | None  # None: every row with content was predicted, and none was blank
+    rows_read: int
+    rows_predicted: int
+    rejected_rows: int
+    blank_rows: int
+    filled_rows: int
+    unlike_rows: int
+    is_generated_model: bool
+    missing_tasks: tuple[str, ...]  # which no model predicts yet
+    models: dict[str, str]  # by task
+    seconds: float
+
+    @property
+    def summary(self) -> list[str]:
+        """Lines for people."""
+        counts = [f"{self.rows_predicted:,} of {self.rows_read:,} rows predicted in {self.seconds:.1f} s"]
+        counts += [f"{self.rejected_rows:,} rejected"] if self.rejected_rows else []
+        counts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
+        counts += [f"{self.filled_rows:,} with filled values"] if self.filled_rows else []
+        counts += [f"{self.unlike_rows:,} unlike anything in training"] if self.unlike_rows else []
+        lines = [", ".join(counts), *(f"{task} by {model}" for task, model in self.models.items())]
+        lines += [f"{task}: not predicted, for no model of it is stored" for task in self.missing_tasks]
+        if self.is_generated_model:
+            lines.append(
+                "GENERATED DATA: a model of the built-in sample made these; they say nothing about real music."
+            )
+        lines += [f"written: {self.out}"] + ([f"left out, with reasons: {self.rejects}"] if self.rejects else [])
+        return lines
+
+
+def predict_file(
+    tracks: str,
+    out: str | None,
+    warehouse: Warehouse,
+    model: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_reject_share: float = 0.05,
+) -> Report:
+    """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
+
+    Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
+        .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
+        of the champion of each task that it predicts. columns: our column names to the file's.
+    Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
+    """
+    started = time.perf_counter()
+    if not 0.0 <= max_reject_share <= 1.0:
+        raise UserError("--max-reject-share must be from 0 to 1.")
+    target = output_path(tracks, out)
+    threads = os.cpu_count() or 1
+    chosen = predictors(warehouse, model, threads)
+    warehouse.sweep()
+    with opened(tracks, warehouse) as file, _read(file, columns or {}, warehouse) as read:
+        rejects = _write_rejects(read, file, target)
+        if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
+            raise _too_many(read, file.label, max_reject_share, rejects)
+        predictor = Predictor.load(chosen, warehouse, threads)
+        predicted = filled = unlike = 0
+        with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
+            for first in range(1, read.rows + 1, BATCH_ROWS):
+                last = min(first + BATCH_ROWS - 1, read.rows)
+                batch = predictor.predict(read.connection, first, last)
+                write(batch)
+                predicted += batch.num_rows
+                filled += int((batch["n_filled"].to_numpy() > 0).sum())
+                unlike += int(batch["is_unlike_training"].to_numpy().sum())
+                show(last)
+    return Report(
+        out=target,
+        rejects=rejects,
+        rows_read=read.rows,
+        rows_predicted=predicted,
+        rejected_rows=read.rejected_rows,
+        blank_rows=read.blank_rows,
+        filled_rows=filled,
+        unlike_rows=unlike,
+        is_generated_model=any(one.candidate.is_generated for one in chosen.values()),
+        missing_tasks=tuple(task for task in ("genre", "popularity") if task not in chosen),
+        models={task: one.candidate.title for task, one in sorted(chosen.items())},
+        seconds=time.perf_counter() - started,
+    )
+
+
+def output_path(tracks: str, out: str | None) -> Path:
+    """Where predictions go. Raises: UserError: not a file that can be written, or the input itself."""
+    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(urlsplit(tracks).path).name or tracks.replace(":", "-"))
+    target = Path(out).expanduser() if out else Path(f"{name or 'tracks'}.predictions.parquet")
+    target = target.absolute()
+    if not target.name.endswith(SUFFIXES):
+        raise UserError(f"--out {target.name}: its name must end in one of {', '.join(SUFFIXES)}.")
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UserError(f"--out {target}: cannot be written there.")
+    if target.resolve() == Path(tracks).expanduser().resolve():
+        raise UserError(f"--out {target}: is the file of the tracks itself.")
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTracks:
+    """A file's rows in a DuckDB workspace: staging.typed_tracks and raw.rejects."""
+
+    connection: duckdb.DuckDBPyConnection
+    rows: int
+    blank_rows: int
+    rejected_rows: int
+
+
+@contextmanager
+def _read(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
+    """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
+    header = file.header()
+    positions = match_columns(header, mapping, file.label, required=())
+    present = [name for name, at in positions.items() if at is not None]
+    if not set(present) & set(AUDIO_COLUMNS):
+        shown = ", ".join(name[:40] for name in header[:30]) + (", ..." if len(header) > 30 else "")
+        raise InputError(
+            f"{file.label}: none of the audio features is there. Found: {shown or 'nothing'}. Expected at least one of "
+            f"{', '.join(AUDIO_COLUMNS)}; name other spellings with --columns our_name=their_name."
+        )
+    folder = warehouse.temporary("predict")
+    folder.mkdir()
+    raw, typed = folder / "raw", folder / "typed"
+    try:
+        with duck.workspace(spill=warehouse.root / "tmp") as connection:
+            if "MUSIC_MEMORY_LIMIT" not in os.environ:
+                connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            copy_raw(connection, file, positions, raw, warehouse)
+            define_raw_tracks(connection, raw)
+            copy_typed(connection, typed)
+            duck.view(connection, "staging.typed_tracks", typed)
+            rows, with_content = (pq.read_metadata(path).num_rows for path in (raw, typed))
+            rejected = find_rejects(connection, present, has_blank_rows=rows > with_content)
+            yield ReadTracks(connection, rows, rows - with_content, rejected)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | None:
+    """Write the rows left out beside the predictions: where they stand, the column and the reason."""
+    suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
+    path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
+    path.unlink(missing_ok=True)  # of an earlier run
+    if not read.rejected_rows + read.blank_rows:
+        return None
+    query = "from raw.rejects order by row_number, column_name"
+    rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
+    located = file.located(row for (row,) in rows)
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        lines = csv.writer(handle, lineterminator="\n")
+        lines.writerow(REJECT_COLUMNS)
+        here, line, text = 0, 0, ""
+        for row, column, error in _stream(read.connection, f"select row_number, column_name, error {query}"):
+            if row != here:
+                here, line, text = next(located, (row, row + 1, ""))
+            lines.writerow([line, column, error, text, row])
+    return path
+
+
+def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
+    """A query's rows, some at a time."""
+    found = duck.cursor(connection).execute(query)
+    while rows := found.fetchmany(10_000):
+        yield from rows
+
+
+def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | None) -> InputError:
+    first = read.connection.execute(
+        "select row_number, column_name, error from raw.rejects where not is_blank order by all limit 3"
+    ).fetchall()
+    examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
+    return InputError(
+        f"{label}: {read.rejected_rows:,} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {rejects}."
+    )
+
+
+@contextmanager
+def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write tables one after the other into `target`, which is there whole or not at all: Parquet or CSV by suffix.
+
+    Yields: what to call with each table; each is a row group in Parquet.
+    """
+    with _replacing(target) as temporary:
+        if target.suffix == ".parquet":
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as parquet:
+                yield parquet.write_table
+        else:
+            opener: Any = gzip.open if target.suffix == ".gz" else open
+            with opener(temporary, "wb") as file, pc.CSVWriter(file, schema) as lines:
+                yield lines.write_table
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
+    start = f".{target.name}.{socket.gethostname()}."
+    for left in target.parent.iterdir():
+        owner = left.name.removeprefix(start).removesuffix(".tmp")
+        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
+    try:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""Models that predict new tracks: rows prepared by DuckDB in, rows of predictions out. Knows no files but models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from tasks import calibration
+from tasks.candidates import lineage
+from tasks.champions import Champion
+from tasks.inference import Predicted, predict
+from tasks.model_files import load_model
+from tasks.preparation import Learnt, prepare
+from tasks.specs import FEATURE_SETS
+from tasks.warehouse import Warehouse
+
+RANKS = ("predicted", "second", "third")
+PREDICTED = pa.schema(
+    [
+        pa.field("track_id", pa.int64()),  # the file's instance_id, or the row number
+        pa.field("row_number", pa.int64(), nullable=False),  # in the file, from 1
+        pa.field("predicted_genre", pa.string()),
+        pa.field("probability", pa.float64()),
+        pa.field("second_genre", pa.string()),
+        pa.field("second_probability", pa.float64()),
+        pa.field("third_genre", pa.string()),
+        pa.field("third_probability", pa.float64()),
+        pa.field("popularity", pa.float64()),
+        pa.field("popularity_low", pa.float64()),
+        pa.field("popularity_high", pa.float64()),
+        pa.field("genre_model", pa.string()),
+        pa.field("popularity_model", pa.string()),
+        pa.field("feature_version", pa.string(), nullable=False),
+        pa.field("n_filled", pa.int32(), nullable=False),  # of the 12 features
+        pa.field("is_unlike_training", pa.bool_(), nullable=False),
+        pa.field("is_generated_model", pa.bool_(), nullable=False),  # trained on the generated sample
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model, the rows it wants and the tasks it is champion of."""
+
+    estimator: Any
+    champion: Champion  # of one of the tasks: they differ in what was measured only
+    learnt: Learnt
+
+    def predict(self, prepared: pa.Table) -> Predicted:
+        """Predictions for every row. Args: prepared: as tasks.preparation.prepare makes it from `learnt`."""
+        return predict(
+            self.estimator, self.champion.candidate.spec, self.inputs(prepared), len(self.champion.measured.genres)
+        )
+
+    def inputs(self, prepared: pa.Table) -> np.ndarray:
+        """What the estimator takes: (n_rows, n_features), as in training."""
+        one = self.champion.candidate
+        columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
+        x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
+        for at, name in enumerate(columns):
+            x[:, at] = prepared[name].to_numpy()
+        return x
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """The champions of all tasks, loaded."""
+
+    by_task: dict[str, Champion]
+    models: dict[str, Model]  # by the cell's folder: one model may predict both tasks
+
+    @classmethod
+    def load(cls, by_task: dict[str, Champion], warehouse: Warehouse, threads: int) -> Predictor:
+        """Args: by_task: as tasks.champions.predictors. threads: for each model.
+
+        Raises: UserError: a model file is missing or was changed, or its features were prepared by other SQL.
+        """
+        models = {}
+        for champion in by_task.values():
+            one = champion.candidate
+            if one.result not in models:
+                tables = lineage(one.feature_version, warehouse)
+                estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
+                models[one.result] = Model(
+                    estimator, champion, Learnt.of(tables, champion.measured.familiarity, warehouse)
+                )
+        return cls(by_task, models)
+
+    def predict(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> pa.Table:
+        """Predictions, as PREDICTED, for rows `first` to `last` of the tracks that `connection` sees.
+
+        Args: connection: sees staging.typed_tracks and raw.rejects (tasks/preparation.py).
+        """
+        prepared: dict[str, pa.Table] = {}
+        found: dict[str, Predicted] = {}
+        for result, model in self.models.items():
+            version = model.champion.candidate.feature_version
+            if version not in prepared:
+                prepared[version] = prepare(connection, model.learnt, first, last)
+            if prepared[version].num_rows:
+                found[result] = model.predict(prepared[version])
+        rows = next(iter(prepared.values()))
+        if not rows.num_rows:
+            return PREDICTED.empty_table()
+        columns = {name: rows[name] for name in ("track_id", "row_number", "n_filled", "is_unlike_training")}
+        for task, champion in self.by_task.items():
+            one = champion.candidate
+            columns[f"{task}_model"] = pa.repeat(f"{one.cell.model}@{one.run_id}", rows.num_rows)
+            columns |= (_genres if task == "genre" else _popularity)(found[one.result], champion)
+        versions = dict.fromkeys(one.candidate.feature_version for one in self.by_task.values())
+        columns["feature_version"] = pa.repeat("+".join(versions), rows.num_rows)
+        is_generated = any(one.candidate.is_generated for one in self.by_task.values())
+        columns["is_generated_model"] = pa.repeat(is_generated, rows.num_rows)
+        arrays = [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows.num_rows, field.type)
+            for field in PREDICTED
+        ]
+        return pa.Table.from_arrays(arrays, schema=PREDICTED)
+
+
+def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
+    """The three most probable genres; fewer where there are only two."""
+    assert found.probabilities is not None  # noqa: S101 - candidates for genre have them
+    left = found.probabilities.copy()  # ranked before calibration, which keeps the order but for rounding
+    shares = calibration.tempered(found.probabilities, champion.measured.temperature or 1.0)
+    every = np.arange(len(left))
+    names = pa.array(champion.measured.genres)
+    columns: dict[str, pa.Array] = {}
+    for rank in RANKS[: left.shape[1]]:
+        code = left.argmax(axis=1)
+        left[every, code] = -1.0
+        columns[f"{rank}_genre"] = names.take(pa.array(code))
+        columns["probability" if rank == "predicted" else f"{rank}_probability"] = pa.array(shares[every, code])
+    return columns
+
+
+def _popularity(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
+    points = found.values["popularity"]
+    half_width = champion.measured.half_width
+    low, high = calibration.interval(points, float("inf") if half_width is None else half_width)
+    inside = np.clip(points, *calibration.POPULARITY_RANGE)
+    return {"popularity": pa.array(inside), "popularity_low": pa.array(low), "popularity_high": pa.array(high)}

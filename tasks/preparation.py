@@ -1,0 +1,96 @@
+"""Tracks to predict, made ready for models: by the SELECTs and the learnt tables that made the training rows.
+
+In a DuckDB workspace of their own the new tracks stand where training's tracks stood (`staging.stg_tracks`), without a
+split and without a genre, and what was learnt is the stored tables: so features.tracks_clean, tracks_std and tracks_pca
+are made by the very files in sql/features that made them for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from tasks import duck
+from tasks.columns import MEASURED
+from tasks.features import BuiltTable, dynamic_columns
+from tasks.warehouse import Warehouse
+
+LEARNT = ("features.fill_values", "features.scaling", "features.pca_loadings")
+FAMILIARITY = pa.schema(
+    [pa.field("feature_name", pa.string()), pa.field("statistic", pa.string()), pa.field("value", pa.float64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What preparation learnt from training rows; the workspace that has it installed is named by nobody else."""
+
+    protocol: str
+    files: dict[str, Path]  # by table name
+    familiarity: pa.Table
+    with_components: bool  # whether a model takes principal components
+
+    @classmethod
+    def of(cls, tables: Mapping[str, BuiltTable], familiarity: list[dict[str, object]], warehouse: Warehouse) -> Learnt:
+        """Args: tables: the lineage of a model's features."""
+        names = [name for name in LEARNT if name in tables]
+        return cls(
+            tables["features.tracks_std"].protocol or "",
+            {name: warehouse.root / tables[name].path for name in names},
+            pa.Table.from_pylist(familiarity, FAMILIARITY),
+            "features.tracks_pca" in tables,
+        )
+
+
+def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str], *, has_blank_rows: bool) -> int:
+    """Make raw.rejects of the raw.tracks and staging.typed_tracks that `connection` sees.
+
+    Args: present: the columns of the file, by our names. Returns: rows rejected, blank ones not counted.
+    """
+    select = duck.render(
+        "predict/rejects",
+        measured_features=[name for name in MEASURED if name in present],
+        has_mode="mode" in present,
+        has_blank_rows=has_blank_rows,
+    )
+    connection.execute(f"create or replace table raw.rejects as {select}")
+    counted = connection.execute("select count(distinct row_number) from raw.rejects where not is_blank")
+    [(rejected,)] = counted.fetchall()
+    return int(rejected)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, last: int) -> pa.Table:
+    """What models are given of rows `first` to `last`, rejects left out: see sql/predict/prepared_tracks.sql.
+
+    Args: connection: sees staging.typed_tracks and raw.rejects.
+    """
+    for name, file in learnt.files.items():
+        duck.view(connection, name, file)
+    connection.register("learnt_familiarity", learnt.familiarity)
+    connection.execute("create or replace view features.familiarity as select * from learnt_familiarity")
+    # A track to predict is in no split, and its genre is not known.
+    connection.execute(
+        "create or replace view features.split_assignment as "
+        "select 0 as track_id, '' as split, 0 as position where false"
+    )
+    connection.execute(
+        "create or replace view features.genre_mapping as select '' as music_genre, 0 as genre_id where false"
+    )
+    values: dict[str, object] = {"protocol": learnt.protocol, "first": first, "last": last}
+    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values)
+    _make(connection, "features.tracks_clean", "features/tracks_clean", values)
+    _make(connection, "features.tracks_std", "features/tracks_std", values)
+    components: object = []
+    if learnt.with_components:
+        _make(connection, "features.tracks_pca", "features/tracks_pca", values)
+        components = dynamic_columns("features/tracks_pca", connection)["components"]
+    return connection.sql(duck.render("predict/prepared_tracks", components=components)).to_arrow_table()
+
+
+def _make(connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object]) -> None:
+    text = duck.render(select, **dynamic_columns(select, connection))
+    connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.source(select), values))
