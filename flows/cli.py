@@ -115,8 +115,13 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked this process to end: SIGINT (Ctrl-C) or SIGTERM."""
 
 
-def run_command(command: Callable[[], int]) -> NoReturn:
-    """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C, 143 on SIGTERM."""
+def run_command(
+    command: Callable[[], int], kept: str = "Finished cells are kept: the same command goes on from there."
+) -> NoReturn:
+    """Call `command` and leave with its exit code: 1 and one line on a user error, 130 on Ctrl-C, 143 on SIGTERM.
+
+    Args: kept: what an interrupted command leaves.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -125,7 +130,7 @@ def run_command(command: Callable[[], int]) -> NoReturn:
         print(one_line(error), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
-        tell("Interrupted. Finished cells are kept: the same command goes on from there.")
+        tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
     sys.stdout.flush()
     if _are_events_delivered():

@@ -97,7 +97,7 @@ def predict_file(
     threads = os.cpu_count() or 1
     chosen = predictors(warehouse, model, threads)
     warehouse.sweep()
-    with opened(tracks, warehouse) as file, _read(file, columns or {}, warehouse) as read:
+    with opened(tracks, warehouse) as file, reading(file, columns or {}, warehouse) as read:
         rejects = _write_rejects(read, file, target)
         if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
             raise _too_many(read, file.label, max_reject_share, rejects)
@@ -130,7 +130,8 @@ def predict_file(
 
 def output_path(tracks: str, out: str | None) -> Path:
     """Where predictions go. Raises: UserError: not a file that can be written, or the input itself."""
-    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(urlsplit(tracks).path).name or tracks.replace(":", "-"))
+    path = urlsplit(tracks).path if "://" in tracks else tracks
+    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
     target = Path(out).expanduser() if out else Path(f"{name or 'tracks'}.predictions.parquet")
     target = target.absolute()
     if not target.name.endswith(SUFFIXES):
@@ -153,7 +154,7 @@ class ReadTracks:
 
 
 @contextmanager
-def _read(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
+def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
     """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
     header = file.header()
     positions = match_columns(header, mapping, file.label, required=())
@@ -229,7 +230,8 @@ def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
     """
     with _replacing(target) as temporary:
         if target.suffix == ".parquet":
-            with pq.ParquetWriter(temporary, schema, compression="zstd") as parquet:
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            with pq.ParquetWriter(temporary, schema, compression="snappy", use_dictionary=texts) as parquet:
                 yield parquet.write_table
         else:
             opener: Any = gzip.open if target.suffix == ".gz" else open

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +87,8 @@ class Predictor:
             one = champion.candidate
             if one.result not in models:
                 tables = lineage(one.feature_version, warehouse)
-                estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
+                with _without_native_messages():
+                    estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
                 models[one.result] = Model(
                     estimator, champion, Learnt.of(tables, champion.measured.familiarity, warehouse)
                 )
@@ -120,6 +124,19 @@ class Predictor:
             for field in PREDICTED
         ]
         return pa.Table.from_arrays(arrays, schema=PREDICTED)
+
+
+@contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code prints when it is first imported off standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:

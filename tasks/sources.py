@@ -91,22 +91,17 @@ class SourceFile:
             return
         wanted = iter(rows)
         sought = next(wanted, None)
+        row, line = 0, 1
         with self.text() as lines:
-            consumed: list[str] = []
-            reader = csv.reader(_remembering(lines, consumed), skipinitialspace=True)  # as DuckDB
-            next(reader, None)
-            row, line = 0, reader.line_num + 1
-            consumed.clear()
-            for record in reader:
-                if record:
+            for number, (text, n_lines) in enumerate(_records(iter(lines))):
+                if number and text.strip("\r\n"):  # empty lines are no rows, and the first record is the header
                     row += 1
                     if row == sought:
-                        yield row, line, "".join(consumed).rstrip("\r\n")
+                        yield row, line, text.rstrip("\r\n")
                         sought = next(wanted, None)
-                        if sought is None:
-                            return
-                consumed.clear()
-                line = reader.line_num + 1
+                    if sought is None:
+                        return
+                line += n_lines
 
 
 @contextmanager
@@ -238,6 +233,18 @@ def _check_text(file: SourceFile) -> None:
             raise InputError(
                 f"{file.label}: line {reader.line_num}: text after a closing quote. Double the quotes within values."
             ) from error
+
+
+def _records(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+    """Each record's text and how many lines it takes. Only one with a quote can take several, or needs parsing."""
+    for text in lines:
+        if '"' not in text:
+            yield text, 1
+        else:
+            consumed: list[str] = []
+            remembered = _remembering(itertools.chain([text], lines), consumed)
+            next(csv.reader(remembered, skipinitialspace=True), None)  # as DuckDB
+            yield "".join(consumed), len(consumed)
 
 
 def _remembering(lines: Iterable[str], consumed: list[str]) -> Iterator[str]:

@@ -6,10 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks import sample
+from tasks import champions, sample
+from tasks.cells import make_jobs
 from tasks.columns import EXPECTED
 from tasks.features import BuiltTable, build_features
 from tasks.ingest import Snapshot, ingest
+from tasks.models import plan_cells
+from tasks.processes import Processes
+from tasks.publish import publish
+from tasks.runs import finish_run, outcome_of, start_run
+from tasks.training import train_cell
 from tasks.warehouse import Warehouse
 
 TRACK = {
@@ -67,6 +73,26 @@ def sample_snapshot(shared_warehouse: Warehouse) -> Snapshot:
 @pytest.fixture(scope="session")
 def sample_tables(sample_snapshot: Snapshot, shared_warehouse: Warehouse) -> list[BuiltTable]:
     return build_features(sample_snapshot, "published", 20, shared_warehouse)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A warehouse with a smoke run of cold_start on a generated sample, its champions chosen and published."""
+    home = Warehouse.at(tmp_path_factory.mktemp("trained"))
+    snapshot = ingest("sample:3000", {}, 0.05, home)
+    tables = build_features(snapshot, "cold_start", 20, home)
+    run = start_run(snapshot, "smoke", home)
+    models = ["xgboost", "gradient_boosting", "logistic_regression", "svm", "multitask_tuned"]
+    cells = plan_cells(["cold_start"], "smoke", models, ["all", "pca"], [42])
+    outcomes = []
+    with Processes(threads=1, timeout=300) as processes:
+        for job in make_jobs(cells, tables, run.run_id, home, 1):
+            ended = processes.run(train_cell, job, home.temporary("log"))
+            outcomes.append(outcome_of(job, ended.status, result=job.result, error=ended.error))
+    finish_run(run, "completed", outcomes, home)
+    champions.choose(run.run_id, home, 1)
+    publish(snapshot, tables, home)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, query, report, tune, upkeep
+from flows import cli, predict, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -30,8 +30,9 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
         report.parser(),
         query.parser(),
         upkeep.parser(),
+        predict.parser(),
     ],
-    ids=["benchmark", "features", "tune", "report", "query", "upkeep"],
+    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict"],
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}

@@ -35,6 +35,8 @@ CONTRACT = {
     "results.confusion": "run_id protocol model feature_set seed split true_genre predicted_genre n",
     "results.importance": "run_id protocol task model feature_set seed feature_name importance",
     "results.predictions": "run_id protocol task model feature_set seed split track_id y_true y_pred",
+    "results.champions": """task model feature_set protocol seed run_id cell_key result model_path model_sha256 metric
+        value ci_low ci_high chosen_at replaced reason is_current""",
     "results.leaderboard": "budget protocol task model feature_set seed accuracy f1_macro rmse spearman",
     "results.published": "task model feature_set split metric value",
     "results.parity": "task model feature_set split metric ours published difference",

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import champions
+from tasks.candidates import Candidate, candidates, lineage, predictors_named
+from tasks.cells import PREDICTIONS, REPLICATES
+from tasks.champions import best_of, choose, current, decide, history, predictors
+from tasks.errors import UserError
+from tasks.specs import Cell
+from tasks.warehouse import Warehouse
+
+DRAWS = np.random.default_rng(0).normal(size=(3, 1000))  # what all share, and two models' own
+
+
+def candidate(
+    warehouse: Warehouse,
+    name: str,
+    value: float,
+    *,
+    seconds: float = 1.0,
+    own: np.ndarray | None = None,
+    rows: int = 50,
+    protocol: str = "cold_start",
+    budget: str = "full",
+    staging: str = "s",
+) -> Candidate:
+    """A genre cell whose replicates are `value`, a part that all cells share, and its own; stored where they are."""
+    cell = Cell(protocol=protocol, task="genre", model="xgboost", feature_set="all", seed=42, budget=budget)
+    with warehouse.new_folder(warehouse.cell(name)) as folder:
+        draws = value + 0.02 * DRAWS[0] + (0 if own is None else own)
+        row = {"result": name, "task": "genre", "split": "val", "metric": "accuracy", "replicates": draws}
+        pq.write_table(pa.Table.from_pylist([row], REPLICATES), folder / "replicates.parquet")
+        shared = {"result": name, "task": "genre", "split": "val", "y_true": 0.0, "y_pred": 0.0}
+        predictions = [{**shared, "track_id": at} for at in range(rows)]
+        pq.write_table(pa.Table.from_pylist(predictions, PREDICTIONS), folder / "predictions.parquet")
+    return Candidate(
+        task="genre", cell=cell, run_id="r", started_at=datetime.now(UTC), source="f", is_generated=False,
+        staging_version=staging, feature_version="v", cell_key=name, result=name, model_path=f"cells/{name}/model.ubj",
+        model_sha256="", predict_seconds=seconds, metric="accuracy", value=value, ci_low=None, ci_high=None,
+    )  # fmt: skip
+
+
+def rule(*contenders: Candidate, warehouse: Warehouse) -> str:
+    return best_of(contenders, lambda one: champions.validation_replicates(one, warehouse)).result
+
+
+def test_the_best_is_chosen_if_nobody_is_equal_to_it(warehouse) -> None:
+    dear = candidate(warehouse, "dear", 0.48, seconds=9, own=0.002 * DRAWS[1])
+    cheap = candidate(warehouse, "cheap", 0.45, seconds=1)
+    assert rule(cheap, dear, warehouse=warehouse) == "dear"
+
+
+def test_of_equals_the_fastest_is_chosen(warehouse) -> None:
+    """Equal: within one standard error of the paired difference, 0.002 here, not of either figure (0.02)."""
+    dear = candidate(warehouse, "dear", 0.48, seconds=9, own=0.002 * DRAWS[1])
+    equal = candidate(warehouse, "equal", 0.479, seconds=3)
+    worse = candidate(warehouse, "worse", 0.477, seconds=1)
+    assert rule(dear, equal, worse, warehouse=warehouse) == "equal"
+
+
+def test_lower_is_better_where_the_metric_is_an_error(warehouse) -> None:
+    high, low = (
+        replace(candidate(warehouse, name, 0.0), task="popularity", metric="rmse", value=value)
+        for name, value in (("high", 13.0), ("low", 12.0))
+    )
+    assert best_of([high, low], lambda one: -one.value + 0.01 * DRAWS[len(one.result) - 3]).result == "low"
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "takes_over"),
+    [(0.49, 0.002, True), (0.483, 0.002, False), (0.40, 0.002, False), (0.49, 0.02, False)],
+    ids=["better", "within noise", "worse", "too uncertain"],
+)
+def test_a_challenger_must_be_better_beyond_the_uncertainty(value, own, takes_over, warehouse) -> None:
+    standing = candidate(warehouse, "standing", 0.48)
+    challenger = candidate(warehouse, "challenger", value, own=own * DRAWS[1])
+    decision = decide(challenger, standing, None, warehouse)
+    assert decision.takes_over is takes_over
+    assert f"{value:.4f} against 0.4800" in decision.reason
+    assert ("not beyond the uncertainty" in decision.reason) is not takes_over
+    assert decision.replaced == (standing.title if takes_over else None)
+
+
+@pytest.mark.parametrize(
+    ("change", "takes_over", "reason"),
+    [
+        ({"budget": "smoke"}, False, "budget smoke, against cold_start, budget full"),
+        ({"protocol": "label_free"}, False, "label_free"),
+        ({"staging": "other"}, True, "the data changed"),
+        ({"rows": 40}, True, "the data changed"),
+    ],
+)
+def test_what_cannot_be_compared(change, takes_over, reason, warehouse) -> None:
+    """Higher in tier takes over though its figure is lower, and the other way round never."""
+    standing = candidate(warehouse, "standing", 0.48)
+    other = candidate(warehouse, "other", 0.30 if takes_over else 0.60, **change)
+    decision = decide(other, standing, None, warehouse)
+    assert (decision.takes_over, reason in decision.reason) == (takes_over, True)
+    if not takes_over:
+        assert decide(standing, other, None, warehouse).takes_over
+
+
+def test_a_champion_that_can_no_longer_predict_is_replaced(warehouse) -> None:
+    standing = candidate(warehouse, "standing", 0.48)
+    assert not decide(candidate(warehouse, "worse", 0.40), standing, None, warehouse).takes_over
+    decision = decide(candidate(warehouse, "worse2", 0.40), standing, "its model file is gone", warehouse)
+    assert decision.takes_over
+    assert "its model file is gone" in decision.reason
+    assert champions._obstacle(standing, warehouse) == "its model file is gone"
+
+
+def test_a_runs_champions_are_recorded_published_and_stay(trained) -> None:
+    [genre, popularity] = sorted(history(trained), key=lambda one: one.candidate.task)
+    assert (genre.candidate.is_generated, genre.candidate.cell.budget) == (True, "smoke")
+    assert genre.measured.log_loss <= genre.measured.log_loss_uncalibrated + 0.05
+    assert popularity.measured.coverage_low <= 0.9 <= popularity.measured.coverage_high
+    models = {one.cell.model for one in candidates(trained) if one.task == "genre"}
+    assert models == {"xgboost", "logistic_regression", "multitask_tuned"}  # svm has no probabilities
+    best = max(one.value for one in candidates(trained) if one.task == "genre")
+    assert best - genre.candidate.value < 0.05
+    with duckdb.connect(str(trained.database), read_only=True) as connection:
+        rows = connection.execute(
+            "select task, model, is_current, replaced, model_sha256 from results.champions order by task"
+        ).fetchall()
+    assert rows == [
+        (one.candidate.task, one.candidate.cell.model, True, None, one.candidate.model_sha256)
+        for one in (genre, popularity)
+    ]
+    run_id = genre.candidate.run_id
+    assert all("it is the champion already" in line for line in choose(run_id, trained, 1))
+    assert len(history(trained)) == 2
+
+
+def test_real_data_comes_before_generated(trained, monkeypatch) -> None:
+    stored = current(trained)
+    real = [replace(one, candidate=replace(one.candidate, is_generated=False, source="real")) for one in stored]
+    monkeypatch.setattr(champions, "current", lambda _: [real[0], *stored])
+    chosen = predictors(trained, None, 1)
+    assert chosen[real[0].candidate.task].candidate.source == "real"
+    assert chosen[stored[1].candidate.task].candidate.is_generated
+
+
+def test_another_model_by_name(trained) -> None:
+    named = predictors_named("xgboost", ("genre", "popularity"), trained)
+    assert {task: (one.task, one.cell.model) for task, one in named.items()} == {
+        task: (task, "xgboost") for task in ("genre", "popularity")
+    }
+    assert list(predictors_named("gradient_boosting", ("genre", "popularity"), trained)) == ["popularity"]
+    for name, message in (
+        ("xgb", "Unknown model 'xgb'. Known: "),
+        ("knn", "No stored model 'knn'.* train it: python -m flows.benchmark"),
+        ("random_forest", "never kept as a file"),
+        ("svm", "has no probabilities"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predictors_named(name, ("genre", "popularity"), trained)
+
+
+def test_without_any_model_the_command_to_run_is_named(warehouse) -> None:
+    with pytest.raises(UserError, match=r"python -m flows\.benchmark .*--protocol cold_start"):
+        predictors(warehouse, None, 1)
+
+
+def test_features_of_other_sql_are_refused(trained, monkeypatch) -> None:
+    version = current(trained)[0].candidate.feature_version
+    assert set(lineage(version, trained)) >= {"features.fill_values", "features.scaling", "staging.stg_tracks"}
+    monkeypatch.setattr(duckdb, "__version__", "0")
+    with pytest.raises(UserError, match="not prepared by the SQL and the DuckDB of today"):
+        lineage(version, trained)
+    assert "DuckDB" in (champions._obstacle(current(trained)[0].candidate, trained) or "")

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks import predict_files
+from tasks.candidates import candidates
+from tasks.champions import Champion, predictors
+from tasks.errors import InputError, ModelFileError, UserError
+from tasks.features import read_registry
+from tasks.predict_files import output_path, predict_file, writing
+from tasks.predictor import PREDICTED, Predictor
+from tasks.sample import sample_file
+from tests.conftest import TRACK, many, tracks
+
+ROOT = Path(__file__).resolve().parents[2]
+AUDIO = ("acousticness", "danceability", "duration_ms", "energy", "instrumentalness", "key", "liveness", "loudness",
+         "mode", "speechiness", "tempo", "valence")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained):
+    """The predictors of the tasks that a named model predicts, calibrated once."""
+
+    @cache
+    def of(model: str | None) -> dict[str, Champion]:
+        chosen = predictors(trained, model, 1)
+        return {task: one for task, one in chosen.items() if model in {None, one.candidate.cell.model}}
+
+    return of
+
+
+@pytest.fixture
+def predicted(trained, calibrated, tmp_path, monkeypatch):
+    """Predict a frame, or a file; by XGBoost, which loads at once, unless told otherwise."""
+    monkeypatch.setattr(predict_files, "predictors", lambda _warehouse, model, _threads: calibrated(model))
+
+    def run(source: pl.DataFrame | Path | str, **options) -> pl.DataFrame:
+        if isinstance(source, pl.DataFrame):
+            source.write_csv(tmp_path / "t.csv")
+            source = tmp_path / "t.csv"
+        options = {"model": "xgboost", "out": str(tmp_path / "p.parquet")} | options
+        report = predict_file(str(source), warehouse=trained, **options)
+        found = pl.read_parquet(report.out)
+        assert report.rows_read == report.rows_predicted + report.rejected_rows + report.blank_rows
+        assert report.rows_predicted == found.height
+        return found
+
+    return run
+
+
+def reasons(tmp_path: Path) -> list[tuple[str, ...]]:
+    with (tmp_path / "p.rejects.csv").open(newline="") as file:
+        return [(row["line"], row["column_name"], row["error"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("model", ["xgboost", "gradient_boosting", "logistic_regression", "multitask_tuned"])
+def test_the_benchmarks_own_rows_get_its_own_predictions(model, trained, predicted) -> None:
+    """To the last bit, although the file has them in another order, among others and without their genre."""
+    source = pl.read_csv(sample_file(trained, 3000), infer_schema=False).drop("music_genre", "popularity")
+    ours = predicted(source, model=model)
+    with duckdb.connect(str(trained.database), read_only=True) as connection:
+        stored = connection.sql(
+            f"select * from results.predictions where model = '{model}' and feature_set = 'all'"
+        ).pl()
+    both = stored.join(ours, on="track_id", suffix="_ours")
+    assert both.height == stored.height > 500
+    for task in stored["task"].unique():
+        part = both.filter(task=task)
+        if task == "genre":
+            assert part["predicted_genre"].to_list() == part["predicted_genre_ours"].to_list()
+        else:
+            np.testing.assert_array_equal(part["y_pred"].clip(0, 100).to_numpy(), part["popularity"].to_numpy())
+    assert {(ours[f"{task}_model"][0] or "").split("@")[0] for task in stored["task"].unique()} == {model}
+
+
+def test_models_on_components_are_given_components(trained, predicted, calibrated, monkeypatch) -> None:
+    """The prepared rows are the stored tables' rows, to the last bit."""
+    source = pl.read_csv(sample_file(trained, 3000), infer_schema=False)
+    [in_pca] = [
+        one
+        for one in candidates(trained)
+        if (one.task, one.cell.model, one.cell.feature_set) == ("popularity", "xgboost", "pca")
+    ]
+    swapped = replace(calibrated("xgboost")["popularity"], candidate=in_pca)
+    ours = predicted(source)
+    monkeypatch.setattr(predict_files, "predictors", lambda *_: {"popularity": swapped})
+    assert not predicted(source).equals(ours)
+    ours = predicted(source)
+    with duckdb.connect(str(trained.database), read_only=True) as connection:
+        stored = connection.sql(
+            "select track_id, y_pred from results.predictions "
+            "where model = 'xgboost' and feature_set = 'pca' and task = 'popularity'"
+        ).pl()
+    both = stored.join(ours, on="track_id")
+    np.testing.assert_array_equal(both["y_pred"].clip(0, 100).to_numpy(), both["popularity"].to_numpy())
+
+
+def test_what_a_row_says(predicted) -> None:
+    row = predicted(tracks({}, instance_id="7"), model=None).row(0, named=True)
+    assert (row["track_id"], row["row_number"], row["n_filled"]) == (7, 1, 0)
+    assert row["is_generated_model"]
+    assert 1 >= row["probability"] >= row["second_probability"] >= row["third_probability"] > 0
+    assert len({row["predicted_genre"], row["second_genre"], row["third_genre"]}) == 3
+    assert 0 <= row["popularity_low"] < row["popularity"] < row["popularity_high"] <= 100
+
+
+def test_columns_and_values_may_be_missing_in_any_order(trained, predicted) -> None:
+    full = predicted(tracks({}, {}))
+    shuffled = predicted(tracks({}, {}).select("valence", *reversed([n for n in TRACK if n != "valence"])))
+    assert shuffled.equals(full)
+    some = predicted(tracks({}, {"tempo": "?"}, {"energy": ""}, {"mode": "?", "valence": " "}).drop("liveness", "key"))
+    assert some["n_filled"].to_list() == [2, 3, 3, 4]
+    assert some["is_unlike_training"].to_list() == [False] * 4
+    only = predicted(pl.DataFrame({"tempo": ["120", "90"]}))
+    assert only["n_filled"].to_list() == [11, 11]
+    assert only["track_id"].to_list() == [1, 2]
+
+
+def test_a_missing_value_is_the_stored_one(trained, predicted) -> None:
+    """Left out or written out: the same prediction."""
+    [path] = {row.path for row in read_registry(trained) if row.table_name == "features.fill_values"}
+    learnt = dict(pl.read_parquet(trained.root / path).select("feature_name", "value").iter_rows())
+    assert set(learnt) == {name.replace("key", "key_code").replace("mode", "mode_code") for name in AUDIO}
+    for name in AUDIO:
+        value = repr(learnt[{"key": "key_code", "mode": "mode_code"}.get(name, name)]).removesuffix(".0")
+        left, written = predicted(tracks({name: ""})), predicted(tracks({name: value}))
+        assert left.drop("n_filled").equals(written.drop("n_filled")), name
+
+
+def test_unlike_anything_in_training(predicted) -> None:
+    frame = tracks(
+        {}, {"duration_ms": "200"}, {"energy": "55"}, {"loudness": "-6.5e6"}, {"energy": "0.01", "loudness": "3"}
+    )
+    assert predicted(frame)["is_unlike_training"].to_list() == [False, True, True, True, True]
+
+
+def test_bad_values_are_rejects_by_name(predicted, tmp_path) -> None:
+    frame = tracks({}, {"energy": "loud"}, {"mode": "Dorian"}, {"tempo": "-5", "key": "H"}, {"instance_id": "x"},
+                   dict.fromkeys(AUDIO, ""), {"popularity": "many"})  # fmt: skip
+    found = predicted(frame, max_reject_share=1.0)
+    assert found["row_number"].to_list() == [1, 7]  # what is predicted need not be there, or make sense
+    assert reasons(tmp_path) == [
+        ("3", "energy", "not a finite number: 'loud'"),
+        ("4", "mode", "not Major, Minor, 1 or 0: 'Dorian'"),
+        ("5", "key", "not a key name or a pitch class 0..11: 'H'"),
+        ("5", "tempo", "not a positive number: '-5'"),
+        ("6", "instance_id", "not a whole number: 'x'"),
+        ("7", "audio features", "none of the twelve is there"),
+    ]
+    with pytest.raises(InputError, match=r"5 of 7 rows have bad values, more than the 5.0%.*row 2, energy") as refusal:
+        predicted(frame)
+    assert (tmp_path / "p.rejects.csv").exists()
+    assert str(tmp_path / "p.rejects.csv") in str(refusal.value)
+    predicted(tracks({}))
+    assert not (tmp_path / "p.rejects.csv").exists()
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {name: st.sampled_from(["", "?", "0.5", "7", "-1", "x"]) for name in ("energy", "tempo", "key", "mode")}
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    batch=st.integers(1, 5),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_row_is_predicted_or_rejected(rows, batch, trained, predicted, tmp_path) -> None:
+    pl.DataFrame(rows).write_csv(tmp_path / "t.csv", quote_style="always")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_files, "BATCH_ROWS", batch)
+        report = predict_file(
+            str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "gradient_boosting", max_reject_share=1.0
+        )
+    found = pl.read_parquet(report.out)["row_number"].to_list()
+    rejected = set()
+    if report.rejects:
+        rejected = set(pl.read_csv(report.rejects)["row_number"].to_list())
+    assert sorted([*found, *rejected]) == list(range(1, len(rows) + 1))
+    assert found == sorted(found)
+
+
+def test_the_batch_does_not_matter(predicted, monkeypatch) -> None:
+    whole = predicted(many(250))
+    monkeypatch.setattr(predict_files, "BATCH_ROWS", 7)
+    assert predicted(many(250)).equals(whole)
+
+
+def test_csv_gzip_and_parquet_in_and_out(trained, predicted, tmp_path) -> None:
+    frame = many(40)
+    expected = predicted(frame)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    frame.write_parquet(tmp_path / "t.parquet")
+    for source in ("t.csv.gz", "t.parquet"):
+        assert predicted(tmp_path / source).equals(expected)
+    for suffix in (".csv", ".csv.gz"):
+        report = predict_file(str(tmp_path / "t.csv"), str(tmp_path / f"o{suffix}"), trained, "xgboost")
+        read = pl.read_csv(report.out, schema_overrides=dict(expected.schema))
+        assert read.equals(expected)
+
+
+def test_hostile_names_are_only_data(predicted, tmp_path) -> None:
+    evil = "x'); drop table raw.tracks; --\""
+    frame = tracks({"energy": "0.25"}, {}).rename({"energy": evil})
+    (tmp_path / "e'vil[1]*.csv").write_text(frame.write_csv())
+    frame.write_parquet(tmp_path / "e'vil.parquet")
+    expected = predicted(tracks({"energy": "0.25"}, {}))
+    for name in ("e'vil[1]*.csv", "e'vil.parquet"):
+        assert predicted(tmp_path / name, columns={"energy": evil}).equals(expected)
+
+
+def test_a_file_without_rows_and_one_without_features(predicted, tmp_path) -> None:
+    assert predicted(tracks({}).clear()).schema == pl.from_arrow(PREDICTED.empty_table()).schema
+    with pytest.raises(InputError, match=r"none of the audio features is there\. Found: artist, title"):
+        predicted(pl.DataFrame({"artist": ["a"], "title": ["b"]}))
+    (tmp_path / "empty.csv").write_bytes(b"")
+    with pytest.raises(InputError, match="is empty"):
+        predicted(tmp_path / "empty.csv")
+    with pytest.raises(InputError, match="column 'loud' is missing"):
+        predicted(tracks({}), columns={"loudness": "loud"})
+
+
+def test_where_the_output_goes(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source in ("https://host/a/songs.csv.gz?key=1", "/data/songs.parquet", "songs.csv"):
+        assert output_path(source, None) == tmp_path / "songs.predictions.parquet"
+    assert output_path("sample:10", None) == tmp_path / "sample-10.predictions.parquet"
+    for out, message in (("o.xlsx", "must end in one of"), ("no/where.csv", "cannot be written"), ("t.csv", "itself")):
+        with pytest.raises(UserError, match=message):
+            output_path("t.csv", out)
+
+
+def test_a_changed_model_file_is_not_used(trained) -> None:
+    chosen = predictors(trained, "gradient_boosting", 1)
+    path = trained.root / chosen["popularity"].candidate.model_path
+    kept = path.read_bytes()
+    path.write_bytes(kept + b"x")
+    try:
+        with pytest.raises(ModelFileError, match="SHA-256 differs"):
+            Predictor.load(chosen, trained, 1)
+    finally:
+        path.write_bytes(kept)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path) -> None:
+    for name in ("o.parquet", "o.csv", "o.csv.gz"):
+        with pytest.raises(RuntimeError), writing(tmp_path / name, pa.schema([("n", pa.int64())])) as write:
+            write(pa.table({"n": [1]}))
+            raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import pyarrow as pa
+from tasks.predict_files import writing
+with writing(Path(sys.argv[1]), pa.schema([("n", pa.int64())])) as write:
+    write(pa.table({"n": list(range(100_000))}))
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_while_writing_leaves_no_half_file(tmp_path) -> None:
+    target = tmp_path / "o.parquet"
+    command = [sys.executable, "-c", KILLED, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "written\n"
+        process.send_signal(signal.SIGKILL)
+    assert [left.suffix for left in tmp_path.iterdir()] == [".tmp"]
+    with writing(target, pa.schema([("n", pa.int64())])) as write:
+        write(pa.table({"n": [1]}))
+    assert list(tmp_path.iterdir()) == [target]  # the next run cleans up
+    assert pl.read_parquet(target)["n"].to_list() == [1]
+
+
+def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
+    tracks({}, {"tempo": ""}).write_csv(tmp_path / "t.csv")
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.predict", str(tmp_path / "t.csv"), "--warehouse", str(trained.root), "--model",
+         "xgboost", "--out", str(tmp_path / "o.csv")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "temporary server" not in done.stderr
+    assert "GENERATED DATA" in done.stderr
+    assert str(tmp_path / "o.csv") in done.stderr
+    assert pl.read_csv(tmp_path / "o.csv")["n_filled"].to_list() == [0, 1]
