@@ -7,7 +7,7 @@ are made by the very files in sql/features that made them for training.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from tasks import duck
-from tasks.columns import MEASURED
+from tasks.columns import EXPECTED, MEASURED, NUMERIC
 from tasks.features import BuiltTable, dynamic_columns
 from tasks.warehouse import Warehouse
 
@@ -44,6 +44,27 @@ class Learnt:
             pa.Table.from_pylist(familiarity, FAMILIARITY),
             "features.tracks_pca" in tables,
         )
+
+
+def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, object]]) -> int:
+    """Make raw.tracks, staging.typed_tracks and raw.rejects of tracks in memory, numbered from 1.
+
+    Args: rows: values by the input's column names (tasks/columns.py), text or numbers; missing: None or left out.
+    Returns: rows rejected, those without any audio feature included.
+    """
+    columns: dict[str, pa.Array] = {"row_number": pa.array(range(1, len(rows) + 1), pa.int64())}
+    for name in EXPECTED:
+        values = [None if row.get(name) in {None, ""} else str(row[name]) for row in rows]
+        if name == "instance_id":
+            values = [value or str(number + 1) for number, value in enumerate(values)]
+        columns[name] = pa.array(values, pa.string())
+    connection.register("given_tracks", pa.table(columns))
+    connection.execute("create or replace table raw.tracks as select * from given_tracks")
+    typed = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
+    connection.execute(f"create or replace table staging.typed_tracks as {typed}")
+    find_rejects(connection, EXPECTED, has_blank_rows=True)
+    [(rejected,)] = connection.execute("select count(distinct row_number) from raw.rejects").fetchall()
+    return int(rejected)
 
 
 def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str], *, has_blank_rows: bool) -> int:

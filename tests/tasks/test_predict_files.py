@@ -18,13 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks import predict_files
+from tasks import duck, predict_files
 from tasks.candidates import candidates
 from tasks.champions import Champion, predictors
 from tasks.errors import InputError, ModelFileError, UserError
 from tasks.features import read_registry
 from tasks.predict_files import output_path, predict_file, writing
 from tasks.predictor import PREDICTED, Predictor
+from tasks.preparation import read_rows
 from tasks.sample import sample_file
 from tests.conftest import TRACK, many, tracks
 
@@ -214,6 +215,19 @@ def test_csv_gzip_and_parquet_in_and_out(trained, predicted, tmp_path) -> None:
         report = predict_file(str(tmp_path / "t.csv"), str(tmp_path / f"o{suffix}"), trained, "xgboost")
         read = pl.read_csv(report.out, schema_overrides=dict(expected.schema))
         assert read.equals(expected)
+
+
+def test_rows_in_memory_are_predicted_as_those_of_a_file(trained, predicted, calibrated) -> None:
+    rows = [{"energy": 0.1 + 0.2, "tempo": 99, "key": "Eb"}, {"energy": "loud"}, {}, {"instance_id": "9", "mode": "1"}]
+    frame = pl.DataFrame([{name: None if v is None else str(v) for name, v in row.items()} for row in rows],
+                         infer_schema_length=None)  # fmt: skip
+    frame = frame.with_columns(instance_id=pl.coalesce("instance_id", (pl.int_range(pl.len()) + 1).cast(pl.String)))
+    expected = predicted(frame, max_reject_share=1.0)
+    predictor = Predictor.load(calibrated("xgboost"), trained, 1)
+    with duck.workspace(trained.root / "tmp") as connection:
+        assert read_rows(connection, rows) == 2
+        assert pl.from_arrow(predictor.predict(connection, 1, len(rows))).equals(expected)
+    assert expected["track_id"].to_list() == [1, 9]
 
 
 def test_hostile_names_are_only_data(predicted, tmp_path) -> None:
