@@ -27,6 +27,7 @@ def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
 ProtocolName = Annotated[str, *_known("protocol", PROTOCOLS)]
 ProtocolNames = Annotated[str, *_known("protocol", [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS])]
 ModelName = Annotated[str, *_known("model", [*GROUPS, *dict.fromkeys(spec.model for spec in MODELS.values())])]
+StoredModelName = Annotated[str, *_known("model", dict.fromkeys(m.model for m in MODELS.values() if m.keeps_model))]
 FeatureSetName = Annotated[str, *_known("feature set", FEATURE_SETS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]

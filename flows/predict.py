@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import cli
+from flows.parameters import Share, StoredModelName
 from tasks.columns import parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
@@ -19,9 +20,9 @@ def predict(
     tracks: str,
     out: str | None = None,
     warehouse: str | None = None,
-    model: str | None = None,
+    model: StoredModelName | None = None,
     columns: str = "",
-    max_reject_share: float = 0.05,
+    max_reject_share: Share = 0.05,
 ) -> Path:
     """Predict every track of a file. Returns: the file of predictions.
 
@@ -69,6 +70,7 @@ def main() -> int:
     Prefect's temporary server takes longer to start than most files take to predict.
     """
     options = vars(parser().parse_args())
+    cli.check_parameters(predict, options)
     if PREFECT_API_URL.value():
         with cli.prefect_server():
             predict(**options)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks import runs
 from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
-from tasks.errors import UserError
+from tasks.errors import UnknownNameError, UserError
 from tasks.features import TABLES, BuiltTable, read_registry, table_version
 from tasks.models import MODELS, ModelSpec
 from tasks.specs import FEATURE_SETS, Cell, protocol_named
@@ -185,11 +185,11 @@ def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Wareh
 def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> dict[str, Candidate]:
     """The stored model of that name for each task it predicts: of the best tier, then the newest, then the best.
 
-    Raises: UserError: no such model, or none of that name is stored.
+    Raises: UserError: no such model, one that is never kept as a file, or none of that name is stored.
     """
-    known = sorted({spec.model for spec in MODELS.values()})
+    known = {spec.model for spec in MODELS.values() if spec.keeps_model}
     if model not in known:
-        raise UserError(f"Unknown model '{model}'. Known: {', '.join(known)}.")
+        raise UnknownNameError("model", model, known)
     stored = [one for one in candidates(warehouse) if one.cell.model == model]
     chosen = {
         task: max(
@@ -201,10 +201,8 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     }
     found = {task: one for task, one in chosen.items() if one is not None}
     if not found:
-        why = (
-            "it is never kept as a file, or has no probabilities"
-            if not any(spec.model == model and spec.keeps_model for spec in MODELS.values()) or model == "svm"
-            else f"train it: python -m flows.benchmark --protocol cold_start --models {model}"
+        raise UserError(
+            f"No model '{model}' that could predict is stored in {warehouse.root}. Train it: python -m flows.benchmark "
+            f"--protocol cold_start --models {model} (genre takes one with probabilities: not svm)"
         )
-        raise UserError(f"No stored model '{model}' of an honest protocol in {warehouse.root}: {why}.")
     return found

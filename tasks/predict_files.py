@@ -36,6 +36,7 @@ from tasks.warehouse import Warehouse, flush
 BATCH_ROWS = 100_000
 MEMORY_LIMIT = "1GB"  # of DuckDB, unless $MUSIC_MEMORY_LIMIT says otherwise
 AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
+UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
@@ -158,6 +159,7 @@ def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) 
     """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
     header = file.header()
     positions = match_columns(header, mapping, file.label, required=())
+    positions |= dict.fromkeys(UNREAD)
     present = [name for name, at in positions.items() if at is not None]
     if not set(present) & set(AUDIO_COLUMNS):
         shown = ", ".join(name[:40] for name in header[:30]) + (", ..." if len(header) > 30 else "")

@@ -1,6 +1,6 @@
 -- raw.rejects of tracks to predict: one row per bad value, and one for each row in which no audio feature is there.
 -- From staging.typed_tracks beside raw.tracks. A missing value is no reject: it is filled. `blank` rows hold nothing
--- besides an id. Targets are not looked at. Grain: row_number, column_name.
+-- besides an id: targets are not read. Grain: row_number, column_name.
 -- A value is looked up in raw.tracks only where its number or code is NULL, and only in columns that the file has
 -- (measured_features, has_mode). Blank rows are looked for only where rows are missing from staging.typed_tracks.
 with

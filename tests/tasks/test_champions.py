@@ -156,9 +156,9 @@ def test_another_model_by_name(trained) -> None:
     assert list(predictors_named("gradient_boosting", ("genre", "popularity"), trained)) == ["popularity"]
     for name, message in (
         ("xgb", "Unknown model 'xgb'. Known: "),
-        ("knn", "No stored model 'knn'.* train it: python -m flows.benchmark"),
-        ("random_forest", "never kept as a file"),
-        ("svm", "has no probabilities"),
+        ("knn", "No model 'knn'.* is stored .* Train it: python -m flows.benchmark .* --models knn"),
+        ("random_forest", "Unknown model"),  # never kept as a file
+        ("svm", "not svm"),
     ):
         with pytest.raises(UserError, match=message):
             predictors_named(name, ("genre", "popularity"), trained)
