@@ -9,9 +9,11 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import cli
 from flows.parameters import Share, StoredModelName
+from tasks.champions import TRAIN
 from tasks.columns import parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
+from tasks.sources import has_secrets
 from tasks.warehouse import Warehouse
 
 
@@ -27,14 +29,14 @@ def predict(
     """Predict every track of a file. Returns: the file of predictions.
 
     Args:
-        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing.
+        tracks: path, URL without secrets or sample[:ROWS]; any of the audio features may be missing.
         out: .parquet, .csv or .csv.gz; by default named after the tracks, in the current directory.
         warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this one instead of the champion of each task that it predicts.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
     """
-    home = Warehouse.at(warehouse)
+    home = Warehouse.existing(warehouse, advice=TRAIN)
     report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share)
     _print(report)
     return report.out
@@ -67,15 +69,15 @@ def _print(report: Report) -> None:
 def main() -> int:
     """The command `python -m flows.predict`: a flow run where a Prefect server is configured, else without Prefect.
 
-    Prefect's temporary server takes longer to start than most files take to predict.
+    Prefect's temporary server takes longer to start than most files take to predict. A URL that holds secrets stays out
+    of Prefect, which keeps a flow run's parameters.
     """
-    options = vars(parser().parse_args())
-    cli.check_parameters(predict, options)
-    if PREFECT_API_URL.value():
+    options = cli.parameters(parser(), predict)
+    if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
         with cli.prefect_server():
             predict(**options)
         return 0
-    home = Warehouse.at(options.pop("warehouse"))
+    home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
     columns = parse_mapping(options.pop("columns"))
     _print(predict_file(**options, warehouse=home, columns=columns))
     return 0

@@ -154,7 +154,9 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
             row is None
             or row.protocol is None
             or row.version
-            != table_version(today[name], protocol_named(row.protocol), {"protocol": row.protocol}, row.upstream or [])
+            != table_version(
+                today[name], protocol_named(row.protocol), {"protocol": row.protocol}, list(row.upstream or ())
+            )
         ):
             raise UserError(
                 f"Feature version {feature_version} was not prepared by the SQL and the DuckDB of today ({name}), so "

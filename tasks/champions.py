@@ -35,6 +35,10 @@ from tasks.specs import Cell
 from tasks.uncertainty import interval
 from tasks.warehouse import Warehouse
 
+TRAIN = (
+    "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
+    "(leave --source out for generated data)"
+)
 NUMBER = pa.float64()
 CHAMPIONS = pa.schema(
     [
@@ -200,10 +204,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        raise UserError(
-            f"{warehouse.root}: no model has been trained that can predict new tracks. Train one: python -m "
-            "flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start (leave --source out for generated data)"
-        )
+        raise UserError(f"{warehouse.root}: no model has been trained that can predict new tracks. {TRAIN}")
     return chosen
 
 

@@ -15,7 +15,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import runs
+from tasks import champions, runs
 from tasks.features import BuiltTable, read_registry
 from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.sources import SAMPLE
@@ -70,6 +70,7 @@ class Inventory:
     records: Mapping[str, int] = field(default_factory=dict)  # by run_id, bytes
     published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
+    predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
     retired: Mapping[str, datetime] = field(
         default_factory=dict
     )  # since when earlier upkeeps have seen no need for a path
@@ -94,6 +95,7 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
             pq.read_table(file, columns=["feature_version"])["feature_version"][0].as_py()
             for file in warehouse.files("tuning", "trials")
         ),
+        predicting={one.candidate.result: one.candidate.feature_version for one in champions.current(warehouse)},
         retired={row["path"]: row["since"] for row in _rows(warehouse.files("upkeep", "retired")[-1:], RETIRED.names)},
     )
 

@@ -16,7 +16,6 @@ from tasks.cells import Job
 from tasks.errors import DownloadError, UserError
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
-from tasks.predict_files import Report
 from tasks.processes import Outcome, Processes
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, outcome_of
@@ -110,7 +109,7 @@ def predict_task(
     model: str | None,
     columns: dict[str, str],
     max_reject_share: float,
-) -> Report:
+) -> predict_files.Report:
     """See tasks.predict_files.predict_file."""
     return predict_files.predict_file(tracks, out, warehouse, model, columns, max_reject_share)
 

@@ -96,9 +96,13 @@ def predict_file(
         raise UserError("--max-reject-share must be from 0 to 1.")
     target = output_path(tracks, out)
     threads = os.cpu_count() or 1
-    chosen = predictors(warehouse, model, threads)
     warehouse.sweep()
-    with opened(tracks, warehouse) as file, reading(file, columns or {}, warehouse) as read:
+    with (
+        warehouse.in_use(),
+        opened(tracks, warehouse) as file,
+        reading(file, columns or {}, warehouse) as read,
+    ):
+        chosen = predictors(warehouse, model, threads)
         rejects = _write_rejects(read, file, target)
         if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
             raise _too_many(read, file.label, max_reject_share, rejects)
@@ -157,7 +161,7 @@ class ReadTracks:
 @contextmanager
 def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
     """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
-    header = file.header()
+    header, _ = file.header()
     positions = match_columns(header, mapping, file.label, required=())
     positions |= dict.fromkeys(UNREAD)
     present = [name for name, at in positions.items() if at is not None]

@@ -2,8 +2,9 @@
 
 What is needed: all that a kept run reports (its cells, also those that an older run trained, the versions they were
 trained on, what those were made from, and its snapshot), all that a kept run trained, finished or not, the newest
-version of each feature table of each such snapshot, what the published database shows of raw, staging and features,
-and the data of each search for settings. Everything else that follows the project's own naming may go.
+version of each feature table of each such snapshot, what the published database shows of raw, staging and features, the
+champions that stand with what prepares tracks for them, and the data of each search for settings. Everything else that
+follows the project's own naming may go.
 
 Why that is safe:
 
@@ -133,15 +134,17 @@ def make_plan(inventory: Inventory, policy: Policy) -> Plan:
 
 
 def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
-    """The paths that must stay for the `kept` runs, the publication and the searches."""
+    """The paths that must stay for the `kept` runs, the publication, the champions and the searches."""
     published = {path for path in inventory.published if not path.startswith("cells/")}
     needed = published | {run.sample for run in kept if run.sample}
 
     owners = tuple(f"-{run.run_id}" for run in kept)
     needed |= {f"cells/{result}" for run in kept for result in run.results}
+    needed |= {f"cells/{result}" for result in inventory.predicting}
     needed |= {path for path in inventory.items if path.startswith("cells/") and path.endswith(owners)}
 
     named = {version for run in kept for version in run.versions} | inventory.searched
+    named |= set(inventory.predicting.values())
     named |= {row.version for row in inventory.registry if row.path in published}
     snapshots = {run.snapshot for run in kept}
     snapshots |= {row.snapshot for row in inventory.registry if row.version in named}

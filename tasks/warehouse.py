@@ -57,16 +57,14 @@ class Warehouse:
         return cls(path)
 
     @classmethod
-    def existing(cls, root: str | Path | None = None) -> Warehouse:
-        """As `at`, of a warehouse that holds something; nothing is made.
+    def existing(cls, root: str | Path | None = None, advice: str = "Choose another with --warehouse.") -> Warehouse:
+        """As `at`, of a warehouse that holds something; nothing is made. Args: advice: what to do if there is none.
 
         Raises: UserError: there is none, or it cannot be written to.
         """
         path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
         if not (path / "raw").is_dir():
-            raise UserError(
-                f"{path}: is no warehouse, or an empty one (it has no raw/). Choose another with --warehouse."
-            )
+            raise UserError(f"{path}: is no warehouse, or an empty one (it has no raw/). {advice}")
         return cls.at(path)
 
     @property

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,10 @@ from tasks.candidates import Candidate, candidates, lineage, predictors_named
 from tasks.cells import PREDICTIONS, REPLICATES
 from tasks.champions import best_of, choose, current, decide, history, predictors
 from tasks.errors import UserError
+from tasks.ingest import ingest
+from tasks.runs import finish_run, start_run
 from tasks.specs import Cell
+from tasks.upkeep import Policy, tidy
 from tasks.warehouse import Warehouse
 
 DRAWS = np.random.default_rng(0).normal(size=(3, 1000))  # what all share, and two models' own
@@ -176,3 +180,17 @@ def test_features_of_other_sql_are_refused(trained, monkeypatch) -> None:
     with pytest.raises(UserError, match="not prepared by the SQL and the DuckDB of today"):
         lineage(version, trained)
     assert "DuckDB" in (champions._obstacle(current(trained)[0].candidate, trained) or "")
+
+
+def test_upkeep_keeps_what_champions_need(trained, tmp_path) -> None:
+    """Even if no kept run reports it: a later run that pushed the champions' own out."""
+    home = Warehouse.at(shutil.copytree(trained.root, tmp_path / "copy"))
+    before = current(home)
+    run = start_run(ingest("sample:1000", {}, 0.05, home), "smoke", home)
+    for name in ("started", "finished"):
+        home.table("runs", name, before[0].candidate.run_id).unlink()
+    finish_run(run, "completed", [], home)
+    report = tidy(Policy(keep_runs=1, grace_hours=0), 0, lambda: None, home)
+    assert any("cells" in name or "cell" in item.kind for name, item in report.going.items())
+    assert [one.candidate.result for one in current(home)] == [one.candidate.result for one in before]
+    assert {champions._obstacle(one.candidate, home) for one in before} == {None}
