@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,26 +98,21 @@ def predict_file(
     target = output_path(tracks, out)
     threads = os.cpu_count() or 1
     warehouse.sweep()
-    with (
-        warehouse.in_use(),
-        opened(tracks, warehouse) as file,
-        reading(file, columns or {}, warehouse) as read,
-    ):
+    with warehouse.in_use(), opened(tracks, warehouse) as file, ThreadPoolExecutor(max_workers=1) as aside:
         chosen = predictors(warehouse, model, threads)
-        rejects = _write_rejects(read, file, target)
-        if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
-            raise _too_many(read, file.label, max_reject_share, rejects)
-        predictor = Predictor.load(chosen, warehouse, threads)
-        predicted = filled = unlike = 0
-        with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
-            for first in range(1, read.rows + 1, BATCH_ROWS):
-                last = min(first + BATCH_ROWS - 1, read.rows)
-                batch = predictor.predict(read.connection, first, last)
-                write(batch)
-                predicted += batch.num_rows
-                filled += int((batch["n_filled"].to_numpy() > 0).sum())
-                unlike += int(batch["is_unlike_training"].to_numpy().sum())
-                show(last)
+        loading = aside.submit(Predictor.load, chosen, warehouse, threads)
+        with reading(file, columns or {}, warehouse) as read:
+            rejects = _write_rejects(read, file, target)
+            if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
+                raise _too_many(read, file.label, max_reject_share, rejects)
+            predicted = filled = unlike = 0
+            with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
+                for batch in _batches(loading.result(), read):
+                    write(batch)
+                    predicted += batch.num_rows
+                    filled += int((batch["n_filled"].to_numpy() > 0).sum())
+                    unlike += int(batch["is_unlike_training"].to_numpy().sum())
+                    show(predicted)
     return Report(
         out=target,
         rejects=rejects,
@@ -131,6 +127,22 @@ def predict_file(
         models={task: one.candidate.title for task, one in sorted(chosen.items())},
         seconds=time.perf_counter() - started,
     )
+
+
+def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
+    """Predictions batch by batch. While one is predicted the next is prepared: DuckDB keeps one core busy with that."""
+    starts = range(1, read.rows + 1, BATCH_ROWS)
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+
+        def prepared(first: int) -> Future[dict[str, pa.Table]]:
+            return ahead.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
+
+        upcoming = prepared(1)
+        for following in [*starts[1:], None]:
+            rows = upcoming.result()
+            if following is not None:
+                upcoming = prepared(following)
+            yield predictor.predict(rows)
 
 
 def output_path(tracks: str, out: str | None) -> Path:

@@ -94,22 +94,23 @@ class Predictor:
                 )
         return cls(by_task, models)
 
-    def predict(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> pa.Table:
-        """Predictions, as PREDICTED, for rows `first` to `last` of the tracks that `connection` sees.
+    def prepare(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
+        """What the models are given of rows `first` to `last`, by feature version.
 
         Args: connection: sees staging.typed_tracks and raw.rejects (tasks/preparation.py).
         """
-        prepared: dict[str, pa.Table] = {}
-        found: dict[str, Predicted] = {}
-        for result, model in self.models.items():
-            version = model.champion.candidate.feature_version
-            if version not in prepared:
-                prepared[version] = prepare(connection, model.learnt, first, last)
-            if prepared[version].num_rows:
-                found[result] = model.predict(prepared[version])
+        learnt = {model.champion.candidate.feature_version: model.learnt for model in self.models.values()}
+        return {version: prepare(connection, what, first, last) for version, what in learnt.items()}
+
+    def predict(self, prepared: dict[str, pa.Table]) -> pa.Table:
+        """Predictions, as PREDICTED, for rows that `prepare` made ready."""
         rows = next(iter(prepared.values()))
         if not rows.num_rows:
             return PREDICTED.empty_table()
+        found = {
+            result: model.predict(prepared[model.champion.candidate.feature_version])
+            for result, model in self.models.items()
+        }
         columns = {name: rows[name] for name in ("track_id", "row_number", "n_filled", "is_unlike_training")}
         for task, champion in self.by_task.items():
             one = champion.candidate

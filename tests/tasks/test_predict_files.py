@@ -226,7 +226,7 @@ def test_rows_in_memory_are_predicted_as_those_of_a_file(trained, predicted, cal
     predictor = Predictor.load(calibrated("xgboost"), trained, 1)
     with duck.workspace(trained.root / "tmp") as connection:
         assert read_rows(connection, rows) == 2
-        assert pl.from_arrow(predictor.predict(connection, 1, len(rows))).equals(expected)
+        assert pl.from_arrow(predictor.predict(predictor.prepare(connection, 1, len(rows)))).equals(expected)
     assert expected["track_id"].to_list() == [1, 9]
 
 
