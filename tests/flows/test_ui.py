@@ -249,7 +249,7 @@ def test_a_run_with_its_graph_and_logs(page, world) -> None:
     picture(page, "run", 640)
     page.get_by_role("combobox", name="log sort order").click()
     page.get_by_role("option", name="Newest to oldest").click()
-    sees(page, "7 of 8 cells ok, 2 reused; published")
+    sees(page, "7 of 8 cells ok, 2 reused; report")
     page.get_by_role("tab", name="Parameters").click()
     sees(page, '"sample:2000"')
 
