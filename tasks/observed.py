@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from tasks import artifacts, cells, champions, features, ingest, pages, predict_files, publish, training, tuning, upkeep
 from tasks.cells import Job
-from tasks.errors import DownloadError, UserError
+from tasks.errors import DownloadError, one_line
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.processes import Outcome, Processes
@@ -89,8 +89,9 @@ def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]
     """See tasks.champions.choose. Returns: what it decided, for people; a run is published whatever comes of it."""
     try:
         return champions.choose(run_id, warehouse, threads)
-    except UserError as error:
-        return [f"No champion was chosen: {error}"]
+    except Exception as error:  # noqa: BLE001 - any: the run itself is done
+        get_run_logger().warning("No champion was chosen", exc_info=error)
+        return [f"No champion was chosen: {one_line(error)}"]
 
 
 @task(
