@@ -3,9 +3,11 @@ SHELL := bash
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
-PREFECT_API_URL ?= http://127.0.0.1:4200/api
+PORT ?= 4200
+PREFECT_API_URL = http://127.0.0.1:$(PORT)/api
 PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
 	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false .venv/bin/prefect
+ANSWERS = $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" 2> /dev/null
 
 .PHONY: benchmark test check format server deploy worker up down clean
 
@@ -26,8 +28,8 @@ format: $(INSTALLED)
 	$(PY) -m ruff format .
 	$(PY) -m sqlfluff fix --disable-progress-bar sql
 
-server: $(INSTALLED)  ## a Prefect server with its UI on http://127.0.0.1:4200, until Ctrl-C
-	$(PREFECT) server start --host 127.0.0.1
+server: $(INSTALLED)  ## a Prefect server with its UI on http://127.0.0.1:4200 (or PORT=...), until Ctrl-C
+	$(PREFECT) server start --host 127.0.0.1 --port $(PORT)
 
 deploy: $(INSTALLED)  ## tell the server what can be scheduled (prefect.yaml)
 	$(PREFECT) work-pool create --overwrite --type process local-process
@@ -38,13 +40,13 @@ worker: $(INSTALLED)  ## run here what is scheduled or started in the UI, until 
 
 # Without `set -m` the shell has what it starts in the background ignore SIGINT, by which a worker ends.
 up: $(INSTALLED)  ## server, deployments and worker in the background
+	@! $(ANSWERS) || { echo "A server answers at $(PREFECT_API_URL) already. make down ends one that make up started."; exit 1; }
 	@mkdir -p .local
-	@set -m; $(PREFECT) server start --host 127.0.0.1 > .local/server.log 2>&1 & echo $$! > .local/server.pid
-	@for try in $$(seq 120); do $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" \
-		2> /dev/null && break; sleep 1; done
+	@set -m; $(PREFECT) server start --host 127.0.0.1 --port $(PORT) > .local/server.log 2>&1 & echo $$! > .local/server.pid
+	@for try in $$(seq 120); do $(ANSWERS) && exit 0; sleep 1; done; echo "It did not start: .local/server.log"; exit 1
 	@$(MAKE) --no-print-directory deploy
 	@set -m; $(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
-	@echo "http://127.0.0.1:4200 is up; its logs are in .local/; make down ends it"
+	@echo "http://127.0.0.1:$(PORT) is up; its logs are in .local/; make down ends it"
 
 down:  ## end what make up started
 	@for name in worker server; do \

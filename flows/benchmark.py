@@ -29,7 +29,7 @@ from tasks.observed import (
     report_task,
     train_task,
 )
-from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
+from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
@@ -71,7 +71,7 @@ def benchmark(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
-        cell_memory: MiB above which a cell is ended; by default its share of 90 % of the machine's memory.
+        cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
@@ -91,7 +91,7 @@ def benchmark(
         jobs = make_jobs(cells, tables, run.run_id, home, threads)
         with (
             ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
-            Processes(threads, cell_timeout or spent.cell_timeout, memory_of_cell(cell_memory, at_once)) as processes,
+            Processes(threads, cell_timeout or spent.cell_timeout, cell_memory) as processes,
             CellProgress(len(jobs)) as progress,
             progress_artifact(progress),
         ):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -133,8 +133,9 @@ def run_command(
         tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
     sys.stdout.flush()
-    if _are_events_delivered():
-        sys.exit(code)
+    with suppress(Interrupted):
+        if _are_events_delivered():
+            sys.exit(code)
     tell("Prefect's server did not take all that happened: its UI is not complete.")
     os._exit(code)  # a regular exit would wait for it, for minutes
 

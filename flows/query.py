@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from flows import cli
@@ -23,8 +24,10 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.query`."""
     options = parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # at once: there is nothing to record, and DuckDB computes on otherwise
     try:
-        answer(options.sql, options.format, Warehouse.at(options.warehouse))
+        answer(options.sql, options.format, Warehouse.to_read(options.warehouse))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

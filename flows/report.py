@@ -24,7 +24,7 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.report`."""
     options = parser().parse_args()
-    home = Warehouse.at(options.warehouse)
+    home = Warehouse.to_read(options.warehouse)
     out = Path(options.out).expanduser().resolve() if options.out else None
     written = (
         write_comparison(options.run, options.compare, home, out)

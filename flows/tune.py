@@ -13,7 +13,7 @@ from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
 from tasks.observed import features_task, ingest_task, publish_task, trial_task
-from tasks.processes import Processes, memory_of_cell, share_of_cores, start_server
+from tasks.processes import Processes, share_of_cores, start_server
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.sweep import mark_killed_runs
 from tasks.tuning import Best, open_search, tunable
@@ -58,8 +58,7 @@ def tune(
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()
-    limits = (BUDGETS["full"].cell_timeout, memory_of_cell(None, 1))
-    with open_search(job, home) as search, Processes(job.threads, *limits) as processes:
+    with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
         cli.tell(f"{search.name}: {search.n_finished} of {trials} trials done before")
         while search.n_finished < trials and (timeout is None or time.monotonic() - started < timeout):
             trial = search.ask()

@@ -111,8 +111,8 @@ def published_paths(warehouse: Warehouse) -> frozenset[str]:
 
 def record_files(run_id: str, warehouse: Warehouse) -> list[Path]:
     """What is recorded of a run, in the order of removal: without its start it does not count any more."""
-    records = [warehouse.table("runs", name, run_id) for name in ("started", "finished")]
-    return [*records, warehouse.report(run_id)]
+    started, finished = (warehouse.table("runs", name, run_id) for name in ("started", "finished"))
+    return [started, warehouse.report(run_id), finished]
 
 
 def snapshot_paths(snapshot: str) -> list[str]:

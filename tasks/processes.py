@@ -7,7 +7,6 @@ the process that started the server ends.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import signal
@@ -57,15 +56,17 @@ class Processes:
     """Runs functions in child processes of `threads` threads each; on leaving the block every child is killed.
 
     Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
-        memory: MiB of resident memory above which a child is killed.
+        memory: MiB of resident memory above which a child is killed; without it the largest is killed when all
+        children together use more than 90 % of what the machine has.
     """
 
-    def __init__(self, threads: int, timeout: float, memory: float = math.inf) -> None:
+    def __init__(self, threads: int, timeout: float, memory: float | None = None) -> None:
         if timeout <= 0:
             raise UserError("The time limit of a cell must be more than 0 seconds.")
         self.threads = threads
         self.timeout = timeout
         self.memory = memory
+        self._usable = usable_mib()
         self._children: set[Any] = set()
         self._closed = False
 
@@ -99,13 +100,23 @@ class Processes:
             receiver.close()
             log.unlink(missing_ok=True)
 
+    def _greed(self, child: Any) -> str | None:
+        """Why a child must end for the memory it uses; None: it need not."""
+        used = {one: _resident_mib(one.pid) for one in list(self._children)}
+        own = used.get(child, 0.0)
+        if self.memory is not None:
+            limit = f"the limit of a cell ({self.memory:,.0f} MiB)"
+            return f"ended at {own:,.0f} MiB of memory, above {limit}" if own > self.memory else None
+        if sum(used.values()) <= self._usable or own < max(used.values()):
+            return None
+        return f"ended at {own:,.0f} MiB of memory, the most when all cells together passed {self._usable:,.0f} MiB"
+
     def _outcome(self, child: Any, receiver: Connection, log: Path) -> Outcome:
         deadline = time.monotonic() + self.timeout
         while not wait([receiver, child.sentinel], timeout=min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
-            if (used := _resident_mib(child.pid)) > self.memory:
-                reason = f"ended at {used:,.0f} MiB of memory, above the limit of a cell ({self.memory:,.0f} MiB)"
+            if reason := self._greed(child):
                 return Outcome("failed", error=reason)
         try:
             if receiver.poll():
@@ -116,6 +127,14 @@ class Processes:
         return Outcome("failed", error=_cause_of_death(child.exitcode, log))
 
 
+def usable_mib() -> float:
+    """90 % of the memory that this machine, or its container, has."""
+    total = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # a container may have less than its machine; "max": it has not
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return 0.9 * total / 2**20
+
+
 def share_of_cores(at_once: int | None) -> tuple[int, int]:
     """How many children to run at once (by default one per core), and the threads that each may use."""
     cores = os.cpu_count() or 1
@@ -123,14 +142,6 @@ def share_of_cores(at_once: int | None) -> tuple[int, int]:
         raise UserError("workers must be at least 1.")
     at_once = at_once or cores
     return at_once, max(1, cores // at_once)
-
-
-def memory_of_cell(limit: float | None, at_once: int) -> float:
-    """The MiB that each of `at_once` children may use: by default an equal share of 90 % of the machine's memory."""
-    total = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # a container may have less than its machine; "max": it has not
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return limit or 0.9 * total / 2**20 / at_once
 
 
 def start_server(threads: int) -> Any:

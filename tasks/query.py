@@ -92,6 +92,8 @@ def write_csv(names: list[str], rows: Rows, out: TextIO) -> None:
 
 def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
     """As a JSON array with one object a row, a line each; what JSON has no type for is text, NaN is null."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"More than one column is called {', '.join(twice)}, which JSON cannot say: name them with AS.")
     out.write("[")
     for number, row in enumerate(rows):
         values = dict(zip(names, map(_json, row), strict=True))
@@ -115,6 +117,10 @@ def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.s
 def _json(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, dict):
+        return {str(name): _json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(part) for part in value]
     is_finite = not isinstance(value, float) or abs(value) < float("inf")
     return value if is_finite else None
 

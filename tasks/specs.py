@@ -71,6 +71,9 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
             raise UnknownNameError(self._kind, name, self._specs)
         return self._specs[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)
 

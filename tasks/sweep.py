@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from prefect.states import Crashed
 from tasks.warehouse import Warehouse
 
 NOTE = re.compile(r"flow-run-([0-9a-f-]{36})\.(.+)\.(\d+)-(\d+)\.note")  # run, host, process and when it started
+KEPT_SECONDS = 30 * 86_400.0
 UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 GONE: State[None] = Crashed(message="its process was killed: found by the next run on its warehouse")
 logger = logging.getLogger(__name__)
@@ -44,8 +46,12 @@ def mark_killed_runs(warehouse: Warehouse) -> list[UUID]:
     try:
         with get_client(sync_client=True) as client:
             for note, run_id in left.items():
-                if _mark(client, run_id):
-                    marked.append(run_id)
+                try:
+                    if _mark(client, run_id):
+                        marked.append(run_id)
+                except ObjectNotFound:  # of another server, which may be asked later
+                    if time.time() - note.stat().st_mtime < KEPT_SECONDS:
+                        continue
                 note.unlink(missing_ok=True)
     except httpx.HTTPError as error:
         logger.warning("Prefect did not answer when killed runs were to be marked: %s", error)
@@ -70,10 +76,7 @@ def _is_running(pid: int, started: int) -> bool:
 
 
 def _mark(client: SyncPrefectClient, run_id: UUID) -> bool:
-    try:
-        run = client.read_flow_run(run_id)
-    except ObjectNotFound:  # of another server
-        return False
+    run = client.read_flow_run(run_id)
     if run.state is None or run.state.type not in UNFINISHED:
         return False
     tasks = client.read_task_runs(

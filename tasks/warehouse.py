@@ -67,6 +67,14 @@ class Warehouse:
             raise UserError(f"{path}: is no warehouse, or an empty one (it has no raw/). {advice}")
         return cls.at(path)
 
+    @classmethod
+    def to_read(cls, root: str | Path | None = None) -> Warehouse:
+        """As `existing`, for who only reads: nothing is made, and it may be read-only. Raises: UserError: no folder."""
+        path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        if not path.is_dir():
+            raise UserError(f"{path}: is no warehouse. Choose another with --warehouse.")
+        return cls(path)
+
     @property
     def database(self) -> Path:
         """The published DuckDB file that people query; only ever replaced by rename."""

@@ -155,6 +155,7 @@ def test_a_registry_refuses_duplicates() -> None:
     spec = FeatureSet(name="x", table="tracks_std", columns=())
     with pytest.raises(ValueError, match="registered twice"):
         Registry("feature set", spec, spec)
+    assert "y" not in Registry("feature set", spec)
 
 
 def test_a_key_tells_apart_what_decides_the_result() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -104,3 +107,24 @@ def test_leaving_the_block_ends_what_runs(log) -> None:
     assert children and not any(psutil.pid_exists(pid) for pid in children)
     with pytest.raises(AssertionError):
         assert processes.run(double, 1, log).status == "ok"
+
+
+def hoard(mib: int) -> int:
+    held = np.ones(mib * 2**17)
+    time.sleep(20.0)
+    return len(held)
+
+
+def test_a_child_that_uses_too_much_memory_is_ended(log) -> None:
+    with Processes(threads=1, timeout=60, memory=600) as processes:
+        outcome = processes.run(hoard, 700, log)
+    assert outcome.status == "failed"
+    assert re.fullmatch(r"ended at [\d,]+ MiB of memory, above the limit of a cell \(600 MiB\)", outcome.error)
+
+
+def test_the_largest_child_is_ended_when_all_together_use_too_much(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tasks.processes.usable_mib", lambda: 1500.0)
+    with Processes(threads=1, timeout=60) as processes, ThreadPoolExecutor() as pool:
+        small, large = (pool.submit(processes.run, hoard, mib, tmp_path / str(mib)) for mib in (300, 900))
+        assert "the most when all cells together passed 1,500 MiB" in large.result().error
+        assert small.result().status == "ok"

@@ -3,16 +3,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 
 from tasks.errors import UserError
 from tasks.query import answer
 from tasks.warehouse import Warehouse
+from tests.flows.support import until
 from tests.runs import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,3 +112,28 @@ def test_the_command_is_one_line_on_an_error_and_survives_a_closed_pipe(home) ->
     piped = f"{sys.executable} -m flows.query 'from range(1000000)' --format csv --warehouse {home.root} | head -1"
     done = subprocess.run(piped, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.stderr == ""
+
+
+def test_json_is_json_or_refused(home) -> None:
+    out = io.StringIO()
+    answer("select ['nan'::double, 1] as list, {'a': 'inf'::double} as struct", "json", home, out)
+    assert json.loads(out.getvalue()) == [{"list": [None, 1.0], "struct": {"a": None}}]
+    with pytest.raises(UserError, match="More than one column is called a"):
+        answer("select 1 as a, 2 as a", "json", home, io.StringIO())
+
+
+def test_a_missing_warehouse_is_not_made(tmp_path) -> None:
+    command = [sys.executable, "-m", "flows.query", "select 1", "--warehouse", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/none: is no warehouse. Choose another with --warehouse.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_that_takes_for_ever_is_ended_by_a_signal(home) -> None:
+    endless = "select count(*) from range(10000000000) a, range(100000) b where hash(a.range + b.range) = 3"
+    command = [sys.executable, "-m", "flows.query", endless, "--warehouse", str(home.root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: psutil.Process(process.pid).cpu_times().user > 4.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == -signal.SIGINT
