@@ -71,6 +71,7 @@ def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp
     options += ["--workers", "1", "--budget", "smoke"]
     with started(environment, *options) as process:
         until(lambda: is_there(home) or process.poll() is not None, every=0.001)
+        process.send_signal(signal.SIGSTOP)  # it goes no further while its children are listed
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     _, alive = psutil.wait_procs(family, timeout=20)
@@ -78,7 +79,7 @@ def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp
     assert_whole(home)
     assert not home.database.exists()
     done_before = {folder.name for folder in (home.root / "cells").glob("*")}
-    assert len(done_before) == {is_ingesting: 0, is_training: 2, is_publishing: 4}[is_there]
+    assert len(done_before) in {is_ingesting: {0}, is_training: {2, 3}, is_publishing: {4}}[is_there]
 
     done = run(environment, *options)
     assert done.returncode == 0, done.stderr
