@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import duckdb
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.features import features
 from tasks import summary
@@ -16,7 +17,7 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
         assert connection.execute("select count(*) from results.leaderboard").fetchall() == [(0,)]
         assert connection.execute("select count(*) from results.predictions").fetchall() == [(0,)]
     with get_client(sync_client=True) as client:
-        posted = client.read_artifacts()
+        posted = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     assert "| **tracks kept** | **1,000** |" in next(one.data for one in posted if one.key == "data-quality-sample")
     summary.print_features(tables, home)
     assert "features.tracks_pca" in capsys.readouterr().out
