@@ -247,6 +247,7 @@ def test_the_command_writes_any_run_and_refuses_unknown_ones_in_one_line(sample,
     assert unknown.returncode == 1
     assert unknown.stderr.count("\n") == 1
     assert "Unknown run 'nope'. Newest: " + sample.run_id in unknown.stderr
+    (tmp_path / "empty").mkdir()
     empty = command("--warehouse", str(tmp_path / "empty"))
     assert empty.returncode == 1
     assert "music.duckdb: not there" in empty.stderr
