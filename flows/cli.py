@@ -66,7 +66,7 @@ def source_parser(
         help="the file's own column names, or a TOML file of such pairs",
     )
     add("--protocol", default=protocol, help=f"{', '.join(PROTOCOLS)}{several}; by default {protocol}")
-    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    add_warehouse(parser)
     add(
         "--max-reject-share",
         type=float,
@@ -76,6 +76,12 @@ def source_parser(
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
     return parser
+
+
+def add_warehouse(parser: argparse.ArgumentParser) -> None:
+    """The option that says where data is kept."""
+    text = "where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse"
+    parser.add_argument("--warehouse", metavar="DIR", help=text)
 
 
 def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:

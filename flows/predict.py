@@ -48,7 +48,7 @@ def parser() -> cli.Parser:
     add = command.add_argument
     add("tracks", metavar="TRACKS", help="CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]")
     add("--out", metavar="FILE", help=".parquet, .csv or .csv.gz; by default TRACKS' name with .predictions.parquet")
-    add("--warehouse", metavar="DIR", help="where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    cli.add_warehouse(command)
     add("--model", metavar="NAME", help="predict with this one instead of the champions")
     add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
     add(

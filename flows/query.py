@@ -17,7 +17,7 @@ def parser() -> cli.Parser:
     add = command.add_argument
     add("sql", help='one SELECT, such as "from results.leaderboard limit 5"')
     add("--format", choices=list(FORMATS), default="table", help="table (default), csv or json")
-    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    cli.add_warehouse(command)
     return command
 
 

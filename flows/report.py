@@ -17,7 +17,7 @@ def parser() -> cli.Parser:
     add("--run", metavar="RUN_ID", help="the run to report; by default the newest completed one")
     add("--compare", metavar="RUN_ID", help="set this run beside it, with what is different")
     add("--out", metavar="FILE", help="where to write; by default below reports/ of the warehouse")
-    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    cli.add_warehouse(command)
     return command
 
 

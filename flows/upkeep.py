@@ -97,7 +97,7 @@ def parser() -> cli.Parser:
     """The command's options."""
     command = cli.Parser(prog="python -m flows.upkeep", description=__doc__)
     add = command.add_argument
-    add("--warehouse", metavar="DIR", help="where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse")
+    cli.add_warehouse(command)
     add("--dry-run", action="store_true", help="only say what would go")
     add(
         "--keep-runs",

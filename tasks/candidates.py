@@ -85,7 +85,7 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
 def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
     """A cell's candidates: one a task that it predicts, none if it does not qualify."""
     folder = warehouse.cell(row["result"] or "none")
-    is_known = f"{row['task']}/{row['model']}" in list(MODELS) and row["feature_set"] in list(FEATURE_SETS)
+    is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
     if (
         row["status"] != "ok"
         or row["protocol"] not in PROTOCOLS

@@ -205,7 +205,7 @@ PROBES = Registry(
 
 def protocol_named(name: str) -> Protocol:
     """A protocol or a probe."""
-    return PROBES[name] if name in list(PROBES) else PROTOCOLS[name]
+    return PROBES[name] if name in PROBES else PROTOCOLS[name]
 
 
 SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {"all": [*PROTOCOLS, *PROBES], "probes": [*PROBES]}

@@ -23,6 +23,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from tasks.runs import is_alive
 from tasks.warehouse import Warehouse
 
 NOTE = re.compile(r"flow-run-([0-9a-f-]{36})\.(.+)\.(\d+)-(\d+)\.note")  # run, host, process and when it started
@@ -63,16 +64,9 @@ def _left_behind(warehouse: Warehouse) -> dict[Path, UUID]:
     left = {}
     for note in (warehouse.root / "tmp").glob("*.note"):
         found = NOTE.fullmatch(note.name)
-        if found and found[2] == socket.gethostname() and not _is_running(int(found[3]), int(found[4])):
+        if found and not is_alive(found[2], int(found[3]), float(found[4])):
             left[note] = UUID(found[1])
     return left
-
-
-def _is_running(pid: int, started: int) -> bool:
-    try:
-        return abs(psutil.Process(pid).create_time() - started) <= 1.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _mark(client: SyncPrefectClient, run_id: UUID) -> bool:

@@ -43,7 +43,7 @@ class Warehouse:
 
         Raises: UserError: the folder cannot be made or written to.
         """
-        path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        path = _root(root)
         if glob.has_magic(str(path)):
             raise UserError(f"{path}: a warehouse's path must not hold any of * ? [, which DuckDB would expand.")
         try:
@@ -62,7 +62,7 @@ class Warehouse:
 
         Raises: UserError: there is none, or it cannot be written to.
         """
-        path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        path = _root(root)
         if not (path / "raw").is_dir():
             raise UserError(f"{path}: is no warehouse, or an empty one (it has no raw/). {advice}")
         return cls.at(path)
@@ -70,7 +70,7 @@ class Warehouse:
     @classmethod
     def to_read(cls, root: str | Path | None = None) -> Warehouse:
         """As `existing`, for who only reads: nothing is made, and it may be read-only. Raises: UserError: no folder."""
-        path = Path(root or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+        path = _root(root)
         if not path.is_dir():
             raise UserError(f"{path}: is no warehouse. Choose another with --warehouse.")
         return cls(path)
@@ -183,6 +183,10 @@ class Warehouse:
 
     def _lock_file(self, name: str) -> IO[str]:
         return (self.root / "tmp" / f"{name}.lock").open("w")
+
+
+def _root(named: str | Path | None) -> Path:
+    return Path(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
 
 
 def _lock_now(handle: IO[str]) -> bool:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import httpx
 import polars as pl
 import psutil
@@ -33,8 +32,8 @@ from tasks.features import build_features
 from tasks.ingest import ingest
 from tasks.models import plan_cells
 from tasks.warehouse import Warehouse
+from tests.flows.support import ROOT, query
 
-ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]
@@ -228,11 +227,6 @@ def picture(page: Page, name: str, height: int = 850) -> None:
         page.wait_for_timeout(2_000)  # for what moves to rest
         page.set_viewport_size({"width": 1360, "height": height})
         page.screenshot(path=ROOT / PICTURES / f"{name}.png")
-
-
-def query(home: Warehouse, sql: str) -> list[tuple]:
-    with duckdb.connect(str(home.database), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_the_list_of_runs(page, world) -> None:
