@@ -14,28 +14,46 @@ from pathlib import Path
 
 import duckdb
 import jinja2
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from tasks.errors import UserError
 from tasks.specs import AUDIO_FEATURES
 
 SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
 OPENING = threading.Lock()
+MEMORY_LIMIT = "2GB"  # of a process that prepares features, unless $MUSIC_MEMORY_LIMIT says otherwise
+LEAST_MIB = 150  # for DuckDB, below which small files fail, too
+DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
 def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """A connection to a DuckDB of its own with the project's schemas, silent and in file order.
 
-    Args: database: a file, or in memory. spill: where what does not fit into memory goes; `$MUSIC_MEMORY_LIMIT`
-        (such as 2GB) bounds the memory, by DuckDB's default 80 % of the machine's.
+    Args: database: a file, or in memory. spill: where what does not fit into memory goes.
+    Raises: UserError: $MUSIC_MEMORY_LIMIT is no size.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {}
+    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": f"{memory_mib()}MiB"}
     if spill is not None:
         config["temp_directory"] = str(spill)
-    if limit := os.environ.get("MUSIC_MEMORY_LIMIT"):
-        config["memory_limit"] = limit
     connection = duckdb.connect(str(database), config=config)
     _prepare(connection)
     return connection
+
+
+def memory_mib() -> int:
+    """What DuckDB may use of the process's memory limit, `$MUSIC_MEMORY_LIMIT` or 2GB, in MiB.
+
+    Raises: UserError: the variable is no size, or leaves DuckDB less than it needs.
+    """
+    limit = os.environ.get("MUSIC_MEMORY_LIMIT") or MEMORY_LIMIT
+    try:
+        mib = int(DUCKDB_SHARE * TypeAdapter(ByteSize).validate_python(limit) / 2**20)
+    except ValidationError:
+        raise UserError(f"$MUSIC_MEMORY_LIMIT is '{limit}'; it must be a size such as 2GB or 500MiB.") from None
+    if mib < LEAST_MIB:
+        raise UserError(f"$MUSIC_MEMORY_LIMIT is '{limit}'; at least {LEAST_MIB / DUCKDB_SHARE:.0f}MiB are needed.")
+    return mib
 
 
 @contextmanager
@@ -77,11 +95,11 @@ def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 def _process_instance(spill: Path) -> duckdb.DuckDBPyConnection:
     with OPENING:
-        return _opened(spill, os.environ.get("MUSIC_MEMORY_LIMIT"))
+        return _opened(spill, memory_mib())
 
 
 @lru_cache(maxsize=1)
-def _opened(spill: Path, limit: str | None) -> duckdb.DuckDBPyConnection:
+def _opened(spill: Path, limit: int) -> duckdb.DuckDBPyConnection:
     return connect(spill=spill)
 
 

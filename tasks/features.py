@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 from tasks import duck, ingest, split
 from tasks.errors import CheckError, InputError, UserError, one_line
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
-from tasks.split import connected_groups, split_tracks
+from tasks.split import linked_artists, split_tracks
 from tasks.warehouse import Warehouse, flush
 
 PCA_VARIANCE = 0.95
+PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
 AT_ONCE = 2  # tables built at a time: each SELECT of a small file keeps one core busy
 REGISTRY = pa.schema(
@@ -54,6 +55,7 @@ class Table:
     build: Callable[[duckdb.DuckDBPyConnection, str, Protocol], pa.Table] | None = None  # given the SELECT's text
     code: tuple[Any, ...] = ()  # the Python that decides its content
     is_by_protocol: bool = True
+    is_on_demand: bool = False  # only made where a split or a check asks for it
 
     def select(self, protocol: Protocol) -> str:
         """The path of the SELECT below sql/."""
@@ -80,14 +82,11 @@ class BuiltTable:
     upstream: tuple[str, ...] | None = None
 
 
-def track_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.track_groups: the columns of sql/features/track_links.sql, and group_id."""
-    tracks = connection.sql(select).to_arrow_table()
-    artist = tracks["artist_id"]
-    groups = connected_groups(
-        tracks["recording_id"].to_numpy(), artist.fill_null(0).to_numpy(), artist.is_valid().to_numpy()
-    )
-    return tracks.append_column("group_id", pa.array(groups))
+def artist_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
+    """features.artist_groups: the artists that a chain of shared recordings links; see tasks.split.linked_artists."""
+    pairs = connection.sql(select).to_arrow_table()
+    artists, groups = linked_artists(pairs["recording_id"].to_numpy(), pairs["artist_id"].to_numpy())
+    return pa.table({"artist_id": artists, "artist_group": groups})
 
 
 def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
@@ -108,7 +107,8 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: P
         z_scores = np.column_stack([column.to_numpy() for column in batch.columns])
         products += z_scores.T @ z_scores
         n_rows += len(z_scores)
-    variance, vectors = np.linalg.eigh(products / (n_rows - 1))
+    # Rounded: sums of floating-point numbers depend on the order of the rows, in which threads leave them.
+    variance, vectors = np.linalg.eigh(np.round(products / (n_rows - 1), PCA_DECIMALS))
     order = np.argsort(variance)[::-1]
     share = variance[order].clip(min=0.0) / variance.sum()
     kept = int(np.searchsorted(np.cumsum(share), PCA_VARIANCE, side="right")) + 1
@@ -131,21 +131,25 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: P
 
 
 def _split_input(protocol: Protocol) -> str:
-    is_linked = protocol.split == "grouped" or protocol.left_out
-    return "features/linked_split_input" if is_linked else "features/split_input"
+    if protocol.split == "grouped":
+        return "features/grouped_split_input"
+    return "features/linked_split_input" if protocol.left_out else "features/split_input"
 
 
 TABLES = (
     Table(name="staging.rare_genres", is_by_protocol=False),
     Table(name="staging.stg_tracks", is_by_protocol=False),
     Table(name="features.genre_mapping", is_by_protocol=False),
+    Table(name="features.track_links", is_by_protocol=False, is_on_demand=True),
     Table(
-        name="features.track_groups",  # only made where a split asks for it
-        sql=lambda _: "features/track_links",
-        build=track_groups,
-        code=(track_groups, connected_groups),
+        name="features.artist_groups",
+        sql=lambda _: "features/shared_recordings",
+        build=artist_groups,
+        code=(artist_groups, linked_artists),
         is_by_protocol=False,
+        is_on_demand=True,
     ),
+    Table(name="features.track_groups", is_by_protocol=False, is_on_demand=True),
     Table(
         name="features.split_assignment",
         sql=_split_input,
@@ -161,7 +165,7 @@ TABLES = (
         name="features.pca_loadings",
         sql=lambda _: "features/z_scores",
         build=pca_loadings,
-        code=(pca_loadings, PCA_VARIANCE),
+        code=(pca_loadings, PCA_VARIANCE, PCA_DECIMALS),
     ),
     Table(name="features.tracks_pca"),
     Table(name="features.tracks_multitask"),
@@ -227,9 +231,11 @@ class Build:
     def planned(cls, snapshot: ingest.Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
         values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
-        selects = [*(table.select(protocol) for table in TABLES), *_checks(protocol)]
-        wanted = {name for select in selects for name in duck.upstream(select)}
-        tables = {t.name: t for t in TABLES if t.name != "features.track_groups" or t.name in wanted}
+        wanted = {name for check in _checks(protocol) for name in duck.upstream(check)}
+        for table in reversed(TABLES):
+            if table.name in wanted or not table.is_on_demand:
+                wanted |= {table.name, *table.upstream(protocol)}
+        tables = {table.name: table for table in TABLES if table.name in wanted}
         return cls(protocol, snapshot, values, tables, _versions(snapshot, protocol, values, tables), warehouse)
 
     def steps(self) -> dict[str, list[str]]:

@@ -35,7 +35,6 @@ from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
 BATCH_ROWS = 100_000
-MEMORY_LIMIT = "1GB"  # of DuckDB, unless $MUSIC_MEMORY_LIMIT says otherwise
 AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
 UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
@@ -188,8 +187,6 @@ def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) 
     raw, typed = folder / "raw", folder / "typed"
     try:
         with duck.workspace(spill=warehouse.root / "tmp") as connection:
-            if "MUSIC_MEMORY_LIMIT" not in os.environ:
-                connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
             copy_raw(connection, file, positions, raw, warehouse)
             define_raw_tracks(connection, raw)
             copy_typed(connection, typed)

@@ -18,15 +18,13 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
 
     Models are trained in the order of position. Bootstrap resamples keep the tracks of a group_id together.
 
-    Args: tracks: the columns of sql/features/split_input.sql, or of linked_split_input.sql for a grouped split and
-        for one that leaves training rows out (split `unused`).
+    Args: tracks: the columns of sql/features/split_input.sql, of grouped_split_input.sql for a grouped split, or of
+        linked_split_input.sql for one that leaves training rows out (split `unused`).
     Raises: InputError: too few rows to split.
     """
     if protocol.split == "grouped":
         parts = grouped_split(tracks["genre_id"].to_numpy(), tracks["group_id"].to_numpy())
         return _assignment(parts, tracks["track_id"].to_numpy(), tracks["group_id"].to_numpy())
-    if protocol.left_out:
-        tracks = tracks.sort_by("row_number")
     parts = study_split(tracks["genre_id"].to_numpy())
     if protocol.left_out:
         ids = tracks[f"{protocol.left_out[:-1]}_id"]
@@ -99,22 +97,21 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
     return parts
 
 
-def connected_groups(recording: np.ndarray, artist: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """The tracks that a chain of same artist and same recording links.
+def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The artists that a chain of shared recordings links.
 
-    Args: recording, artist: shape (n_tracks,), ids. is_known: likewise, false where the artist is not known and links
-        nothing.
-    Returns: shape (n_tracks,): the lowest recording id of each track's group.
+    Args: recording, artist: shape (n_pairs,), ids: each artist of each recording that has several.
+    Returns: artist ids, each once, and the lowest artist id of each one's group.
     Source: scipy.sparse.csgraph.connected_components on the graph of recordings and artists.
     """
     recordings, recording_node = np.unique(recording, return_inverse=True)
-    artists, artist_node = np.unique(artist[is_known], return_inverse=True)
-    size = len(recordings) + len(artists)
-    edges = (np.ones(len(artist_node), dtype=np.int8), (recording_node[is_known], len(recordings) + artist_node))
+    artists, artist_node = np.unique(artist, return_inverse=True)
+    size = len(artists) + len(recordings)
+    edges = (np.ones(len(artist_node), dtype=np.int8), (artist_node, len(artists) + recording_node))
     _, component = csgraph.connected_components(sparse.coo_matrix(edges, shape=(size, size)), directed=False)
     lowest = np.full(size, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, component[: len(recordings)], recordings)
-    return lowest[component[recording_node]]
+    np.minimum.at(lowest, component[: len(artists)], artists)
+    return artists, lowest[component[: len(artists)]]
 
 
 def _leave_out(

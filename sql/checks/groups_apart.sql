@@ -2,26 +2,28 @@
 -- Rows: the artists and recordings that are on several sides.
 with
 
-links as (
+tracks as (
     select
-        'artist' as kind,
-        artist_id as id,
-        track_id
-    from features.track_groups
-    where artist_id is not null
-    union all
-    select
-        'recording' as kind,
-        recording_id as id,
-        track_id
-    from features.track_groups
+        groups.artist_id,
+        groups.recording_id,
+        split.split
+    from features.track_groups as groups
+    inner join features.split_assignment as split on groups.track_id = split.track_id
 )
 
 select
-    links.kind,
-    links.id,
+    'artist' as kind,
+    artist_id as id,
     count(*) as tracks
-from links
-inner join features.split_assignment as split on links.track_id = split.track_id
-group by links.kind, links.id
-having count(distinct split.split) > 1
+from tracks
+where artist_id is not null
+group by artist_id
+having min(split) <> max(split)
+union all
+select
+    'recording' as kind,
+    recording_id as id,
+    count(*) as tracks
+from tracks
+group by recording_id
+having min(split) <> max(split)

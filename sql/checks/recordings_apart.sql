@@ -6,4 +6,4 @@ where
     groups.recording_id is not null
     and split.split in ('train', 'test')
 group by groups.recording_id
-having count(distinct split.split) > 1
+having min(split.split) <> max(split.split)

@@ -1,14 +1,34 @@
--- features.scaling: mean and population standard deviation of each audio feature, learnt from the training rows.
+-- features.scaling: mean and population standard deviation of each audio feature, learnt from the training rows, to 12
+-- significant digits: sums of floating-point numbers depend on their order, and so on threads; these do not.
 -- Grain: feature_name, statistic ('mean', 'std'), in the feature's own unit.
+{% macro rounded(value) %}cast(printf('%.11e', {{ value }}) as double){% endmacro %}
+{% macro from_mean(name) %}(train.{{ name }} - means.{{ name }}){% endmacro %}
 with
+
+train as (
+    select *
+    from features.tracks_clean
+    where split = 'train'
+),
+
+means as (
+    select
+        {% for name in audio_features %}
+            {{ rounded("favg(" ~ name ~ ")") }} as {{ name }},
+        {% endfor %}
+    from train
+),
 
 learnt as (
     select
         {% for name in audio_features %}
-        {'mean': avg({{ name }}), 'std': stddev_pop({{ name }})} as {{ name }},
+            {
+                'mean': any_value(means.{{ name }}),
+                'std': {{ rounded("sqrt(favg(" ~ from_mean(name) ~ " * " ~ from_mean(name) ~ "))") }}
+            } as {{ name }},
         {% endfor %}
-    from features.tracks_clean
-    where split = 'train'
+    from train
+    cross join means
 ),
 
 by_feature as (

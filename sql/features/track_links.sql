@@ -1,4 +1,4 @@
--- What groups of tracks are made from: one row per track_id. Two tracks share recording_id if their ten never-missing
+-- features.track_links: one row per track_id. Two tracks share recording_id if their ten never-missing
 -- audio features are identical, and artist_id if their artist is (NULL where unknown). Each id is the lowest track_id.
 -- content_hash orders tracks by what they hold, not by where they stand in the file.
 select

@@ -1,38 +1,36 @@
 -- raw.rejects, before lines are looked up: one row per bad value, so a row of the file may stand here more than once.
 -- From staging.typed_tracks beside raw.tracks. Rows without a genre are dropped by staging and not looked at here.
 -- Of otherwise sound rows that share an instance_id the first is kept and the later ones stand here.
+{% set reasons = {
+    "instance_id": ("track_id is null", "not a whole number"),
+    "popularity": ("popularity is null", "not a number from 0 to 100"),
+    "tempo": ("tempo is null and not is_tempo_missing", "not a positive number"),
+    "duration_ms": ("duration_ms is null and not is_duration_missing", "not a positive number"),
+    "key": ("key_code is null and not is_key_missing", "not a key name or a pitch class 0..11"),
+    "mode": ("mode_code is null", "not Major, Minor, 1 or 0"),
+} %}
+{% for name in measured_features %}
+{% set _ = reasons.update({name: (name ~ " is null", "not a finite number")}) %}
+{% endfor %}
 with
 
-typed as (
+typed as not materialized (
     select * from staging.typed_tracks
     where music_genre is not null
 ),
 
-checked as (
-    select
-        typed.row_number,
-        case when typed.track_id is null then 'not a whole number' end as instance_id,
-        {% for name in measured_features %}
-            case when typed.{{ name }} is null then 'not a finite number' end as {{ name }},
-        {% endfor %}
-        case when typed.popularity is null then 'not a number from 0 to 100' end as popularity,
-        case when typed.tempo is null and not typed.is_tempo_missing then 'not a positive number' end as tempo,
-        case when typed.duration_ms is null and not typed.is_duration_missing then 'not a positive number' end
-            as duration_ms,
-        case when typed.key_code is null and not typed.is_key_missing then 'not a key name or a pitch class 0..11' end
-            as "key",
-        case when typed.mode_code is null then 'not Major, Minor, 1 or 0' end as "mode"
-    from typed
-),
-
 bad_rows as (
-    select *
-    from checked
+    select
+        row_number,
+        {% for name, (is_bad, reason) in reasons.items() %}
+            case when {{ is_bad }} then '{{ reason }}' end as "{{ name }}",
+        {% endfor %}
+    from typed
     where
-        coalesce(
-            instance_id, popularity, tempo, duration_ms, "key", "mode"
-            {% for name in measured_features %}, {{ name }}{% endfor %}
-        ) is not null
+        false
+        {% for is_bad, _ in reasons.values() %}
+            or ({{ is_bad }})
+        {% endfor %}
 ),
 
 bad_values as (
@@ -41,26 +39,20 @@ bad_values as (
     into name column_name value error
 ),
 
-sound as (
-    select
-        typed.row_number,
-        typed.track_id
-    from typed
-    anti join bad_rows on typed.row_number = bad_rows.row_number
-),
-
 repeated as (
     select track_id
-    from sound
+    from typed
+    where track_id is not null
     group by track_id
     having count(*) > 1
 ),
 
 later_copies as (
-    select row_number
-    from sound
-    where track_id in (select track_id from repeated)
-    qualify row_number() over (partition by track_id order by row_number) > 1
+    select typed.row_number
+    from typed
+    semi join repeated on typed.track_id = repeated.track_id
+    anti join bad_rows on typed.row_number = bad_rows.row_number
+    qualify row_number() over (partition by typed.track_id order by typed.row_number) > 1
 ),
 
 reasons as (

@@ -1,4 +1,4 @@
--- staging.stg_tracks: one row per track_id, in the order of row_number. From staging.typed_tracks.
+-- staging.stg_tracks: one row per track_id. From staging.typed_tracks.
 -- Dropped: rows without a genre, rows that stand in raw.rejects, and the genres of staging.rare_genres.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C; NULL where missing.
 select

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import duckdb
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import duck, features
-from tasks.specs import AUDIO_FEATURES
+from tasks.specs import AUDIO_FEATURES, PROTOCOLS
 from tests.untrusted import UNTRUSTED
 
 MAY_BE_MISSING = {"tempo": "is_tempo_missing", "duration_ms": "is_duration_missing", "key_code": "is_key_missing"}
@@ -208,3 +209,29 @@ def test_one_split_names_exactly_the_tracks_that_are_lost_or_doubled(connection,
     store(connection, "features.split_assignment", of.split[rows])
     counts = {track: rows.count(row) for row, track in enumerate(of.split["track_id"])}
     assert dict(found(connection, "one_split")) == {track: n for track, n in counts.items() if n != 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(0, 9)), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_groups_are_the_connected_components(connection, links) -> None:
+    recordings, artists = zip(*links, strict=True)
+    # As in features.track_links, ids are the lowest track_id.
+    recording = [recordings.index(name) for name in recordings]
+    artist = [None if name is None else artists.index(name) for name in artists]
+    tracks = {"track_id": range(len(links)), "recording_id": recording, "artist_id": artist, "content_hash": recording}
+    store(connection, "features.track_links", pl.DataFrame(tracks, schema=dict.fromkeys(tracks, pl.Int64)))
+    pairs = duck.render("features/shared_recordings")
+    groups = features.artist_groups(connection, pairs, PROTOCOLS["cold_start"])
+    store(connection, "features.artist_groups", pl.from_arrow(groups))
+    group = make(connection, "features.track_groups").sort("track_id")["group_id"].to_list()
+
+    reached = list(range(len(links)))  # the plain way: join until nothing changes
+    changed = True
+    while changed:
+        changed = False
+        for i, j in itertools.product(range(len(links)), repeat=2):
+            is_linked = recording[i] == recording[j] or artist[i] == artist[j] is not None
+            if is_linked and reached[i] != reached[j]:
+                reached[i] = reached[j] = min(reached[i], reached[j])
+                changed = True
+    assert group == [min(recording[j] for j in range(len(links)) if reached[j] == root) for root in reached]

@@ -13,7 +13,7 @@ from tasks.errors import ProtocolError
 from tasks.features import build_features
 from tasks.ingest import ingest
 from tasks.specs import PROBES, PROTOCOLS
-from tasks.split import SHARES, connected_groups, grouped_split
+from tasks.split import SHARES, grouped_split
 from tests.conftest import many
 
 
@@ -54,22 +54,6 @@ def test_groups_fill_the_shares_by_genre() -> None:
 def test_one_group_cannot_be_split() -> None:
     with pytest.raises(ProtocolError, match="nothing is left for"):
         grouped_split(np.array([0, 1] * 50), np.zeros(100, dtype=int))
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9), st.booleans()), min_size=1, max_size=40))
-def test_groups_are_the_connected_components(links) -> None:
-    recording, artist, is_known = (np.array(column) for column in zip(*links, strict=True))
-    group = connected_groups(recording, artist, is_known)
-    reached = list(range(len(links)))  # the plain way: join until nothing changes
-    changed = True
-    while changed:
-        changed = False
-        for i, (one, by, known) in enumerate(links):
-            for j, (other, also_by, also_known) in enumerate(links):
-                if (one == other or (known and also_known and by == also_by)) and reached[i] != reached[j]:
-                    reached[i] = reached[j] = min(reached[i], reached[j])
-                    changed = True
-    assert [[a == b for a in reached] for b in reached] == [[a == b for a in group] for b in group]
 
 
 def _assignment(frame: pl.DataFrame, protocol: str, warehouse) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 -- rows without looking at the genre (genre is NULL): the mean, of duration in whole ms and of tempo to 3 decimals;
 -- key_code and mode_code the most frequent one (the lowest of several keys, major of both modes). In training only
 -- tempo, duration and key are ever missing; in tracks to predict any feature may be.
+-- Means have 12 significant digits, as in features.scaling, so that they do not depend on threads.
 with
 
 train as (
@@ -23,12 +24,12 @@ keys as (
 learnt as (
     select
         {% for name in audio_features if name not in ("duration_ms", "key_code", "mode_code", "tempo") %}
-            avg({{ name }}) as {{ name }},
+            cast(printf('%.11e', favg({{ name }})) as double) as {{ name }},
         {% endfor %}
-        round(avg(duration_ms), 0) as duration_ms,
+        round(favg(duration_ms), 0) as duration_ms,
         (select key_code from keys order by n desc, key_code limit 1) as key_code,
-        round(avg(mode_code), 0) as mode_code,
-        round(avg(tempo), 3) as tempo
+        round(favg(mode_code), 0) as mode_code,
+        round(favg(tempo), 3) as tempo
     from train
 ),
 

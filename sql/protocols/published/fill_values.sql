@@ -10,8 +10,8 @@ tracks as (select * from staging.stg_tracks),
 means as (
     select
         music_genre as genre,
-        round(avg(tempo), 3) as tempo,
-        round(avg(duration_ms), 0) as duration_ms
+        round(favg(tempo), 3) as tempo,
+        round(favg(duration_ms), 0) as duration_ms
     from tracks
     group by grouping sets ((music_genre), ())
 ),

@@ -1,0 +1,259 @@
+"""Feature preparation at scale: this project beside the same steps in polars (streaming) and in pandas.
+
+    python -m benchmarks.scale --rows 1000000,10000000 --engines music,polars,pandas
+
+Each engine reads the same generated CSV, in a process of its own, and writes the tables of protocol `published` as
+Parquet: rows as read, typed rows, refused values, staged tracks, split, filled, one-hot, standardized, PCA and
+multi-task. pandas does what the study did: it keeps no rows as read and refuses no values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks import study
+from tasks.specs import AUDIO_FEATURES
+
+GENRE = "music_genre"
+TARGETS = ["popularity", GENRE]
+
+
+def prepare_music(csv: Path, out: Path) -> None:
+    """As `python -m flows.features` does."""
+    from tasks.features import build_features
+    from tasks.ingest import ingest
+    from tasks.warehouse import Warehouse
+
+    home = Warehouse.at(out)
+    build_features(ingest(str(csv), {}, 0.05, home), "published", 20, home)
+
+
+def prepare_polars(csv: Path, out: Path) -> None:
+    """The same tables by polars' streaming engine, one lazy query a table."""
+    from tasks.split import study_split
+
+    as_read = pl.scan_csv(csv, infer_schema=False, row_index_name="row_number", row_index_offset=1)
+    as_read.sink_parquet(out / "tracks.parquet", compression="snappy")
+    typed = _typed(pl.scan_parquet(out / "tracks.parquet"))
+    typed.sink_parquet(out / "typed_tracks.parquet", compression="snappy")
+    typed = pl.scan_parquet(out / "typed_tracks.parquet")
+    rejects = _rejects(typed, pl.scan_parquet(out / "tracks.parquet"))
+    rejects.write_parquet(out / "rejects.parquet")
+    typed.filter(pl.col(GENRE).is_not_null()).join(rejects.lazy(), on="row_number", how="anti").sink_parquet(
+        out / "stg_tracks.parquet", compression="snappy"
+    )
+    staged = pl.scan_parquet(out / "stg_tracks.parquet")
+
+    keys = staged.select("track_id", pl.col(GENRE).cast(pl.Categorical).to_physical()).collect(engine="streaming")
+    track_id = keys["track_id"].to_numpy()
+    parts = study_split(keys[GENRE].to_numpy())
+    del keys
+    pl.concat(
+        pl.DataFrame({"track_id": track_id[rows], "position": np.arange(len(rows))}).with_columns(split=pl.lit(name))
+        for name, rows in parts.items()
+    ).write_parquet(out / "split_assignment.parquet", compression="snappy")
+    del track_id, parts
+
+    means = staged.group_by(GENRE).agg(
+        pl.col("tempo").mean().round(3).alias("tempo_fill"), pl.col("duration_ms").mean().round(0).alias("ms_fill")
+    )
+    staged.join(means.collect().lazy(), on=GENRE).with_columns(
+        pl.coalesce("tempo", "tempo_fill").round(3).alias("tempo"),
+        pl.coalesce("duration_ms", "ms_fill").alias("duration_ms"),
+    ).join(pl.scan_parquet(out / "split_assignment.parquet"), on="track_id").select(
+        "track_id", "split", "position", *AUDIO_FEATURES, *TARGETS
+    ).sink_parquet(out / "tracks_clean.parquet", compression="snappy")
+
+    clean = pl.scan_parquet(out / "tracks_clean.parquet")
+    genres = clean.select(pl.col(GENRE).unique()).collect(engine="streaming")[GENRE].sort().to_list()
+    one_hot = [(pl.col(GENRE) == name).cast(pl.UInt8).alias(f"genre_{name}") for name in genres]
+    clean.select("track_id", *AUDIO_FEATURES, "popularity", *one_hot).sink_parquet(
+        out / "tracks_one_hot.parquet", compression="snappy"
+    )
+    train = clean.filter(pl.col("split") == "train")
+    moments = train.select(
+        *(pl.col(name).mean().alias(f"{name}_mean") for name in AUDIO_FEATURES),
+        *(pl.col(name).std(ddof=0).alias(f"{name}_std") for name in AUDIO_FEATURES),
+    ).collect(engine="streaming")
+    z_scores = [
+        ((pl.col(name) - moments[f"{name}_mean"][0]) / moments[f"{name}_std"][0]).alias(name) for name in AUDIO_FEATURES
+    ]
+    clean.select("track_id", "split", "position", *z_scores, *TARGETS).sink_parquet(
+        out / "tracks_std.parquet", compression="snappy"
+    )
+    standardized = pl.scan_parquet(out / "tracks_std.parquet")
+    standardized.select("track_id", "split", "position", *AUDIO_FEATURES, *one_hot, "popularity").sink_parquet(
+        out / "tracks_multitask.parquet", compression="snappy"
+    )
+    products = [pl.col(a).dot(pl.col(b)).alias(f"{a}*{b}") for a in AUDIO_FEATURES for b in AUDIO_FEATURES]
+    sums = standardized.filter(pl.col("split") == "train").select(*products).collect(engine="streaming")
+    variance, vectors = np.linalg.eigh(np.array(sums.row(0)).reshape(len(AUDIO_FEATURES), -1))
+    kept = int(np.searchsorted(np.cumsum(variance[::-1] / variance.sum()), 0.95, side="right")) + 1
+    components = [
+        pl.sum_horizontal(pl.col(name) * vectors[row, -1 - number] for row, name in enumerate(AUDIO_FEATURES)).alias(
+            f"pc{number + 1}"
+        )
+        for number in range(kept)
+    ]
+    standardized.select("track_id", "split", "position", *components, *TARGETS).sink_parquet(
+        out / "tracks_pca.parquet", compression="snappy"
+    )
+
+
+def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """staging.typed_tracks: numbers and codes; NULL where missing or not what the column holds."""
+    texts = [name for name in raw.collect_schema().names() if name not in ("row_number", "instance_id")]
+    measured = [name for name in AUDIO_FEATURES if name not in ("key_code", "mode_code", "duration_ms", "tempo")]
+    key = pl.col("key").str.strip_chars()
+    duration, tempo = (pl.col(name).cast(pl.Float64, strict=False) for name in ("duration_ms", "tempo"))
+    popularity = pl.col("popularity").cast(pl.Float64, strict=False)
+    return raw.filter(pl.any_horizontal(pl.col(texts).is_not_null())).select(
+        "row_number",
+        pl.col("instance_id").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False).alias("track_id"),
+        pl.col("artist_name").str.strip_chars().replace("empty_field", None),
+        "track_name",
+        *(pl.col(name).cast(pl.Float64, strict=False) for name in measured),
+        pl.when(duration > 0).then(duration).alias("duration_ms"),
+        pl.when(tempo > 0).then(tempo).alias("tempo"),
+        key.replace_strict(study.KEYS, default=None, return_dtype=pl.Float64).alias("key_code"),
+        pl.col("mode")
+        .str.strip_chars()
+        .replace_strict(study.MODES, default=None, return_dtype=pl.Float64)
+        .alias("mode_code"),
+        pl.when(popularity.is_between(0, 100)).then(popularity).alias("popularity"),
+        pl.col(GENRE).str.strip_chars(),
+        (pl.col("tempo").str.strip_chars().is_in(["?", ""]) | tempo.is_in([-1.0, 0.0]))
+        .fill_null(value=True)
+        .alias("is_tempo_missing"),
+        (pl.col("duration_ms").str.strip_chars().is_in(["?", ""]) | (duration == -1.0))
+        .fill_null(value=True)
+        .alias("is_duration_missing"),
+        key.is_in(["?", ""]).fill_null(value=True).alias("is_key_missing"),
+    )
+
+
+def _rejects(typed: pl.LazyFrame, raw: pl.LazyFrame) -> pl.DataFrame:
+    """raw.rejects: a row per bad value or repeated id, with the text."""
+    with_genre = typed.filter(pl.col(GENRE).is_not_null())
+    needed = [name for name in AUDIO_FEATURES if name not in ("key_code", "duration_ms", "tempo")]
+    is_bad = {name: pl.col(name).is_null() for name in ("track_id", "popularity", *needed)}
+    is_bad |= {
+        name: pl.col(name).is_null() & ~pl.col(f"is_{short}_missing")
+        for name, short in {"tempo": "tempo", "duration_ms": "duration", "key_code": "key"}.items()
+    }
+    bad = (
+        with_genre.select("row_number", *(flag.alias(name) for name, flag in is_bad.items()))
+        .filter(pl.any_horizontal(pl.col(list(is_bad))))
+        .unpivot(index="row_number", variable_name="column_name", value_name="is_bad")
+        .filter("is_bad")
+        .select("row_number", "column_name")
+        .collect(engine="streaming")
+    )
+    repeated = with_genre.select("row_number", "track_id").filter(pl.col("track_id").is_duplicated()).collect()
+    later = repeated.filter(~pl.col("track_id").is_first_distinct()).select(
+        "row_number", column_name=pl.lit("track_id")
+    )
+    reasons = pl.concat([bad, later])
+    return reasons.join(raw.join(reasons.lazy(), on="row_number", how="semi").collect(), on="row_number")
+
+
+def prepare_pandas(csv: Path, out: Path) -> None:
+    """The study's steps in memory, without the CSV files it wrote in between."""
+    import pandas as pd
+
+    clean = study.encode(study.impute(study.clean(pd.read_csv(csv))))
+    clean.to_parquet(out / "tracks_one_hot.parquet", compression="snappy")
+    scaled = study.standardize(study.split(clean))
+    for name, frame in scaled.items():
+        frame.to_parquet(out / f"tracks_multitask_{name}.parquet", compression="snappy")
+        frame[["instance_id", *study.AUDIO, *TARGETS]].to_parquet(out / f"tracks_std_{name}.parquet")
+    for name, frame in study.project(scaled).items():
+        frame.to_parquet(out / f"tracks_pca_{name}.parquet", compression="snappy")
+
+
+ENGINES: dict[str, Callable[[Path, Path], None]] = {
+    "music": prepare_music,
+    "polars": prepare_polars,
+    "pandas": prepare_pandas,
+}
+
+
+def measure(engine: str, csv: Path, out: Path) -> dict[str, float]:
+    """Run an engine in a process of its own. Returns: seconds, cpu_seconds, peak_mib, disk_mib, start_mib."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    command = [sys.executable, "-m", "benchmarks.scale", "--child", engine, str(csv), str(out)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{engine}: ended with {ended.returncode}: {ended.stderr.strip().splitlines()[-1:]}")
+    return json.loads(ended.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def _child(engine: str, csv: Path, out: Path) -> None:
+    import sklearn.model_selection  # noqa: F401 - every engine's libraries are loaded before the clock starts
+
+    threading.excepthook = lambda _: os._exit(1)
+    start_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before, started = time.process_time(), time.perf_counter()
+    ENGINES[engine](csv, out)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 2**20
+    print(
+        json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "disk_mib": disk, "start_mib": start_mib})
+    )
+
+
+def main() -> None:
+    """Print a row per engine and size, and the exponent of this project's time over the sizes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", default="1000000", help="sizes of the generated file, such as 1000000,10000000")
+    parser.add_argument("--engines", default="music,polars,pandas")
+    parser.add_argument("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="for files; emptied after use")
+    parser.add_argument("--child", nargs=3, metavar=("ENGINE", "CSV", "OUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        engine, csv, out = options.child
+        _child(engine, Path(csv), Path(out))
+        return
+    from tasks.sample import write_sample
+
+    sizes = [int(size) for size in options.rows.split(",")]
+    seconds = []
+    print(f"{'rows':>11} {'engine':8} {'seconds':>8} {'CPU s':>8} {'rows/CPU s':>11} {'peak MiB':>9} {'disk MiB':>9}")
+    for rows in sizes:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        csv = options.folder / f"{rows}.csv"
+        write_sample(csv, rows)
+        for engine in options.engines.split(","):
+            found = measure(engine, csv, options.folder / engine)
+            shutil.rmtree(options.folder / engine)
+            if engine == "music":
+                seconds.append(found["seconds"])
+            print(
+                f"{rows:>11,} {engine:8} {found['seconds']:8.1f} {found['cpu_seconds']:8.1f} "
+                f"{rows / found['cpu_seconds']:11,.0f} {found['peak_mib']:9,.0f} {found['disk_mib']:9,.0f}",
+                flush=True,
+            )
+        csv.unlink()
+    if len(sizes) > 1 and seconds:
+        exponent = math.log(seconds[-1] / seconds[0]) / math.log(sizes[-1] / sizes[0])
+        print(f"time grows with rows ** {exponent:.2f}")
+
+
+if __name__ == "__main__":
+    main()
