@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from tasks.champions import predictors
 from tasks.predict_files import BATCH_ROWS, predict_file, reading
-from tasks.predictor import Model, Predictor
+from tasks.predictor import Model, Predictor, model_inputs
 from tasks.preparation import prepare
 from tasks.sample import sample_file
 from tasks.sources import opened
@@ -95,7 +95,7 @@ def main() -> None:
                             if version not in prepared:
                                 last = first + BATCH_ROWS - 1
                                 prepared[version] = prepare(read.connection, model.learnt, first, last)
-                            parts.append(model.inputs(prepared[version]))
+                            parts.append(model_inputs(model.champion.candidate, prepared[version]))
             arrays = [np.concatenate(parts) for parts in inputs]
             print(f"{label}: reading alone {reading_alone}, preparing alone {preparing_alone}")
             for _ in range(options.pairs):

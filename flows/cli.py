@@ -84,6 +84,16 @@ def add_warehouse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warehouse", metavar="DIR", help=text)
 
 
+def add_track(parser: argparse.ArgumentParser) -> None:
+    """The options that choose one track."""
+    text = "CSV, gzipped CSV or Parquet by path or URL; left out: one of the warehouse's own tracks"
+    parser.add_argument("tracks", nargs="?", metavar="TRACKS", help=text)
+    text = (
+        "which track, by its instance_id or, where there is none, its row number; for a file of one it may be left out"
+    )
+    parser.add_argument("--track-id", type=int, metavar="ID", help=text)
+
+
 def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:
     """The command line's options, as parameters of its flow.
 

@@ -208,6 +208,22 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     return chosen
 
 
+def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehouse: Warehouse) -> Candidate | None:
+    """The best usable model of the champion's task that `accepts` takes, of the same data where there is one."""
+    stored = [
+        one
+        for one in sorted(candidates(warehouse), key=lambda one: one.started_at, reverse=True)
+        if one.task == champion.candidate.task
+        and one.is_generated == champion.candidate.is_generated
+        and accepts(one)
+        and _obstacle(one, warehouse) is None
+    ]
+    same = [one for one in stored if one.staging_version == champion.candidate.staging_version]
+    newest = [one for one in stored if one.staging_version == stored[0].staging_version]
+    contenders = _contenders(same or newest)
+    return best_of(contenders, lambda one: validation_replicates(one, warehouse)) if contenders else None
+
+
 def _contenders(of_task: list[Candidate]) -> list[Candidate]:
     """Those of the best tier, one seed of each model and feature set."""
     tier = max((one.tier for one in of_task), default=None)

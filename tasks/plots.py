@@ -97,6 +97,12 @@ def curves(
     return _plot(width, height, parts, alt)
 
 
+def dot(series: int) -> Markup:
+    """The mark of a curve of one point, for a legend."""
+    circle = tag("circle", cx=0, cy=0, r=5, class_=f"solid s{series % 6}")
+    return tag("svg", circle, width=14, height=14, viewBox="-7 -7 14 14", aria_hidden="true")
+
+
 def density(
     cells: Sequence[tuple[float, float, float]], step: float, x: Scale, y: Scale, line: Sequence[tuple[float, float]],
     alt: str, *, x_label: str, y_label: str,

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks import calibration
-from tasks.candidates import lineage
+from tasks.candidates import Candidate, lineage
 from tasks.champions import Champion
 from tasks.inference import Predicted, predict
 from tasks.model_files import load_model
@@ -56,17 +56,11 @@ class Model:
     def predict(self, prepared: pa.Table) -> Predicted:
         """Predictions for every row. Args: prepared: as tasks.preparation.prepare makes it from `learnt`."""
         return predict(
-            self.estimator, self.champion.candidate.spec, self.inputs(prepared), len(self.champion.measured.genres)
+            self.estimator,
+            self.champion.candidate.spec,
+            model_inputs(self.champion.candidate, prepared),
+            len(self.champion.measured.genres),
         )
-
-    def inputs(self, prepared: pa.Table) -> np.ndarray:
-        """What the estimator takes: (n_rows, n_features), as in training."""
-        one = self.champion.candidate
-        columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
-        x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
-        for at, name in enumerate(columns):
-            x[:, at] = prepared[name].to_numpy()
-        return x
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +119,15 @@ class Predictor:
             for field in PREDICTED
         ]
         return pa.Table.from_arrays(arrays, schema=PREDICTED)
+
+
+def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
+    """What its estimator takes of prepared rows: (n_rows, n_features), as in training."""
+    columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
+    x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
+    for at, name in enumerate(columns):
+        x[:, at] = prepared[name].to_numpy()
+    return x
 
 
 @contextmanager

@@ -95,6 +95,10 @@ class Page:
     sections: Sequence[Section]
     warnings: Sequence[str] = field(default_factory=list)
     generated: str | None = None  # the mark of every figure, if data is generated
+    made: str = (
+        "Made by music-benchmark from results.* of the published music.duckdb. Intervals are 95 % bootstrap intervals "
+        "over test rows."
+    )
 
 
 def render(page: Page) -> str:

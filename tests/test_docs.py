@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, predict, query, report, tune, upkeep
+from flows import cli, feedback, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -31,8 +31,10 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
         query.parser(),
         upkeep.parser(),
         predict.parser(),
+        feedback.parser(),
+        nearest.parser(),
     ],
-    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict"],
+    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict", "feedback", "nearest"],
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}

@@ -1,0 +1,84 @@
+"""Feedback on one track: what pushes its genre and popularity, what if, and the known tracks most like it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flows import cli
+from tasks.champions import TRAIN
+from tasks.chosen import choosing
+from tasks.columns import parse_mapping
+from tasks.errors import UserError
+from tasks.feedback import Adviser
+from tasks.feedback_page import html
+from tasks.feedback_text import print_feedback
+from tasks.report import write
+from tasks.warehouse import Warehouse
+
+
+def feedback(
+    tracks: str | None = None,
+    track_id: int | None = None,
+    out: str | None = None,
+    model: str | None = None,
+    warehouse: str | None = None,
+    columns: str = "",
+) -> Path:
+    """Print a summary and write the page. Returns: its path.
+
+    Args:
+        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing. None: one of the known tracks.
+        track_id: which; may be left out for a file of one track.
+        out: .html; by default named after the tracks, in the current directory.
+        model: in the place of the champion of each task that it predicts.
+        warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+    """
+    home = Warehouse.existing(warehouse, advice=TRAIN)
+    target = _target(tracks, track_id, out)
+    mapping = parse_mapping(columns)
+    with home.in_use():
+        adviser = Adviser.load(home, model)
+        with choosing(tracks, track_id, mapping, adviser.known, home) as chosen:
+            found = adviser.feedback(chosen)
+    write(html(found), target, home)
+    print_feedback(found)
+    cli.tell(f"written: {target}")
+    return target
+
+
+def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
+    """Where the page goes. Raises: UserError: not a page's name, or not a place for it."""
+    path = urlsplit(tracks).path if tracks and "://" in tracks else tracks or ""
+    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
+    parts = [name or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
+    target = Path(out or f"{'-'.join(parts)}.feedback.html").expanduser().absolute()
+    if target.suffix != ".html":
+        raise UserError(f"--out {target.name}: its name must end in .html.")
+    if target.is_dir() or not target.parent.is_dir():
+        raise UserError(f"--out {target}: cannot be written there.")
+    return target
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.feedback", description=__doc__)
+    cli.add_track(command)
+    add = command.add_argument
+    add("--out", metavar="FILE", help=".html; by default TRACKS' name with .feedback.html")
+    add("--model", metavar="NAME", help="feedback by this model instead of the champions")
+    cli.add_warehouse(command)
+    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.feedback`."""
+    feedback(**vars(parser().parse_args()))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main, kept="Nothing was written.")

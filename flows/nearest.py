@@ -1,0 +1,65 @@
+"""The known tracks nearest to one track, by their audio features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows import cli
+from tasks.chosen import choosing
+from tasks.columns import parse_mapping
+from tasks.feedback_text import print_nearest
+from tasks.nearest import known_tracks
+from tasks.nearest import nearest as find_nearest
+from tasks.warehouse import Warehouse
+
+PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
+
+
+def nearest(
+    tracks: str | None = None,
+    track_id: int | None = None,
+    k: int = 10,
+    warehouse: str | None = None,
+    columns: str = "",
+) -> list[dict[str, Any]]:
+    """Print the k nearest known tracks. Returns: them, as sql/predict/nearest.sql.
+
+    Args:
+        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing. None: one of the known tracks.
+        track_id: which; may be left out for a file of one track.
+        k: how many, 1 to 1000.
+        warehouse: whose tracks are known; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+    """
+    home = Warehouse.existing(warehouse, advice=PREPARE)
+    mapping = parse_mapping(columns)
+    with home.in_use():
+        known = known_tracks(home)
+        with choosing(tracks, track_id, mapping, known, home) as chosen:
+            found: list[dict[str, Any]] = find_nearest(
+                chosen.connection, known, chosen.row_number, k, is_known=chosen.is_known
+            ).to_pylist()
+    data = "generated sample" if known.is_generated else known.source
+    print_nearest(found, f"Nearest of {known.n_rows:,} known tracks, {data}")
+    return found
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.nearest", description=__doc__)
+    cli.add_track(command)
+    add = command.add_argument
+    add("--k", type=int, default=10, metavar="N", help="how many; by default 10")
+    cli.add_warehouse(command)
+    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.nearest`."""
+    nearest(**vars(parser().parse_args()))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main, kept="Nothing was written.")

@@ -1,0 +1,141 @@
+"""Feedback as commands and as a page in a real browser (skipped without Chromium)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.feedback import feedback
+from flows.nearest import nearest
+from tasks.chosen import choosing
+from tasks.errors import UserError
+from tasks.feedback import Adviser, Feedback
+from tasks.feedback_page import html
+from tasks.feedback_text import print_feedback
+from tasks.nearest import known_tracks
+from tests.conftest import tracks
+from tests.flows.support import clean_environment, run
+from tests.flows.test_report import CONTRAST, SCRIPT, STRUCTURE, Outline, browser, look, needs_browser  # noqa: F401
+from tests.untrusted import UNTRUSTED
+
+FIGURES = {"why-popularity", "why-genre", "genres", "what-if", "similar"}
+
+
+@pytest.fixture(scope="module")
+def told(trained, tmp_path_factory) -> Feedback:
+    """Of a track and a neighbourhood whose every text is HTML with a script."""
+    path = tmp_path_factory.mktemp("told") / "t.csv"
+    tracks({"artist_name": SCRIPT, "track_name": UNTRUSTED[0], "tempo": ""}).write_csv(path)
+    adviser = Adviser.load(trained, "gradient_boosting", 1)
+    with choosing(str(path), None, {}, adviser.known, trained) as chosen:
+        found = adviser.feedback(chosen)
+    genre = found.because["genre"]
+    assert genre.reasons is not None
+    reasons = replace(genre.reasons, genres=(SCRIPT, *genre.reasons.genres[1:]))
+    hostile = [
+        row | {"artist_name": text, "track_name": SCRIPT, "music_genre": text}
+        for row, text in zip(found.similar, UNTRUSTED[-len(found.similar) :], strict=True)
+    ]
+    return replace(
+        found,
+        similar=hostile,
+        because=found.because | {"genre": replace(genre, reasons=reasons)},
+        prediction=found.prediction | {"predicted_genre": SCRIPT},
+    )
+
+
+@pytest.fixture(scope="module")
+def page(told, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "feedback.html"
+    path.write_text(html(told), encoding="utf-8")
+    return path
+
+
+def test_the_page_says_what_there_is_to_say(told, page) -> None:
+    outline = Outline(page.read_text(encoding="utf-8"))
+    assert set(outline.figures) == FIGURES
+    assert not {tag for tag, _ in outline.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+    assert "Association, not cause" in outline.figures["what-if"]
+    assert "gradient_boosting on" in outline.figures["why-popularity"]
+    assert "Taken apart is the prediction of xgboost on all" in outline.figures["why-popularity"]
+    assert f"The prediction itself is {told.prediction['popularity']:.1f}" in outline.figures["why-popularity"]
+    assert "(filled in)" in outline.figures["why-popularity"]
+    assert all("Generated data, not real music" in text for text in outline.figures.values())
+
+
+@pytest.mark.parametrize("task", ["genre", "popularity"])
+def test_one_task_alone_and_a_model_that_cannot_be_taken_apart(trained, tmp_path, capsys, task) -> None:
+    adviser = Adviser.load(trained, "gradient_boosting", 1)
+    alone = replace(
+        adviser,
+        predictor=replace(adviser.predictor, by_task={task: adviser.predictor.by_task[task]}),
+        explainers={task: None},
+    )
+    tracks({}).write_csv(tmp_path / "t.csv")
+    with choosing(str(tmp_path / "t.csv"), None, {}, alone.known, trained) as chosen:
+        found = alone.feedback(chosen, 2)
+    figures = Outline(html(found)).figures
+    assert set(figures) == {f"why-{task}", "similar"} | ({"what-if"} if task == "popularity" else set())
+    assert "--models xgboost_tuned" in figures[f"why-{task}"]
+    print_feedback(found)
+    assert "which cannot be taken apart" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_summary_takes_no_text_for_markup(told, capsys) -> None:
+    print_feedback(told)
+    out = capsys.readouterr().out
+    assert "\x1b[31m" not in out
+    assert "\u202e" not in out
+    assert "Association, not cause" in out
+    assert "Taken apart is the prediction of xgboost on all" in " ".join(out.split())
+
+
+def test_the_flows_write_a_page_and_list_tracks(trained, tmp_path, capsys) -> None:
+    tracks({}, {"energy": ""}).write_csv(tmp_path / "t.csv")
+    out = feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.html"), "xgboost", str(trained.root))
+    assert "Feedback on one track" in out.read_text(encoding="utf-8")
+    assert "A Track by An Artist" in capsys.readouterr().out
+    found = nearest(str(tmp_path / "t.csv"), 2, 3, str(trained.root))
+    assert len(found) == 3
+    assert found[0]["track_name"] in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"must end in \.html"):
+        feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.pdf"), None, str(trained.root))
+
+
+def test_the_command_refuses_in_one_line(trained) -> None:
+    environment = clean_environment(MUSIC_WAREHOUSE=str(trained.root))
+    refused = run(environment, "--track-id", "-3", flow="nearest")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert f"none of the {known_tracks(trained).n_rows:,} known tracks" in refused.stderr
+
+
+@pytest.mark.slow
+@needs_browser
+class TestInABrowser:
+    def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, page) -> None:  # noqa: F811
+        for width in (1280, 390, 320):
+            seen = look(page, width)
+            seen.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            assert all(figure.is_visible() for figure in seen.locator("figure").all())
+            assert seen.locator("figure").count() == len(FIGURES)
+            assert seen.evaluate("document.documentElement.scrollWidth") <= width
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_contrast_and_structure(self, look, page, scheme) -> None:  # noqa: F811
+        seen = look(page, scheme=scheme)
+        seen.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert seen.evaluate(CONTRAST) == []
+        assert seen.evaluate(STRUCTURE) == {
+            "h1": 1, "jumps": 0, "silent": 0, "uncaptioned": 0, "unscoped": 0, "headless": 0, "twice": 0,
+            "language": "en", "landmarks": [],
+        }  # fmt: skip
+
+    def test_names_do_no_harm(self, look, page) -> None:  # noqa: F811
+        seen = look(page)
+        assert seen.evaluate("window.harmed") is None
+        assert seen.locator("img, script, [onerror], [onload]").count() == 0
+        assert seen.get_by_text("window.harmed='script'").first.is_visible()
