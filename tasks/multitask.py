@@ -15,6 +15,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 HEADS = ("genre", "popularity")
+BLOCK_ROWS = 4096  # predicted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class TwoHeadedNet:
 
     def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """By head, in one pass: probabilities (n_rows, n_classes), popularity points (n_rows,). Args: as predict."""
-        found = self._net.predict(x.astype(np.float32), batch_size=4096, verbose=0)
+        x = x.astype(np.float32)
+        # Keras's `predict` is the same, with some 60 ms around it.
+        blocks = [self._net.predict_on_batch(x[at : at + BLOCK_ROWS]) for at in range(0, max(len(x), 1), BLOCK_ROWS)]
+        found = {head: np.concatenate([block[head] for block in blocks]) for head in blocks[0]}
         return {head: values if head == "genre" else values[:, 0].astype(np.float64) for head, values in found.items()}
 
     def save(self, path: Path) -> None:

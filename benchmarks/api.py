@@ -1,0 +1,106 @@
+"""The HTTP API's latency and throughput on loopback, beside the same models' plain `predict` of rows in memory.
+
+    python -m benchmarks.api WAREHOUSE [--model xgboost] [--seconds 5]
+
+The server is a process of its own; clients are threads of this one, with one connection each, on the same cores. Plain
+is the loaded models called with prepared rows, every task, as in benchmarks/predict.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import polars as pl
+
+from benchmarks.predict import plain
+from tasks import duck
+from tasks.api import MAX_TRACKS, Track
+from tasks.champions import predictors
+from tasks.predictor import Predictor
+from tasks.preparation import read_rows
+from tasks.sample import generate
+from tasks.warehouse import Warehouse
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    """A server's address while the block lasts."""
+    command = [sys.executable, "-m", "flows.api", "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            print(line, end="")
+            if found := re.search(r"http://\S+:\d+", line):
+                break
+        else:
+            raise SystemExit(1)
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+def timed(call: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of each of as many calls as fit."""
+    call()
+    took: list[float] = []
+    while sum(took) < seconds:
+        started = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - started)
+    return took
+
+
+def show(label: str, took: list[float], tracks: int) -> None:
+    p50, p99 = (1000 * np.quantile(took, share) for share in (0.5, 0.99))
+    rate = tracks * len(took) / sum(took)
+    print(f"{label:45} p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  {rate:9,.0f} tracks/s  ({len(took)} calls)")
+
+
+def main() -> None:
+    """Print latencies and rates."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("warehouse", type=Path, help="one with a finished run of cold_start")
+    parser.add_argument("--model", help="instead of the champions")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    options = parser.parse_args()
+    home = Warehouse.at(options.warehouse)
+    threads = os.cpu_count() or 1
+    names = [name for name in Track.model_fields if name != "track_id"]
+    sample = pl.concat(generate(MAX_TRACKS, seed=1)).select(names).to_dicts()
+    predictor = Predictor.load(predictors(home, options.model, threads), home, threads)
+    models = list(predictor.models.values())
+    for n in (1, MAX_TRACKS):
+        with duck.workspace(home.root / "tmp") as connection:
+            read_rows(connection, sample[:n])
+            prepared = predictor.prepare(connection, 1, n)
+        inputs = [model.inputs(prepared[model.champion.candidate.feature_version]) for model in models]
+        show(f"plain predict in memory, {n} at once", timed(lambda x=inputs: plain(models, x), options.seconds), n)  # type: ignore[misc]
+    named = ["--model", options.model] if options.model else []
+    with serving("--warehouse", str(home.root), *named) as address:
+
+        def client(n: int) -> list[float]:
+            with httpx.Client(base_url=address, timeout=60.0) as http:
+                body = {"tracks": sample[:n]}
+                return timed(lambda: http.post("/predict", json=body).raise_for_status(), options.seconds)
+
+        for n in (1, MAX_TRACKS):
+            show(f"one client, {n} a request", client(n), n)
+        for n, clients in ((1, 16), (MAX_TRACKS, 4)):
+            with ThreadPoolExecutor(clients) as pool:
+                took = [seconds for each in pool.map(client, [n] * clients) for seconds in each]
+            show(f"{clients} clients, {n} a request", took, n * clients)
+
+
+if __name__ == "__main__":
+    main()

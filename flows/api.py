@@ -1,0 +1,75 @@
+"""Answer HTTP requests with predictions: POST /predict, GET /healthz, and /docs; on this machine only by default."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+
+import uvicorn
+
+from flows import cli
+from tasks.api import make_app
+from tasks.errors import UnknownNameError, UserError
+from tasks.models import MODELS
+from tasks.serving import Service
+from tasks.warehouse import Warehouse
+
+GRACE_SECONDS = 10  # for requests in progress when it is ended
+MOST_CONNECTIONS = 200  # those above get 503
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.Parser(prog="python -m flows.api", description=__doc__)
+    add = command.add_argument
+    cli.add_warehouse(command)
+    add("--host", default="127.0.0.1", help="the address to listen on; by default 127.0.0.1")
+    add("--port", type=int, default=8000, help="the port, 0 for any; by default 8000")
+    add("--model", metavar="NAME", help="predict with this one instead of the champions")
+    return command
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises: UserError: not possible there."""
+    if not 0 <= port <= 65_535:
+        raise UserError(f"--port {port}: must be from 0 to 65535.")
+    try:
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server(address[:2], family=family)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--host {host} --port {port}: cannot listen there ({reason}). Choose another.") from error
+
+
+def main() -> int:
+    """The command `python -m flows.api`: serves until a signal ends it."""
+    options = parser().parse_args()
+    known = {spec.model for spec in MODELS.values() if spec.keeps_model}
+    if options.model is not None and options.model not in known:
+        raise UnknownNameError("model", options.model, known)
+    home = Warehouse.to_read(options.warehouse)
+    with (
+        listen(options.host, options.port) as listening,
+        Service(home, options.model, os.cpu_count() or 1, cli.tell) as service,
+    ):
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        if not ipaddress.ip_address(host).is_loopback:
+            cli.tell(f"Note: {host} is open to others, and there is no authentication.")
+        cli.tell(f"Listening on http://{shown}:{port} (try /docs). Ctrl-C ends it.")
+        config = uvicorn.Config(
+            make_app(service),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main, kept=f"Requests in progress had {GRACE_SECONDS} s to be answered.")

@@ -1,0 +1,277 @@
+"""The HTTP API around tasks/serving.py: what it takes and answers, and how it refuses. Knows no files.
+
+Whether a value is allowed is for the SELECTs that read files to say (sql/predict/rejects.sql); here is only its form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks.champions import Champion
+from tasks.serving import BadTracksError, BadValue, Service, UnavailableError
+
+MAX_TRACKS = 1_000
+MAX_BYTES = 1 << 20
+MAX_ERRORS = 100  # named in one answer
+LONGEST_TEXT = 60
+TASKS = ("genre", "popularity")
+GENERATED = "GENERATED DATA: a model of the built-in sample made these; they say nothing about real music."
+
+
+def _scalar(value: object) -> float | str | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
+        return value
+    raise ValueError(f"a number, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
+
+
+Value = Annotated[
+    float | str | None,
+    PlainValidator(_scalar),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": LONGEST_TEXT}, {"type": "null"}]}),
+]
+Measured = Annotated[Value, Field(description="a number; null, '' or '?' if missing")]
+
+
+class Track(BaseModel):
+    """One track: at least one of the 12 audio features; numbers may be written as text, as files have them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"energy": 0.68, "tempo": 96, "key": "C#", "mode": "Minor", "valence": None}]},
+    )
+
+    track_id: Annotated[Value, Field(description="a whole number; its place in the request if missing")] = None
+    acousticness: Measured = None
+    danceability: Measured = None
+    duration_ms: Annotated[Value, Field(description="milliseconds above 0; null, '', '?' or -1 if missing")] = None
+    energy: Measured = None
+    instrumentalness: Measured = None
+    key: Annotated[
+        Value, Field(description="C, C#, Db, ... B, or pitch class 0 to 11; null, '', '?' or -1 if missing")
+    ] = None
+    liveness: Measured = None
+    loudness: Measured = None
+    mode: Annotated[Value, Field(description="Major, Minor, 1 or 0; null, '' or '?' if missing")] = None
+    speechiness: Measured = None
+    tempo: Annotated[Value, Field(description="beats per minute above 0; null, '', '?', 0 or -1 if missing")] = None
+    valence: Measured = None
+
+    def row(self) -> dict[str, object]:
+        """As tasks.preparation.read_rows takes it."""
+        values = self.model_dump()
+        return {"instance_id": values.pop("track_id")} | values
+
+
+class Tracks(BaseModel):
+    """What is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tracks: Annotated[list[Track], Field(min_length=1, max_length=MAX_TRACKS)]
+
+
+class Prediction(BaseModel):
+    """One track's, as `python -m flows.predict` writes it."""
+
+    track_id: int
+    row_number: Annotated[int, Field(description="its place in the request, from 1")]
+    predicted_genre: str | None
+    probability: float | None
+    second_genre: str | None
+    second_probability: float | None
+    third_genre: str | None
+    third_probability: float | None
+    popularity: Annotated[float | None, Field(description="0 to 100")]
+    popularity_low: Annotated[float | None, Field(description="lower end of the 90 % interval")]
+    popularity_high: float | None
+    genre_model: Annotated[str | None, Field(description="model@run")]
+    popularity_model: str | None
+    feature_version: str
+    n_filled: Annotated[int, Field(description="of the 12 audio features, missing and filled")]
+    is_unlike_training: bool
+    is_generated_model: Annotated[bool, Field(description="trained on generated data: says nothing about real music")]
+
+
+class Predictions(BaseModel):
+    """One for each track, in the order asked."""
+
+    predictions: list[Prediction]
+    warning: Annotated[str | None, Field(description="what to know before using them")]
+
+
+class ChampionInUse(BaseModel):
+    """The model that predicts a task."""
+
+    task: str
+    model: str
+    feature_set: str
+    protocol: str
+    budget: str
+    run_id: str
+    feature_version: str
+    chosen_at: str
+    reason: str
+    is_generated: bool
+
+
+class Health(BaseModel):
+    """Whether tracks can be predicted, and by which models."""
+
+    status: Literal["ok", "unavailable"]
+    problem: Annotated[str | None, Field(description="what keeps champions, or newer ones, from being loaded")]
+    champions: list[ChampionInUse]
+    missing_tasks: Annotated[list[str], Field(description="which no model predicts yet: their fields are null")]
+    warning: str | None
+
+
+class FieldError(BaseModel):
+    """A value that is refused."""
+
+    loc: Annotated[list[str | int], Field(examples=[["body", "tracks", 3, "tempo"]])]
+    msg: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """Every value that is refused; nothing was predicted."""
+
+    detail: list[FieldError]
+
+
+class Reason(BaseModel):
+    """Why there is no answer, and what to do."""
+
+    detail: str
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON that can hold any text that came in, half a surrogate pair included."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class BoundedBody:
+    """Refuses request bodies above `limit` bytes while they are read, whatever their header says."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.limit:
+                raise HTTPException(413, f"The request is larger than {self.limit:,} bytes. {TOO_MANY}")
+            return message
+
+        await self.app(scope, bounded, send)
+
+
+TOO_MANY = f"At most {MAX_TRACKS:,} tracks a request; python -m flows.predict takes files of any size."
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application. Args: service: begun by the caller, who ends it, too."""
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Genre and popularity of new tracks",
+        version="1",
+        description="Predictions from 12 audio features by the champions of a warehouse. Models: see /healthz.",
+        default_response_class=AsciiJSONResponse,
+        swagger_ui_parameters={"validatorUrl": None},  # else the page may send its address to swagger.io
+    )
+    app.add_middleware(BoundedBody, limit=MAX_BYTES)
+
+    @app.post(
+        "/predict",
+        summary="Predict tracks",
+        response_model=Predictions,
+        responses={422: {"model": Refusal}, 413: {"model": Reason}, 503: {"model": Reason}},
+    )
+    def predict(given: Tracks) -> Response:
+        """Genre (top three, calibrated) and popularity (90 % interval) of each track, all or none of them."""
+        predicted = service.predict([track.row() for track in given.tracks])
+        rows = predicted.to_pylist()
+        is_generated = any(row["is_generated_model"] for row in rows)
+        return AsciiJSONResponse({"predictions": rows, "warning": GENERATED if is_generated else None})
+
+    @app.get("/healthz", summary="Say which models predict", response_model=Health, responses={503: {"model": Health}})
+    async def healthz() -> Response:
+        """200 where tracks can be predicted, else 503 with what to do."""
+        by_task = service.predictor.by_task if service.predictor else {}
+        used = [_in_use(champion) for champion in by_task.values()]
+        health = Health(
+            status="ok" if used else "unavailable",
+            problem=service.problem,
+            champions=used,
+            missing_tasks=[task for task in TASKS if task not in by_task],
+            warning=GENERATED if any(one.is_generated for one in used) else None,
+        )
+        return AsciiJSONResponse(health.model_dump(), 200 if used else 503)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(_: Request, error: RequestValidationError) -> Response:
+        return _refusal([_field_error(one) for one in error.errors()])
+
+    @app.exception_handler(BadTracksError)
+    async def refuse_values(_: Request, error: BadTracksError) -> Response:
+        return _refusal([_value_error(bad) for bad in error.found])
+
+    @app.exception_handler(UnavailableError)
+    async def unavailable(_: Request, error: UnavailableError) -> Response:
+        return AsciiJSONResponse({"detail": str(error)}, 503)
+
+    return app
+
+
+def _in_use(champion: Champion) -> ChampionInUse:
+    one = champion.candidate
+    known = asdict(one.cell) | {name: getattr(one, name) for name in ChampionInUse.model_fields if hasattr(one, name)}
+    known |= {"chosen_at": champion.chosen_at.isoformat(), "reason": champion.reason}
+    return ChampionInUse(**{name: known[name] for name in ChampionInUse.model_fields})
+
+
+def _field_error(error: dict[str, Any]) -> FieldError:
+    """What pydantic says, without the value, which may be no JSON; unknown fields are told the known ones."""
+    loc, said = list(error["loc"]), error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = Track.model_fields if "tracks" in loc else Tracks.model_fields
+        said = f"unknown field. Known: {', '.join(known)}"
+    elif error["type"] == "too_long":
+        said = f"{error['ctx']['actual_length']:,} tracks. {TOO_MANY}"
+    return FieldError(loc=loc, msg=said, type=error["type"])
+
+
+def _value_error(bad: BadValue) -> FieldError:
+    name = "track_id" if bad.column == "instance_id" else bad.column
+    if name not in Track.model_fields:
+        said = f"none of the 12 audio features is there. Known: {', '.join(list(Track.model_fields)[1:])}"
+        return FieldError(loc=["body", "tracks", bad.row], msg=said, type="missing")
+    said = f"{bad.error}. Allowed: {Track.model_fields[name].description}"
+    return FieldError(loc=["body", "tracks", bad.row, name], msg=said, type="value_error")
+
+
+def _refusal(errors: Sequence[FieldError]) -> Response:
+    """Of the first errors; how many more there are is one of its own."""
+    shown = list(errors[:MAX_ERRORS])
+    if len(errors) > MAX_ERRORS:
+        shown.append(FieldError(loc=["body"], msg=f"{len(errors) - MAX_ERRORS:,} more", type="more"))
+    return AsciiJSONResponse(Refusal(detail=shown).model_dump(), 422)
