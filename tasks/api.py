@@ -257,6 +257,8 @@ def _field_error(error: dict[str, Any]) -> FieldError:
         said = f"unknown field. Known: {', '.join(known)}"
     elif error["type"] == "too_long":
         said = f"{error['ctx']['actual_length']:,} tracks. {TOO_MANY}"
+    elif error["type"] == "json_invalid":
+        said = f"{said}: {error['ctx']['error']}"
     return FieldError(loc=loc, msg=said, type=error["type"])
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import EXPECTED, MEASURED, NUMERIC
@@ -27,10 +27,10 @@ FAMILIARITY = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What preparation learnt from training rows; the workspace that has it installed is named by nobody else."""
+    """What preparation learnt from training rows, in memory: no file has to stay once it is loaded."""
 
     protocol: str
-    files: dict[str, Path]  # by table name
+    tables: dict[str, pa.Table]  # by name
     familiarity: pa.Table
     with_components: bool  # whether a model takes principal components
 
@@ -40,7 +40,7 @@ class Learnt:
         names = [name for name in LEARNT if name in tables]
         return cls(
             tables["features.tracks_std"].protocol or "",
-            {name: warehouse.root / tables[name].path for name in names},
+            {name: pq.read_table(warehouse.root / tables[name].path) for name in names},
             pa.Table.from_pylist(familiarity, FAMILIARITY),
             "features.tracks_pca" in tables,
         )
@@ -89,10 +89,10 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
 
     Args: connection: sees staging.typed_tracks and raw.rejects.
     """
-    for name, file in learnt.files.items():
-        duck.view(connection, name, file)
-    connection.register("learnt_familiarity", learnt.familiarity)
-    connection.execute("create or replace view features.familiarity as select * from learnt_familiarity")
+    for name, table in {**learnt.tables, "features.familiarity": learnt.familiarity}.items():
+        given = name.replace("features.", "learnt_")
+        connection.register(given, table)
+        connection.execute(f"create or replace view {name} as select * from {given}")
     # A track to predict is in no split, and its genre is not known.
     connection.execute(
         "create or replace view features.split_assignment as "

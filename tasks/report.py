@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from tasks import past, readback, report_compare, report_models, report_results, report_run
+from tasks import past, readback, report_champions, report_compare, report_models, report_results, report_run
 from tasks.readback import GENERATED, Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
@@ -57,6 +57,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
             title="Which model is best",
             figures=[report_results.leaderboard(results, task) for task in readback.LEADERBOARDS],
         ),
+        Section(name="champions", title="What predicts new tracks", figures=report_champions.champions(results)),
         Section(name="honesty", title="What the figures are worth", figures=[leaks, parity]),
         Section(
             name="features",

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tasks import champions, serving
+from tasks.champions import Champion, predictors
+from tasks.serving import BadTracksError, Service, UnavailableError
+from tasks.warehouse import Warehouse
+from tests.flows.support import until
+
+TRACK = {"energy": 0.5, "tempo": 120}
+
+
+@pytest.fixture
+def home(trained, tmp_path) -> Warehouse:
+    """A copy of the trained warehouse without champions."""
+    shutil.copytree(trained.root, tmp_path / "warehouse")
+    shutil.rmtree(tmp_path / "warehouse" / "champions")
+    return Warehouse.at(tmp_path / "warehouse")
+
+
+def decide(home: Warehouse, run_id: str, champion: Champion) -> None:
+    """As the end of a run does."""
+    row = champions._row(replace(champion, chosen_at=datetime.now(UTC)))
+    home.write_rows(home.table("champions", "decisions", run_id), [row], champions.CHAMPIONS)
+
+
+def test_new_champions_take_over_while_it_answers(trained, home, monkeypatch) -> None:
+    monkeypatch.setattr(serving, "POLL_SECONDS", 0.05)
+    first = predictors(trained, "xgboost", 1)["popularity"]
+    second = predictors(trained, "gradient_boosting", 1)["popularity"]
+    told: list[str] = []
+    seen: list[str] = []
+    with Service(home, None, 1, told.append) as service:
+        with pytest.raises(UnavailableError, match=r"flows\.benchmark"):
+            service.predict([TRACK])
+        decide(home, "first", first)
+        until(lambda: service.predictor is not None)
+        done = threading.Event()
+
+        def ask() -> None:
+            while not done.is_set():
+                seen.append(service.predict([TRACK])["popularity_model"][0].as_py().split("@")[0])
+
+        with ThreadPoolExecutor(3) as pool:
+            asking = [pool.submit(ask) for _ in range(3)]
+            try:
+                until(lambda: "xgboost" in seen)
+                decide(home, "second", second)
+                until(lambda: "gradient_boosting" in seen)
+                decide(home, "third", replace(first, candidate=replace(first.candidate, model_sha256="0")))
+                until(lambda: service.problem)
+                before = len(seen)
+                until(lambda: len(seen) > before + 6)
+            finally:
+                done.set()
+            assert [future.result() for future in asking] == [None] * 3
+        assert "SHA-256 differs" in service.problem
+        assert seen[-1] == "gradient_boosting" and set(seen) == {"xgboost", "gradient_boosting"}
+    assert told[-1] == service.problem
+    with pytest.raises(UnavailableError, match="ending"):
+        service.predict([TRACK])
+
+
+def test_a_pass_that_fails_is_tried_request_by_request(trained, home, monkeypatch) -> None:
+    """Also: what was loaded needs no file any more."""
+    decide(home, "first", predictors(trained, "gradient_boosting", 1)["popularity"])
+    predict = serving._predict
+    blocked = threading.Event()
+
+    def fragile(predictor, connection, rows):
+        blocked.wait(10)
+        if any(row.get("energy") == 0.666 for row in rows):
+            raise RuntimeError("boom")
+        return predict(predictor, connection, rows)
+
+    with Service(home, None, 1, print) as service, ThreadPoolExecutor(5) as pool:
+        shutil.rmtree(home.root)
+        monkeypatch.setattr(serving, "_predict", fragile)
+        answers = [pool.submit(service.predict, [TRACK, {**TRACK, "energy": e}]) for e in (0.1, 0.666, "x", 0.3, 0.4)]
+        until(lambda: service._requests.qsize() == 4)  # the first is in its pass
+        blocked.set()
+        errors = [answer.exception() for answer in answers]
+        assert [type(error) for error in errors if error] == [RuntimeError, BadTracksError]
+        assert [(bad.row, bad.column) for bad in errors[2].found] == [(1, "energy")]
+        assert answers[4].result()["row_number"].to_pylist() == [1, 2]
