@@ -57,7 +57,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
             title="Which model is best",
             figures=[report_results.leaderboard(results, task) for task in readback.LEADERBOARDS],
         ),
-        Section(name="champions", title="What predicts new tracks", figures=report_champions.champions(results)),
+        Section(name="champions", title="Which models predict new tracks", figures=report_champions.champions(results)),
         Section(name="honesty", title="What the figures are worth", figures=[leaks, parity]),
         Section(
             name="features",

@@ -24,25 +24,24 @@ def _chosen(found: list[Row]) -> Figure:
     ]
     table = Table(
         caption="Champions, newest first",
-        columns=[*texts("task", "model", "features", "protocol", "since run", "stands"),
-                 Column("in place of", "wrap"), Column("because", "wrap")],
+        columns=[*texts("task", "model"), Column("because", "wrap"), *texts("in place of", "features", "protocol"),
+                 Column("since run")],
         rows=[
             [
-                row["task"], row["model"], row["feature_set"], row["protocol"],
-                "this run" if row["is_of_run"] else row["run_id"], "yes" if row["is_current"] else "no",
-                row["replaced"] or "none", shortened(row["reason"]),
+                row["task"], row["model"], shortened(row["reason"]), (row["replaced"] or "none").split(" (")[0],
+                row["feature_set"], row["protocol"], "this run" if row["is_of_run"] else row["run_id"],
             ]
             for row in found
         ],
     )  # fmt: skip
     return Figure(
         name="champions",
-        title="Which model predicts new tracks",
+        title="The champions, and why",
         finding="\n".join(sentences)
         or "None yet: a run of cold_start or label_free leaves a champion for each task it trains a model of.",
         tables=[table] if found else [],
-        note="Chosen on validation rows; a later run's best takes over only if it is better beyond the uncertainty, "
-        "or if the two cannot be compared. As published when this page was written."
+        note="The first of each task stands. Chosen on validation rows; a later run's best takes over only if it is "
+        "better beyond the uncertainty, or if the two cannot be compared. As published when this page was written."
         if found
         else "",
     )
@@ -59,15 +58,15 @@ def _intervals(found: list[Row]) -> Figure:
     is_within = now["coverage_low"] <= now["coverage_wanted"] <= now["coverage_high"]
     table = Table(
         caption="Share of test rows within their interval",
-        columns=[*texts("model", "run"), Column("share within, %, and its 95 % interval", "plot"),
-                 *numbers("share", "interval", "wanted", "± points", "test rows")],
+        columns=[Column("model"), Column("share within, %, and its 95 % interval", "plot"),
+                 *numbers("share", "interval", "wanted", "± points", "test rows", "since")],
         rows=[
             [
-                row["model"], row["run_id"],
+                row["model"],
                 charts.dots(scale, [Mark(row["coverage"], row["coverage_low"], row["coverage_high"])], line=wanted),
                 percent(row["coverage"], 1),
                 interval(100 * row["coverage_low"], 100 * row["coverage_high"], 1),
-                percent(row["coverage_wanted"]), number(row["half_width"], 1), f"{row['n_test']:,}",
+                percent(row["coverage_wanted"]), number(row["half_width"], 1), f"{row['n_test']:,}", _since(row),
             ]
             for row in rows
         ],
@@ -94,14 +93,14 @@ def _probabilities(found: list[Row]) -> Figure:
     now = next(row for row in rows if row["is_current"])
     table = Table(
         caption="Calibration of the probabilities, test rows",
-        columns=[*texts("model", "run"), Column("calibration error", "plot"),
-                 *numbers("error", "before", "log loss", "before", "test rows")],
+        columns=[Column("model"), Column("calibration error", "plot"),
+                 *numbers("error", "before", "log loss", "before", "test rows", "since")],
         rows=[
             [
-                row["model"], row["run_id"],
+                row["model"],
                 charts.dots(scale, [Mark(row["ece_uncalibrated"], series=4), Mark(row["ece"])]),
                 number(row["ece"]), number(row["ece_uncalibrated"]),
-                number(row["log_loss"]), number(row["log_loss_uncalibrated"]), f"{row['n_test']:,}",
+                number(row["log_loss"]), number(row["log_loss_uncalibrated"]), f"{row['n_test']:,}", _since(row),
             ]
             for row in rows
         ],
@@ -118,3 +117,7 @@ def _probabilities(found: list[Row]) -> Figure:
         note="One temperature, learnt from validation rows. Calibration error (ECE): how far stated probability and "
         "share right are apart, over 15 equally wide bins.",
     )
+
+
+def _since(row: Row) -> str:
+    return f"{row['chosen_at']:%Y-%m-%d}"

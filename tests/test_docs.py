@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, feedback, nearest, predict, query, report, tune, upkeep
+from flows import api, cli, feedback, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -33,8 +33,9 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
         predict.parser(),
         feedback.parser(),
         nearest.parser(),
+        api.parser(),
     ],
-    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict", "feedback", "nearest"],
+    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict", "feedback", "nearest", "api"],
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}

@@ -29,7 +29,7 @@ QUOTE = "\"'><svg onload=\"window.harmed='svg'\"> {{ 7 * 7 }} & Co"
 FIGURES = {
     "leaderboard-genre", "leaderboard-popularity", "leaks", "parity", "f1-by-features", "rmse-by-features",
     "importance-genre", "importance-popularity", "confusion", "predicted-popularity", "reliability", "history", "time",
-    "failures", "quality", "genres", "distributions", "correlations",
+    "failures", "quality", "genres", "distributions", "correlations", "champions", "coverage", "champion-calibration",
 }  # fmt: skip
 MODELS = ("knn", "linear", "xgboost", "mlp", "logistic_regression")
 
@@ -171,6 +171,34 @@ def test_the_figures_are_those_of_the_database(sample) -> None:
     assert f"{epochs} epochs" in figures["history"]
     cells = sample.query("select count(*) from results.cells where not reused")[0][0]
     assert f"{cells} cells took" in figures["time"]
+
+
+def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained, tmp_path) -> None:
+    home = tmp_path / "wh"
+    shutil.copytree(trained.root, home)
+    with duckdb.connect(str(home / "music.duckdb")) as connection:  # as if a champion before had been replaced
+        connection.execute(
+            """
+            insert into results.champions
+            select * replace (
+                'knn' as model, 'before' as run_id, false as is_current, chosen_at - interval 1 day as chosen_at
+            )
+            from results.champions
+            """
+        )
+        connection.execute(
+            "update results.champions set replaced = 'knn on all (x)', reason = 'better' where is_current"
+        )
+        [(model, coverage, width, error)] = connection.execute(
+            "select any_value(model) filter (task = 'popularity'), max(coverage), max(half_width), max(ece) "
+            "from results.champions where is_current"
+        ).fetchall()
+    figures = Outline(write_report(None, Warehouse.at(home)).read_text(encoding="utf-8")).figures
+    assert f"Popularity: {model} on all (cold_start), champion since this run: better." in figures["champions"]
+    assert re.search(r"knn on all.*this run.*knn.*before", figures["champions"], re.DOTALL)
+    assert f"{100 * coverage:.1f}\u00a0% of the test tracks are within" in figures["coverage"]
+    assert f"plus or minus {width:.1f} points, 90\u00a0% were promised" in figures["coverage"]
+    assert f"off by {error:.3f} on average" in figures["champion-calibration"]
 
 
 def test_a_failed_run_says_so_and_names_what_failed(failed) -> None:
