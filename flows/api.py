@@ -36,10 +36,13 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--port {port}: must be from 0 to 65535.")
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server(address[:2], family=family)
+        listening = socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--host {host} --port {port}: cannot listen there ({reason}). Choose another.") from error
+    # Inherited by connections: asyncio sets it only where the protocol is named, and answers would wait 40 ms for ACKs.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def main() -> int:

@@ -72,10 +72,11 @@ def test_a_pass_that_fails_is_tried_request_by_request(trained, home, monkeypatc
     """Also: what was loaded needs no file any more."""
     decide(home, "first", predictors(trained, "gradient_boosting", 1)["popularity"])
     predict = serving._predict
-    blocked = threading.Event()
+    entered, released = threading.Event(), threading.Event()
 
     def fragile(predictor, connection, rows):
-        blocked.wait(10)
+        entered.set()
+        released.wait(60)
         if any(row.get("energy") == 0.666 for row in rows):
             raise RuntimeError("boom")
         return predict(predictor, connection, rows)
@@ -83,9 +84,11 @@ def test_a_pass_that_fails_is_tried_request_by_request(trained, home, monkeypatc
     with Service(home, None, 1, print) as service, ThreadPoolExecutor(5) as pool:
         shutil.rmtree(home.root)
         monkeypatch.setattr(serving, "_predict", fragile)
-        answers = [pool.submit(service.predict, [TRACK, {**TRACK, "energy": e}]) for e in (0.1, 0.666, "x", 0.3, 0.4)]
-        until(lambda: service._requests.qsize() == 4)  # the first is in its pass
-        blocked.set()
+        answers = [pool.submit(service.predict, [TRACK])]
+        assert entered.wait(60)
+        answers += [pool.submit(service.predict, [TRACK, {**TRACK, "energy": e}]) for e in (0.666, "x", 0.3, 0.4)]
+        until(lambda: service._requests.qsize() == 4, 60)  # the first is in its pass
+        released.set()
         errors = [answer.exception() for answer in answers]
         assert [type(error) for error in errors if error] == [RuntimeError, BadTracksError]
         assert [(bad.row, bad.column) for bad in errors[2].found] == [(1, "energy")]
