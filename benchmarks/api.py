@@ -27,7 +27,7 @@ from benchmarks.predict import plain
 from tasks import duck
 from tasks.api import MAX_TRACKS, Track
 from tasks.champions import predictors
-from tasks.predictor import Predictor
+from tasks.predictor import Predictor, model_inputs
 from tasks.preparation import read_rows
 from tasks.sample import generate
 from tasks.warehouse import Warehouse
@@ -84,7 +84,8 @@ def main() -> None:
         with duck.workspace(home.root / "tmp") as connection:
             read_rows(connection, sample[:n])
             prepared = predictor.prepare(connection, 1, n)
-        inputs = [model.inputs(prepared[model.champion.candidate.feature_version]) for model in models]
+        chosen = [model.champion.candidate for model in models]
+        inputs = [model_inputs(one, prepared[one.feature_version]) for one in chosen]
         show(f"plain predict in memory, {n} at once", timed(lambda x=inputs: plain(models, x), options.seconds), n)  # type: ignore[misc]
     named = ["--model", options.model] if options.model else []
     with serving("--warehouse", str(home.root), *named) as address:
