@@ -7,31 +7,30 @@ from typing import Any, Literal
 import httpx
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import cli
-from flows.parameters import Count, FeatureSetName, ModelName, Positive, ProtocolNames, Seed, Share
+from flows.fan_out import FanOut, add_runner, train_cells
+from flows.parameters import (
+    Count,
+    DaskAddress,
+    FeatureSetName,
+    ModelName,
+    Positive,
+    ProtocolNames,
+    RunnerName,
+    Seed,
+    Share,
+)
 from tasks import summary
-from tasks.artifacts import progress_artifact, tag_run
-from tasks.cells import Job, make_jobs
+from tasks.artifacts import tag_run
+from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
 from tasks.errors import UserError
 from tasks.models import GROUPS, plan_cells
-from tasks.observed import (
-    CellError,
-    champions_task,
-    features_task,
-    ingest_task,
-    publish_task,
-    report_task,
-    train_task,
-)
-from tasks.processes import Processes, share_of_cores, start_server
-from tasks.progress import CellProgress
-from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
+from tasks.observed import champions_task, features_task, ingest_task, publish_task, report_task
+from tasks.runs import CellOutcome, finish_run, own_run, start_run
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
@@ -54,6 +53,8 @@ def benchmark(
     min_genre_rows: Count = 20,
     cell_timeout: Positive | None = None,
     cell_memory: Positive | None = None,
+    runner: RunnerName = "local",
+    dask_address: DaskAddress | None = None,
 ) -> State:
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
@@ -72,10 +73,12 @@ def benchmark(
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
         cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
+        runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
+        dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    at_once, threads = share_of_cores(workers)
+    where = FanOut.of(runner, dask_address, workers, home)
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
@@ -88,24 +91,13 @@ def benchmark(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
-        jobs = make_jobs(cells, tables, run.run_id, home, threads)
-        with (
-            ThreadPoolTaskRunner[State[CellOutcome]](max_workers=at_once) as runner,
-            Processes(threads, cell_timeout or spent.cell_timeout, cell_memory) as processes,
-            CellProgress(len(jobs)) as progress,
-            progress_artifact(progress),
-        ):
-            shared = {"refresh": refresh, "processes": processes, "progress": progress}
-            futures: dict[PrefectFuture[State[CellOutcome]], Job] = {
-                runner.submit(train_task, {"job": job, **shared}): job for job in jobs
-            }
-            for future in as_completed(list(futures)):
-                outcomes.append(_outcome(future, futures[future]))
-                progress.done()
+        jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
+        for outcome in train_cells(jobs, where, cell_timeout or spent.cell_timeout, cell_memory, refresh=refresh):
+            outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
     finally:
         finish_run(run, status, outcomes, home)
-        decided = champions_task(run.run_id, threads, home) if status == "completed" else []
+        decided = champions_task(run.run_id, where.threads, home) if status == "completed" else []
         publish_task(snapshot, tables, home)
     report_task(snapshot, tables, run.run_id, home)
 
@@ -119,17 +111,6 @@ def benchmark(
     if status == "failed":
         return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
     return Completed(message=message, data=run.run_id)
-
-
-def _outcome(future: PrefectFuture[State[CellOutcome]], job: Job) -> CellOutcome:
-    """A cell's row, however its task run ended."""
-    future.wait()
-    result = future.result(raise_on_failure=False)
-    if isinstance(result, CellOutcome):
-        return result
-    if isinstance(result, CellError):
-        return result.outcome
-    return outcome_of(job, "failed", error=f"{type(result).__name__}: {result}")
 
 
 def parser() -> cli.Parser:
@@ -147,7 +128,6 @@ def parser() -> cli.Parser:
         help="repeat what is stochastic; by default 42",
     )
     add("--refresh", action="store_true", help="train anew what was trained before")
-    add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
     add(
         "--cell-memory",
         type=float,
@@ -155,6 +135,7 @@ def parser() -> cli.Parser:
         help="end a cell that uses more; by default its share of 90 %% of all",
     )
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
+    add_runner(command)
     return command
 
 
@@ -168,10 +149,10 @@ def main() -> int:
         options["feature_sets"] or [],
         options["seeds"],
     )
-    start_server(share_of_cores(options["workers"])[1])
+    home = Warehouse.at(options["warehouse"])
+    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
-    home = Warehouse.at(options["warehouse"])
     run_id = _run(options, home)
     return 1 if summary.print_run(run_id, home) == "failed" else 0
 

@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
+from prefect.states import Crashed
 
 from tasks.pages import Page
 from tasks.progress import CellProgress
@@ -35,6 +36,12 @@ def tag_cell(cell: Cell) -> None:
     """
     if context := TaskRunContext.get():
         context.task_run.tags = [f"task:{cell.task}", f"model:{cell.model}", f"protocol:{cell.protocol}"]
+
+
+def mark_crashed(task_run_id: UUID, reason: str) -> None:
+    """Have a task run whose worker died, and could not say so, end."""
+    with _warning("end of a lost cell"), get_client(sync_client=True) as client:
+        client.set_task_run_state(task_run_id, Crashed(message=reason), force=True)
 
 
 def tag_run(*tags: str) -> None:

@@ -154,6 +154,11 @@ class Job:
     warehouse: Path
     threads: int
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether its run has its result."""
+        return (Warehouse(self.warehouse).cell(self.result) / "result.parquet").exists()
+
 
 def make_jobs(
     cells: list[Cell], tables: list[BuiltTable], run_id: str, warehouse: Warehouse, threads: int
@@ -197,7 +202,7 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         parameters_json(cell),
         (budget.name, budget.max_train_rows, budget.importance_rows),
         sorted(spec.versions().items()),
-        _code_version(spec.build),
+        code_version(spec.build),
     )
 
 
@@ -225,7 +230,7 @@ def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[
 
 
 @cache
-def _code_version(build: Any) -> str:
+def code_version(build: Any) -> str:
     """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
     from tasks import inference, scoring, training, uncertainty
 

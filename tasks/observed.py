@@ -11,7 +11,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from tasks import artifacts, cells, champions, features, ingest, pages, predict_files, publish, training, tuning, upkeep
+from tasks import (
+    artifacts,
+    cells,
+    champions,
+    cluster,
+    features,
+    ingest,
+    pages,
+    predict_files,
+    publish,
+    training,
+    tuning,
+    upkeep,
+)
 from tasks.cells import Job
 from tasks.errors import DownloadError, one_line
 from tasks.features import BuiltTable
@@ -28,8 +41,11 @@ class CellError(Exception):
     """A cell that did not finish: makes its task run red, and carries its row for results.cells."""
 
     def __init__(self, outcome: CellOutcome) -> None:
-        super().__init__(outcome.error)
+        super().__init__(outcome)  # its only argument: that is how it travels from a worker
         self.outcome = outcome
+
+    def __str__(self) -> str:
+        return str(self.outcome.error)
 
 
 def _is_worth_a_retry(task: Any, run: Any, state: State) -> bool:
@@ -62,19 +78,34 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 
     Raises: CellError: it failed, ran out of time or was killed.
     """
+
+    def train() -> Outcome:
+        progress.started(job.cell)
+        try:
+            return processes.run(training.train_cell, job, Warehouse(job.warehouse).temporary("log"))
+        finally:
+            progress.ended(job.cell)
+
+    return _trained(job, refresh, train)
+
+
+@task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
+def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float | None) -> State[CellOutcome]:
+    """As `train_task`, on the Dask worker that calls it. Raises: CellError: likewise."""
+    return _trained(job, refresh, lambda: cluster.train_here(job, timeout, memory))
+
+
+def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
+    """Train unless that is done: by an earlier run, or by this one on a worker that was then lost."""
     artifacts.tag_cell(job.cell)
-    warehouse = Warehouse(job.warehouse)
-    stored = None if refresh else cells.find_result(job.key, warehouse)
-    if stored:
+    stored = None if refresh else cells.find_result(job.key, Warehouse(job.warehouse))
+    if stored and stored != job.result:
         outcome = outcome_of(job, "ok", reused=True, result=stored)
         return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
-    progress.started(job.cell)
-    try:
-        ended: Outcome = processes.run(training.train_cell, job, warehouse.temporary("log"))
-    finally:
-        progress.ended(job.cell)
-    if ended.status != "ok":
-        raise CellError(outcome_of(job, ended.status, error=ended.error))
+    if not job.is_stored:
+        ended = train()
+        if ended.status != "ok" and not job.is_stored:
+            raise CellError(outcome_of(job, ended.status, error=ended.error))
     return Completed(data=outcome_of(job, "ok", result=job.result))
 
 

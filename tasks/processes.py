@@ -57,16 +57,16 @@ class Processes:
 
     Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
         memory: MiB of resident memory above which a child is killed; without it the largest is killed when all
-        children together use more than 90 % of what the machine has.
+        children together use more than `usable` MiB, by default 90 % of what the machine has.
     """
 
-    def __init__(self, threads: int, timeout: float, memory: float | None = None) -> None:
+    def __init__(self, threads: int, timeout: float, memory: float | None = None, usable: float | None = None) -> None:
         if timeout <= 0:
             raise UserError("The time limit of a cell must be more than 0 seconds.")
         self.threads = threads
         self.timeout = timeout
         self.memory = memory
-        self._usable = usable_mib()
+        self._usable = usable or usable_mib()
         self._children: set[Any] = set()
         self._closed = False
 
@@ -81,8 +81,14 @@ class Processes:
         for child in list(self._children):
             child.kill()
 
-    def run(self, function: Callable[[Argument], Any], argument: Argument, log: Path) -> Outcome:
-        """Call `function(argument)` in a child and wait for it. What the child prints goes to `log`."""
+    def run(
+        self,
+        function: Callable[[Argument], Any],
+        argument: Argument,
+        log: Path,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Outcome:
+        """Call `function(argument)` in a child; wait for it while it is wanted. What it prints goes to `log`."""
         receiver, sender = self._context.Pipe(duplex=False)
         child = self._context.Process(target=_child, args=(function, argument, sender, self.threads, log), daemon=True)
         with START_LOCK, _without_main_module():
@@ -92,7 +98,7 @@ class Processes:
             self._children.add(child)
         sender.close()
         try:
-            return self._outcome(child, receiver, log)
+            return self._outcome(child, receiver, log, is_wanted)
         finally:
             self._children.discard(child)
             child.kill()
@@ -111,13 +117,15 @@ class Processes:
             return None
         return f"ended at {own:,.0f} MiB of memory, the most when all cells together passed {self._usable:,.0f} MiB"
 
-    def _outcome(self, child: Any, receiver: Connection, log: Path) -> Outcome:
+    def _outcome(self, child: Any, receiver: Connection, log: Path, is_wanted: Callable[[], bool]) -> Outcome:
         deadline = time.monotonic() + self.timeout
         while not wait([receiver, child.sentinel], timeout=min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
             if reason := self._greed(child):
                 return Outcome("failed", error=reason)
+            if not is_wanted():
+                return Outcome("failed", error="nobody waits for it any more")
         try:
             if receiver.poll():
                 return Outcome(*receiver.recv())
@@ -163,6 +171,11 @@ def start_server(threads: int) -> Any:
         for name, value in saved.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     return context
+
+
+def allow_children() -> None:
+    """Let a daemonic process (a Dask worker under its nanny is one) have children: these end with it all the same."""
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
 
 
 @contextmanager

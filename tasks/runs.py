@@ -126,7 +126,7 @@ def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse, flow_run_id
         "is_study_file": snapshot.is_study_file,
         "snapshot": snapshot.snapshot,
         "git_commit": _git_commit(),
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(library_versions()),
         "cpu_count": os.cpu_count() or 1,
         "host": socket.gethostname(),
         "flow_run_id": flow_run_id,
@@ -202,7 +202,8 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Python's version and those of the libraries that are installed, of those that a run reports."""
     versions = {"python": platform.python_version()}
     for name in REPORTED_VERSIONS:
         try:

@@ -1,0 +1,132 @@
+"""Where a run's cells are trained: in processes of this machine, or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks import cluster
+from tasks.artifacts import mark_crashed, progress_artifact
+from tasks.cells import Job
+from tasks.errors import UserError
+from tasks.observed import CellError, train_on_worker_task, train_task
+from tasks.processes import Processes, share_of_cores, start_server
+from tasks.progress import CellProgress
+from tasks.runs import CellOutcome, outcome_of
+from tasks.warehouse import Warehouse
+
+RUNNERS = ("local", "dask")
+Future = PrefectFuture[State[CellOutcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """Where cells are trained, how many at once, and on how many threads each."""
+
+    runner: Literal["local", "dask"]
+    address: str | None  # of a Dask scheduler; None: a cluster of the run's own, on this machine
+    at_once: int
+    threads: int
+
+    @classmethod
+    def of(
+        cls, runner: Literal["local", "dask"], address: str | None, workers: int | None, warehouse: Warehouse
+    ) -> FanOut:
+        """What a flow's parameters ask for. Raises: UserError: it is not possible, or the cluster is not fit for it."""
+        if address and runner != "dask":
+            raise UserError("--dask-address is for --runner dask. Give both, or neither.")
+        if address and workers:
+            raise UserError("--workers is not for a cluster at --dask-address, which has the workers it has.")
+        at_once, threads = share_of_cores(workers)
+        if runner == "local":
+            return cls(runner, None, at_once, threads)
+        cluster.check_installed()
+        return cls(runner, address, cluster.check_cluster(address, warehouse) if address else at_once, 1)
+
+    def prepare(self) -> None:
+        """Start what takes a while to start, if it is of this process."""
+        if self.runner == "local":
+            start_server(self.threads)
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """The options that say where cells are trained."""
+    add = parser.add_argument
+    add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
+    add("--runner", choices=RUNNERS, default="local", help="train here, or on a Dask cluster; by default local")
+    add("--dask-address", metavar="tcp://HOST:PORT", help="the cluster's scheduler; by default a cluster of its own")
+
+
+def train_cells(
+    jobs: list[Job], where: FanOut, timeout: float, memory: float | None, *, refresh: bool
+) -> Iterator[CellOutcome]:
+    """One task run a cell; yields how each ended, as they end.
+
+    Args: timeout: seconds, memory: MiB after which a cell is ended. refresh: train what was trained before, too.
+    """
+    with ExitStack() as stack:
+        progress = CellProgress(len(jobs))
+        if where.runner == "dask":
+            submit = stack.enter_context(_on_dask(where, timeout, memory, refresh))
+        else:
+            submit = stack.enter_context(_here(where, timeout, memory, refresh, progress))
+        stack.enter_context(progress)
+        stack.enter_context(progress_artifact(progress))
+        futures = {submit(job): job for job in jobs}
+        for future in as_completed(list(futures)):
+            yield _outcome(future, futures[future])
+            progress.done()
+
+
+@contextmanager
+def _here(
+    where: FanOut, timeout: float, memory: float | None, refresh: bool, progress: CellProgress
+) -> Iterator[Callable[[Job], Future]]:
+    with (
+        ThreadPoolTaskRunner[State[CellOutcome]](max_workers=where.at_once) as runner,
+        Processes(where.threads, timeout, memory) as processes,
+    ):
+        shared = {"refresh": refresh, "processes": processes, "progress": progress}
+        yield lambda job: runner.submit(train_task, {"job": job, **shared})
+
+
+@contextmanager
+def _on_dask(where: FanOut, timeout: float, memory: float | None, refresh: bool) -> Iterator[Callable[[Job], Future]]:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    with get_client(sync_client=True) as client:
+        # What travels with each task: the address of the server that states are told, temporary or not. A worker that
+        # cannot reach it trains all the same.
+        told = {PREFECT_API_URL: str(client.api_url), PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}
+    options: dict[str, Any] = {"address": where.address}
+    if where.address is None:
+        own = {"n_workers": where.at_once, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"cluster_kwargs": own}
+    shared = {"refresh": refresh, "timeout": timeout, "memory": memory}
+    with temporary_settings(told), DaskTaskRunner(**options) as runner:
+        yield lambda job: runner.submit(train_on_worker_task, {"job": job, **shared})
+
+
+def _outcome(future: Future, job: Job) -> CellOutcome:
+    """A cell's row, however its task run ended."""
+    future.wait()
+    try:
+        result = future.result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001 - of Dask, whose worker or scheduler died
+        reason = cluster.why_lost(error)
+        mark_crashed(future.task_run_id, reason)
+        return outcome_of(job, "failed", error=reason)
+    if isinstance(result, CellOutcome):
+        return result
+    if isinstance(result, CellError):
+        return result.outcome
+    return outcome_of(job, "failed", error=f"{type(result).__name__}: {result}")
