@@ -25,6 +25,8 @@ from tasks.runs import CellOutcome, outcome_of
 from tasks.warehouse import Warehouse
 
 RUNNERS = ("local", "dask")
+# Ctrl-C reaches a run's own workers, too, which end when it ends them.
+IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 Future = PrefectFuture[State[CellOutcome]]
 
 
@@ -110,7 +112,7 @@ def _on_dask(where: FanOut, timeout: float, memory: float | None, refresh: bool)
     options: dict[str, Any] = {"address": where.address}
     if where.address is None:
         own = {"n_workers": where.at_once, "threads_per_worker": 1, "dashboard_address": None}
-        options = {"cluster_kwargs": own}
+        options = {"cluster_kwargs": own | {"preload": IGNORE_INTERRUPTS}}
     shared = {"refresh": refresh, "timeout": timeout, "memory": memory}
     with temporary_settings(told), DaskTaskRunner(**options) as runner:
         yield lambda job: runner.submit(train_on_worker_task, {"job": job, **shared})
@@ -122,6 +124,8 @@ def _outcome(future: Future, job: Job) -> CellOutcome:
     try:
         result = future.result(raise_on_failure=False)
     except Exception as error:  # noqa: BLE001 - of Dask, whose worker or scheduler died
+        if job.is_stored:
+            return outcome_of(job, "ok", result=job.result)
         reason = cluster.why_lost(error)
         mark_crashed(future.task_run_id, reason)
         return outcome_of(job, "failed", error=reason)

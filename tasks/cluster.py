@@ -11,6 +11,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ from tasks.warehouse import Warehouse
 CONNECT_SECONDS = 10.0
 CODE = "training code"
 ONCE = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a worker tells of itself."""
+
+    setup: dict[str, str]  # what decides the results that it would get
+    has_warehouse: bool
 
 
 def check_installed() -> None:
@@ -53,19 +62,26 @@ def check_cluster(address: str, warehouse: Warehouse) -> int:
         raise UserError(f"{address}: the scheduler has no workers. Start some: dask worker {address}")
     here = _setup()
     for worker, seen in found.items():
-        if isinstance(seen, BaseException):
-            raise UserError(f"{worker}: cannot run this project ({one_line(seen)}). Install it there as it is here.")
-        if differing := _differing(here, seen["setup"]):
-            raise UserError(
-                f"{worker}: would get other results than this machine: {differing}. Install there what is installed "
-                "here (constraints.txt, and this very version of the project), and start it again."
-            )
-        if not seen["warehouse"]:
-            raise UserError(
-                f"{worker}: does not see the warehouse {warehouse.root}. Choose a --warehouse that every worker can "
-                "reach at the same address, such as a shared folder."
-            )
+        if reason := refusal(here, seen, warehouse):
+            raise UserError(f"{worker}: {reason}")
     return len(found)
+
+
+def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehouse) -> str | None:
+    """Why cells must not be trained on a worker; None: they may be. Args: here: the flow's own setup."""
+    if isinstance(seen, BaseException):
+        return f"cannot run this project ({one_line(seen)}). Install it there as it is here."
+    if differing := _differing(here, seen.setup):
+        return (
+            f"would get other results than this machine: {differing}. Install there what is installed here "
+            "(constraints.txt, and this very version of the project), and start it again."
+        )
+    if not seen.has_warehouse:
+        return (
+            f"does not see the warehouse {warehouse.root}. Choose a --warehouse that every worker can reach at the "
+            "same address, such as a shared folder."
+        )
+    return None
 
 
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
@@ -84,7 +100,7 @@ def why_lost(error: BaseException) -> str:
 
     if isinstance(error, KilledWorker):
         return f"{error.allowed_failures + 1} worker(s) died while training it, the last {error.last_worker.address}"
-    return f"its result was lost with the cluster ({type(error).__name__}: {one_line(error)[:300]})"
+    return f"its result was lost with the cluster ({getattr(error, 'reason', one_line(error)[:300])})"
 
 
 @cache
@@ -111,9 +127,8 @@ def _current_worker() -> tuple[Any, Callable[[], bool]]:
     return worker, is_wanted
 
 
-def _seen_here(probe: str) -> dict[str, Any]:
-    """Of the process that calls this: what decides the results it would get, and whether it sees a file."""
-    return {"setup": _setup(), "warehouse": Path(probe).exists()}
+def _seen_here(probe: str) -> Seen:
+    return Seen(_setup(), Path(probe).exists())
 
 
 def _setup() -> dict[str, str]:
