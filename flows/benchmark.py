@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import httpx
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
 
 from flows import cli
-from flows.fan_out import FanOut, add_runner, train_cells
+from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
     Count,
     DaskAddress,
@@ -25,12 +22,9 @@ from flows.parameters import (
 )
 from tasks import summary
 from tasks.artifacts import tag_run
-from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
-from tasks.errors import UserError
 from tasks.models import GROUPS, plan_cells
-from tasks.observed import champions_task, features_task, ingest_task, publish_task, report_task
-from tasks.runs import CellOutcome, finish_run, own_run, start_run
+from tasks.observed import features_task, ingest_task
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
@@ -86,31 +80,18 @@ def benchmark(
     tables = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
-
-    run = start_run(snapshot, spent.name, home, flow_run.id)
-    outcomes: list[CellOutcome] = []
-    status = "interrupted"
-    try:
-        jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
-        for outcome in train_cells(jobs, where, cell_timeout or spent.cell_timeout, cell_memory, refresh=refresh):
-            outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
-        status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
-    finally:
-        finish_run(run, status, outcomes, home)
-        decided = champions_task(run.run_id, where.threads, home) if status == "completed" else []
-        publish_task(snapshot, tables, home)
-    report_task(snapshot, tables, run.run_id, home)
-
-    for line in decided:
-        cli.tell(line)
-    failed = [outcome for outcome in outcomes if outcome.status != "ok"]
-    message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
-    if (report := home.report(run.run_id)).exists():
-        message += f"; report {report}"
-    get_run_logger().info("%s; published %s", message, home.database)
-    if status == "failed":
-        return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
-    return Completed(message=message, data=run.run_id)
+    return run_cells(
+        cells,
+        snapshot,
+        tables,
+        spent,
+        where,
+        home,
+        timeout=cell_timeout,
+        memory=cell_memory,
+        refresh=refresh,
+        chooses_champions=True,
+    )
 
 
 def parser() -> cli.Parser:
@@ -153,24 +134,8 @@ def main() -> int:
     FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
-    run_id = _run(options, home)
+    run_id = run_flow(benchmark, options, home)
     return 1 if summary.print_run(run_id, home) == "failed" else 0
-
-
-def _run(options: dict[str, Any], home: Warehouse) -> str:
-    """Run the flow. Returns: the run's id, also if Prefect's server went away before it could be told the end."""
-    try:
-        state = benchmark(**options, return_state=True)
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
-            raise result
-        cli.tell(state.message or "")
-        return str(result)
-    except httpx.HTTPError as error:
-        if run_id := own_run(home):
-            cli.tell(f"Prefect's server does not answer any more ({error}): its UI does not show how this run ended.")
-            return run_id
-        raise UserError(f"Prefect's server does not answer any more ({error}). Start it and try again.") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a run's cells are trained: in processes of this machine, or on the workers of a Dask cluster."""
+"""A run's cells: trained in processes of this machine or on the workers of a Dask cluster, recorded and published."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import httpx
+from prefect import Flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, temporary_settings
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import cli
 from tasks import cluster
 from tasks.artifacts import mark_crashed, progress_artifact
-from tasks.cells import Job
+from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
-from tasks.observed import CellError, train_on_worker_task, train_task
+from tasks.features import BuiltTable
+from tasks.ingest import Snapshot
+from tasks.observed import CellError, champions_task, publish_task, report_task, train_on_worker_task, train_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
-from tasks.runs import CellOutcome, outcome_of
+from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
+from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
 
 RUNNERS = ("local", "dask")
@@ -68,13 +76,75 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     add("--dask-address", metavar="tcp://HOST:PORT", help="the cluster's scheduler; by default a cluster of its own")
 
 
-def train_cells(
-    jobs: list[Job], where: FanOut, timeout: float, memory: float | None, *, refresh: bool
-) -> Iterator[CellOutcome]:
-    """One task run a cell; yields how each ended, as they end.
+def run_cells(
+    cells: list[Cell],
+    snapshot: Snapshot,
+    tables: list[BuiltTable],
+    budget: Budget,
+    where: FanOut,
+    home: Warehouse,
+    *,
+    timeout: float | None,
+    memory: float | None,
+    refresh: bool,
+    chooses_champions: bool,
+) -> State:
+    """Train a run's cells, one task run each, record and publish what came of them, however the run ends, and report.
 
-    Args: timeout: seconds, memory: MiB after which a cell is ended. refresh: train what was trained before, too.
+    Args: timeout: seconds, by default the budget's, memory: MiB after which a cell is ended. refresh: train what was
+        trained before, too. chooses_champions: let the run's best models challenge the champions.
+    Returns: the flow's end; its result is the run's id.
     """
+    run = start_run(snapshot, budget.name, home, flow_run.id)
+    outcomes: list[CellOutcome] = []
+    status = "interrupted"
+    try:
+        jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
+        for outcome in _train(jobs, where, timeout or budget.cell_timeout, memory, refresh):
+            outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
+        status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
+    finally:
+        finish_run(run, status, outcomes, home)
+        challenges = chooses_champions and status == "completed"
+        decided = champions_task(run.run_id, where.threads, home) if challenges else []
+        publish_task(snapshot, tables, home)
+    report_task(snapshot, tables, run.run_id, home)
+
+    for line in decided:
+        cli.tell(line)
+    failed = [outcome for outcome in outcomes if outcome.status != "ok"]
+    message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
+    if (report := home.report(run.run_id)).exists():
+        message += f"; report {report}"
+    get_run_logger().info("%s; published %s", message, home.database)
+    if status == "failed":
+        return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
+    return Completed(message=message, data=run.run_id)
+
+
+def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -> str:
+    """Run a flow that ends with `run_cells`.
+
+    Returns: the run's id, also if Prefect's server went away before it could be told the end.
+    """
+    try:
+        state = flow(**options, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            raise result
+        cli.tell(state.message or "")
+        return str(result)
+    except httpx.HTTPError as error:
+        if run_id := own_run(home):
+            cli.tell(f"Prefect's server does not answer any more ({error}): its UI does not show how this run ended.")
+            return run_id
+        raise UserError(f"Prefect's server does not answer any more ({error}). Start it and try again.") from error
+
+
+def _train(
+    jobs: list[Job], where: FanOut, timeout: float, memory: float | None, refresh: bool
+) -> Iterator[CellOutcome]:
+    """Yields how each cell ended, as they end."""
     with ExitStack() as stack:
         progress = CellProgress(len(jobs))
         if where.runner == "dask":

@@ -88,6 +88,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
     is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
     if (
         row["status"] != "ok"
+        or row["train_rows"] is not None
         or row["protocol"] not in PROTOCOLS
         or not is_known
         or FEATURE_SETS[row["feature_set"]].leaks

@@ -203,6 +203,7 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         (budget.name, budget.max_train_rows, budget.importance_rows),
         sorted(spec.versions().items()),
         code_version(spec.build),
+        *([] if cell.train_rows is None else [cell.train_rows]),
     )
 
 

@@ -73,6 +73,32 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class LogScale(Scale):
+    """Equal factors are equally far apart; every value is above 0."""
+
+    @classmethod
+    def over(cls, values: Iterable[float | None], *, zero: bool = False, room: float = 0.04) -> LogScale:  # noqa: ARG003 - 0 has no logarithm
+        """A scale that holds all values, with some room at both ends."""
+        logs = [None if value is None else math.log(value) for value in values]
+        inner = Scale.over(logs, room=room)
+        return cls(math.exp(inner.low), math.exp(inner.high))
+
+    def share(self, value: float) -> float:
+        """0 at low, 1 at high."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values within the scale: as many of 1, 2, 5 and their tenfolds as there is room for."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            found = [digit * 10.0**power for power in powers for digit in digits]
+            found = [value for value in found if self.low <= value <= self.high]
+            if len(found) <= most:
+                break
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A value on a strip, with its interval; series chooses shape and colour."""
 

@@ -28,7 +28,8 @@ CELL = re.compile(r"[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}")  # <key>-<run id>
 SAMPLE_FILE = re.compile(r"sample-\d+-\d+-[0-9a-f]{16}\.csv")
 SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
 NAMED = re.compile(r"/((?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet|cells/[^/']+)")
-CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed")  # as in results.newest
+# As in results.newest, and the points of a learning curve.
+CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows")
 RETIRED = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # below the warehouse's root
@@ -145,7 +146,7 @@ def _runs(warehouse: Warehouse, now: datetime) -> Iterator[StoredRun]:
             sample=sample and _below(sample_path(warehouse, int(sample[1] or DEFAULT_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
             versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),
-            shown=frozenset(tuple(str(cell[name]) for name in CELL_OF) for cell in cells if cell["status"] == "ok"),
+            shown=frozenset(tuple(str(cell.get(name)) for name in CELL_OF) for cell in cells if cell["status"] == "ok"),
         )
 
 

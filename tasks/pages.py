@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks import duck, ingest, readback, report
+from tasks import curve, duck, ingest, readback, report
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.readback import LEADERBOARDS, Row, interval, number
@@ -51,6 +51,7 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
                 for task in LEADERBOARDS
             ),
             ("parity", _parity_in_short(connection, run), _parity(connection, run)),
+            ("learning-curve", "What more training rows bought.", _curve(connection, run_id)),
             ("leak-ledger", "What each leak is worth: accuracy or RMSE with it and without.", _leaks(connection, run)),
         ]
     of_run = f"Run {run_id}, budget {run['budget']}, {quoted(run['source'])}."
@@ -59,6 +60,12 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
         for name, description, content in made
         if content
     ]
+
+
+def _curve(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
+    """The answers of a learning curve; nothing of another run."""
+    answers = [f"- {step['task']}, {curve.answer(step)}" for step in curve.last_gains(connection, run_id)]
+    return "\n".join(["# What would more data buy?", "", *answers]) if answers else ""
 
 
 def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:

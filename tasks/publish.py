@@ -20,8 +20,19 @@ from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
 from tasks.warehouse import Warehouse
 
-RESULT_TABLES = ("runs", "cells", "metrics", "confusion", "importance", "history", "calibration", "trials", "champions")
-COMPARED_TABLES = ("comparisons", "inflation")
+RESULT_TABLES = (
+    "runs",
+    "cells",
+    "metrics",
+    "confusion",
+    "importance",
+    "history",
+    "calibration",
+    "trials",
+    "champions",
+    "learning_curve",
+)
+COMPARED_TABLES = ("comparisons", "inflation", "learning_gains")
 RESULT_VIEWS = (
     "scores",
     "leaderboard",
@@ -110,10 +121,17 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """results.comparisons and results.inflation, from the replicates of the cells of results.figures."""
-    used = connection.execute("select distinct unnest(results) from results.figures order by all").fetchall()
+    """results.comparisons, inflation and learning_gains, from the replicates of the cells that they compare."""
+    used = connection.execute(
+        """
+        select unnest(results) as result from results.figures
+        union
+        select result from results.learning_curve where value is not null
+        order by result
+        """
+    ).fetchall()
     replicates = read_replicates([result for (result,) in used], warehouse)
-    for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation")):
+    for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation"), ("curve_steps", "learning_gains")):
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))
         _create(connection, "table", name)

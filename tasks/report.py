@@ -7,11 +7,22 @@ from pathlib import Path
 
 import duckdb
 
-from tasks import past, readback, report_champions, report_compare, report_models, report_results, report_run
+from tasks import (
+    past,
+    readback,
+    report_champions,
+    report_compare,
+    report_curve,
+    report_models,
+    report_results,
+    report_run,
+)
 from tasks.readback import GENERATED, Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
 from tasks.warehouse import Warehouse
+
+OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
 
 
 def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = None) -> Path:
@@ -22,7 +33,7 @@ def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = No
     with past.published(warehouse) as connection:
         run = past.find_run(connection, run_id)
     with past.as_of(run, warehouse) as connection:
-        html = render(run_page(connection, run))
+        html = render(curve_page(connection, run) or run_page(connection, run))
     return write(html, out or warehouse.report(run["run_id"]), warehouse)
 
 
@@ -93,6 +104,22 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         facts=facts(connection, run),
         findings=findings,
         sections=sections,
+        warnings=warnings(connection, run),
+        generated=GENERATED if run["is_generated"] else None,
+    )
+
+
+def curve_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page | None:
+    """The page of a run of flows.learning_curve; None for any other. Args: connection: of past.as_of."""
+    sections, findings = report_curve.sections(connection, run)
+    if not sections:
+        return None
+    return Page(
+        title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",
+        kind=f"Learning curve, run {run['run_id']}",
+        facts=[fact for fact in facts(connection, run) if fact[0] not in OF_CELLS],
+        findings=findings,
+        sections=[*sections, Section(name="data", title="The data", figures=report_run.quality(connection, run))],
         warnings=warnings(connection, run),
         generated=GENERATED if run["is_generated"] else None,
     )

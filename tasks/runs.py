@@ -71,6 +71,7 @@ FINISHED = pa.schema(
                         "feature_set": pa.string(),
                         "seed": pa.int64(),
                         "budget": pa.string(),
+                        "train_rows": pa.int64(),  # NULL: all
                         "status": pa.string(),
                         "reused": pa.bool_(),
                         "error": pa.string(),

@@ -247,9 +247,11 @@ class Cell:
     feature_set: str
     seed: int
     budget: str
+    train_rows: int | None = None  # so many of the training rows, stratified by genre; None: all that the budget allows
 
     @property
     def title(self) -> str:
         """As people read it in the Prefect UI and in the progress display."""
         kind = "" if self.task == "multitask" else f"{self.task} "
-        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}, seed {self.seed})"
+        rows = "" if self.train_rows is None else f", {self.train_rows:,} rows"
+        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}, seed {self.seed}{rows})"

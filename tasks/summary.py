@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks import bars, readback
+from tasks import bars, curve, readback
 from tasks.errors import one_line
 from tasks.features import BuiltTable
 from tasks.readback import GENERATED, LEADERBOARDS, interval, number
@@ -40,6 +40,51 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
     if (report := warehouse.report(run_id)).exists():
         console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
     return str(run["status"])
+
+
+def print_curve(run_id: str, warehouse: Warehouse) -> str:
+    """The learning curve of each task, and what more data would buy, in words. Returns: the run's status."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        run = readback.run_of(connection, run_id)
+        points, steps = curve.curve_of(connection, run_id), curve.last_gains(connection, run_id)
+    if run["is_generated"]:
+        console.print(f"\n[bold yellow]{GENERATED}[/]")
+    for task, (metric, *_) in LEADERBOARDS.items():
+        found = [row for row in points if row["task"] == task and row["value"] is not None]
+        if found:
+            title = f"\n{task.capitalize()}: {metric} on the same test rows by training rows, protocol "
+            title += f"{found[0]['protocol']}, budget {run['budget']}, {_data(run)}"
+            console.print(_curve_table(title, metric, found))
+            for step in steps:
+                if step["task"] == task:
+                    console.print(curve.answer(step), highlight=False)
+    for row in points:
+        if row["status"] != "ok":
+            rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
+            console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
+            console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
+    query = f'duckdb {warehouse.database} "select * from results.learning_curve"'
+    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
+    if (report := warehouse.report(run_id)).exists():
+        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
+    return str(run["status"])
+
+
+def _curve_table(title: str, metric: str, points: list[dict[str, Any]]) -> Table:
+    sizes = sorted({row["n_train"] for row in points})
+    made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+    made.add_column("model", no_wrap=True)
+    for name in [*(f"{n:,}" for n in sizes), "fit s", "MiB"]:
+        made.add_column(name, justify="right", no_wrap=True)
+    for model in dict.fromkeys(row["model"] for row in points):
+        at = {row["n_train"]: row for row in points if row["model"] == model}
+        values = [number(at[n]["value"], curve.DIGITS[metric]) if n in at else "" for n in sizes]
+        most = at[max(at)]
+        made.add_row(model, *values, f"{most['fit_seconds']:.1f}", f"{most['peak_rss_mb']:.0f}")
+    return made
 
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:

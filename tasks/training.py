@@ -58,9 +58,10 @@ def train_cell(job: Job) -> None:
 
     peak_rss_mb = _peak_rss_mb()
     warehouse = Warehouse(job.warehouse)
+    keeps_model = spec.keeps_model and job.cell.train_rows is None
     metrics, replicates = _metrics(data, predicted)
     with warehouse.new_folder(warehouse.cell(job.result)) as folder:
-        model_file, sha256 = save_model(estimator, folder) if spec.keeps_model else (None, None)
+        model_file, sha256 = save_model(estimator, folder) if keeps_model else (None, None)
         result = {
             "result": job.result,
             "started_at": started_at,
@@ -95,7 +96,7 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
 
 
 def load(job: Job) -> Data:
-    """Read a cell's features and targets, cut to what its budget allows to train on."""
+    """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
     dtype = spec_of(job.cell).dtype
     groups = pl.read_parquet(job.split_table, columns=["track_id", "group_id"])
     table = pl.read_parquet(job.table).join(groups, on="track_id")
@@ -103,6 +104,8 @@ def load(job: Job) -> Data:
     limit = BUDGETS[job.cell.budget].max_train_rows
     parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
     parts["train"] = parts["train"].head(limit) if limit else parts["train"]
+    if job.cell.train_rows is not None:
+        parts["train"] = parts["train"][stratified(parts["train"]["genre_id"].to_numpy(), job.cell.train_rows)]
     return Data(
         features=features,
         x={split: part.select(features).to_numpy(order="c").astype(dtype) for split, part in parts.items()},
@@ -114,6 +117,18 @@ def load(job: Job) -> Data:
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
         units={split: part["group_id"].to_numpy() for split, part in parts.items()},
     )
+
+
+def stratified(genre: np.ndarray, n: int) -> np.ndarray:
+    """N of the rows, in their order, of each genre its share (to within one row), the first of it.
+
+    Those for a smaller n are among those for a larger. Args: genre: shape (n_rows,), codes; rows in random order.
+    """
+    by_genre = np.argsort(genre, kind="stable")
+    counts = np.bincount(genre)
+    place = np.empty(len(genre))  # of each row within its genre, 0 to 1
+    place[by_genre] = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
+    return np.sort(np.argsort(place, kind="stable")[:n])
 
 
 def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -1,5 +1,6 @@
 -- results.cells: one row per run, protocol, task, model, feature_set and seed, ended runs only. The multitask model is
 -- trained once and has two rows, for genre and for popularity, with the same cell_key and the same seconds.
+-- Cells of learning curves that train on a part of the rows are in results.learning_curve instead.
 -- started_at to finished_at: when its process trained and scored it, in an earlier run if reused. model_sha256: of the
 -- file at model_path, below the warehouse; NULL where no model is kept.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it; n_train rows.
@@ -18,6 +19,7 @@ reported as (
         ended.cell,
         unnest(case when cell.task = 'multitask' then ['genre', 'popularity'] else [cell.task] end) as task
     from ended
+    where cell.train_rows is null
 )
 
 select

@@ -1,0 +1,105 @@
+"""What more training data buys: train models on ever more of the training rows, always judged on the same test rows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows import cli
+from flows.fan_out import FanOut, add_runner, run_cells, run_flow
+from flows.parameters import Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
+from tasks import summary
+from tasks.artifacts import tag_run
+from tasks.columns import parse_mapping
+from tasks.curve import curve_cells, sizes, training_rows
+from tasks.models import GROUPS, plan_cells
+from tasks.observed import features_task, ingest_task
+from tasks.specs import BUDGETS, STUDY_SEED
+from tasks.sweep import mark_killed_runs
+from tasks.warehouse import Warehouse
+
+
+@flow(name="learning-curve", flow_run_name="learning curve {protocol}")
+@cli.holding_warehouse
+def learning_curve(
+    source: str | None = None,
+    protocol: ProtocolName = "cold_start",
+    budget: Literal["smoke", "full"] | None = None,
+    models: list[ModelName] | None = None,
+    smallest: Count = 1000,
+    refresh: bool = False,
+    workers: Count | None = None,
+    warehouse: str | None = None,
+    columns: str = "",
+    max_reject_share: Share = 0.05,
+    min_genre_rows: Count = 20,
+    runner: RunnerName = "local",
+    dask_address: DaskAddress | None = None,
+) -> State:
+    """Ingest, build features, train each model on all training rows and on halves of halves of them, publish.
+
+    Args:
+        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        protocol: how rows are filled and split: a protocol's name.
+        budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
+        models: train only these models, or groups of them (study, better, single_head), on all features.
+        smallest: the fewest training rows: halving ends before it.
+        refresh: train anew what was trained before.
+        workers: cells trained at once, one process each; by default one per core.
+        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        max_reject_share: stop if a larger share of the rows has bad values.
+        min_genre_rows: genres with fewer valid rows are dropped.
+        runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
+        dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
+    """
+    home = Warehouse.at(warehouse)
+    mark_killed_runs(home)
+    where = FanOut.of(runner, dask_address, workers, home)
+    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
+    tables = features_task(snapshot, protocol, min_genre_rows, home)
+    cells = plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED])
+    return run_cells(
+        curve_cells(cells, sizes(training_rows(tables, spent, home), smallest)),
+        snapshot,
+        tables,
+        spent,
+        where,
+        home,
+        timeout=None,
+        memory=None,
+        refresh=refresh,
+        chooses_champions=False,
+    )
+
+
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.source_parser("flows.learning_curve", __doc__, protocol="cold_start", several="")
+    add = command.add_argument
+    add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
+    add("--models", type=cli.names, metavar="A,B", help=f"train only these, or groups of them: {', '.join(GROUPS)}")
+    add("--smallest", type=int, default=1000, metavar="N", help="the fewest training rows; by default 1000")
+    add("--refresh", action="store_true", help="train anew what was trained before")
+    add_runner(command)
+    return command
+
+
+def main() -> int:
+    """The command `python -m flows.learning_curve`."""
+    options = cli.parameters(parser(), learning_curve)
+    plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
+    home = Warehouse.at(options["warehouse"])
+    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
+    with cli.prefect_server():
+        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+    run_id = run_flow(learning_curve, options, home)
+    return 1 if summary.print_curve(run_id, home) == "failed" else 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

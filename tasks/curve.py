@@ -1,0 +1,110 @@
+"""The learning curve: which numbers of training rows, which cells, and what the published curve says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import duckdb
+import polars as pl
+
+from tasks.errors import UserError
+from tasks.features import BuiltTable
+from tasks.readback import Row, rows
+from tasks.specs import Budget, Cell
+from tasks.warehouse import Warehouse
+
+DIGITS = {"accuracy": 3, "rmse": 2}
+NAMES = {"accuracy": "accuracy", "rmse": "RMSE"}
+
+
+def sizes(n_rows: int, smallest: int) -> list[int]:
+    """Half of all rows, half of that and so on, the largest first, none below `smallest`; all rows are not listed.
+
+    Raises: UserError: there is none.
+    """
+    found = []
+    while (n_rows := n_rows // 2) >= smallest:
+        found.append(n_rows)
+    if not found:
+        raise UserError(
+            f"No learning curve: half of the training rows are fewer than {smallest:,}. Give more rows, or a lower "
+            "--smallest."
+        )
+    return found
+
+
+def training_rows(tables: list[BuiltTable], budget: Budget, warehouse: Warehouse) -> int:
+    """How many rows a cell of this budget trains on, of the one protocol that the tables are of."""
+    [table] = [table for table in tables if table.table_name == "features.split_assignment"]
+    split = pl.scan_parquet(warehouse.root / table.path).filter(pl.col("split") == "train")
+    n_rows = int(split.select(pl.len()).collect().item())
+    return min(n_rows, budget.max_train_rows or n_rows)
+
+
+def curve_cells(cells: Iterable[Cell], train_rows: Iterable[int]) -> list[Cell]:
+    """Each cell on all rows, as it is, and on so many of them; those on most rows, which take longest, first."""
+    cells = list(cells)
+    return [*cells, *(replace(cell, train_rows=n) for n in train_rows for cell in cells)]
+
+
+def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+    """The curves of a run by the metric that models are ranked by; no rows if it is of another flow.
+
+    Args: connection: to the published database. Returns: rows of results.learning_curve, failed cells last.
+    """
+    return rows(
+        connection,
+        """
+        select * from results.learning_curve
+        where run_id = $run_id and (metric in ('accuracy', 'rmse') or metric is null)
+        order by status <> 'ok', task, model, feature_set, n_train, train_rows
+        """,
+        run_id=run_id,
+    )
+
+
+def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+    """What the last step of each curve of a run bought, most first; rows of results.learning_gains.
+
+    Returns: with `gain_before`, that of the step before (None for a curve of two points), and `exponent`: fit seconds
+        grew as rows to this power over the last step.
+    """
+    return rows(
+        connection,
+        """
+        with steps as (
+            select gains.*,
+                lag(gains.gain) over (curve order by gains.rows_after) as gain_before,
+                ln(a.fit_seconds / b.fit_seconds) / ln(gains.rows_after / gains.rows_before) as exponent
+            from results.learning_gains as gains
+            inner join results.learning_curve as a
+                on a.run_id = gains.run_id and a.task = gains.task and a.model = gains.model
+                    and a.feature_set = gains.feature_set and a.metric = gains.metric and a.n_train = gains.rows_after
+            inner join results.learning_curve as b
+                on b.run_id = gains.run_id and b.task = gains.task and b.model = gains.model
+                    and b.feature_set = gains.feature_set and b.metric = gains.metric and b.n_train = gains.rows_before
+            where gains.run_id = $run_id
+            window curve as (partition by gains.task, gains.model, gains.feature_set)
+        )
+        select * from steps where is_last order by task, gain desc, model
+        """,
+        run_id=run_id,
+    )
+
+
+def answer(step: Row) -> str:
+    """What more data would buy one model, in a sentence, judged by what the last doubling bought."""
+    digits, name = DIGITS[step["metric"]], NAMES[step["metric"]]
+    bought = (
+        f"{step['model']}: from {step['rows_before']:,} to {step['rows_after']:,} rows {name} went from "
+        f"{step['value_before']:.{digits}f} to {step['value_after']:.{digits}f}, better by {step['gain']:+.{digits}f} "
+        f"(95 % interval {step['gain_low']:+.{digits}f} to {step['gain_high']:+.{digits}f})"
+    )
+    if step["gain_before"] is not None:
+        bought += f" after {step['gain_before']:+.{digits}f} by the doubling before"
+    if step["gain_low"] > 0:
+        return f"{bought}: more data like this would still help."
+    if step["gain_high"] < 0:
+        return f"{bought}: the added rows made it worse."
+    return f"{bought}: no sign that more data like this would help."
