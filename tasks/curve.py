@@ -67,8 +67,8 @@ def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
     """What the last step of each curve of a run bought, most first; rows of results.learning_gains.
 
-    Returns: with `gain_before`, that of the step before (None for a curve of two points), and `exponent`: fit seconds
-        grew as rows to this power over the last step.
+    Returns: with `gain_before`, that of the step before (None for a curve of two points), and `slower`: how many times
+        as long the fit took.
     """
     return rows(
         connection,
@@ -76,7 +76,7 @@ def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
         with steps as (
             select gains.*,
                 lag(gains.gain) over (curve order by gains.rows_after) as gain_before,
-                ln(a.fit_seconds / b.fit_seconds) / ln(gains.rows_after / gains.rows_before) as exponent
+                a.fit_seconds / b.fit_seconds as slower
             from results.learning_gains as gains
             inner join results.learning_curve as a
                 on a.run_id = gains.run_id and a.task = gains.task and a.model = gains.model
@@ -96,15 +96,20 @@ def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 def answer(step: Row) -> str:
     """What more data would buy one model, in a sentence, judged by what the last doubling bought."""
     digits, name = DIGITS[step["metric"]], NAMES[step["metric"]]
+    gain, low, high = (signed(step[column], digits) for column in ("gain", "gain_low", "gain_high"))
+    before = "" if step["gain_before"] is None else f"; the doubling before: {signed(step['gain_before'], digits)}"
     bought = (
-        f"{step['model']}: from {step['rows_before']:,} to {step['rows_after']:,} rows {name} went from "
-        f"{step['value_before']:.{digits}f} to {step['value_after']:.{digits}f}, better by {step['gain']:+.{digits}f} "
-        f"(95 % interval {step['gain_low']:+.{digits}f} to {step['gain_high']:+.{digits}f})"
+        f"{step['model']}: the last doubling, from {step['rows_before']:,} to {step['rows_after']:,} rows, bought "
+        f"{gain} ({name} {step['value_before']:.{digits}f} to {step['value_after']:.{digits}f}; 95 % interval {low} to "
+        f"{high}{before})"
     )
-    if step["gain_before"] is not None:
-        bought += f" after {step['gain_before']:+.{digits}f} by the doubling before"
     if step["gain_low"] > 0:
         return f"{bought}: more data like this would still help."
     if step["gain_high"] < 0:
-        return f"{bought}: the added rows made it worse."
-    return f"{bought}: no sign that more data like this would help."
+        return f"{bought}: the added rows did harm."
+    return f"{bought}: that more data like this would help is not shown."
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign; what rounds to 0 has none of its own."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 import duckdb
 from markupsafe import Markup
 
 from tasks import charts, plots
 from tasks.charts import LogScale, Mark, Scale
-from tasks.curve import DIGITS, NAMES, answer, curve_of, last_gains
+from tasks.curve import DIGITS, NAMES, answer, curve_of, last_gains, signed
 from tasks.plots import Curve
 from tasks.readback import LEADERBOARDS, Row, interval, number
 from tasks.report_page import Column, Figure, Plot, Section, Table, numbers, shortened
 
-COSTS = {"fit_seconds": "fit seconds", "peak_rss_mb": "MiB"}
+COSTS: dict[str, tuple[str, Callable[..., Scale]]] = {
+    "fit_seconds": ("Fit seconds", LogScale.over),
+    "peak_rss_mb": ("MiB", partial(Scale.over, zero=True)),
+}
 
 
 def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Section], list[str]]:
@@ -34,8 +38,8 @@ def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Sect
         steps = [step for step in gains if step["task"] == task]
         if not by_model:
             continue
-        answers = [f"{task.capitalize()}, {answer(step)}" for step in steps]
-        findings += answers
+        answers = [answer(step) for step in steps]
+        findings += [f"{task.capitalize()}, {line}" for line in answers]
         made.append(
             Section(
                 name=f"curve-{task}",
@@ -56,7 +60,7 @@ def _bought(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
     names = [step["model"] for step in steps] or list(by_model)
     scale = Scale.over([end for step in steps for end in (step["gain_low"], step["gain_high"])], zero=True)
     table = Table(
-        caption=f"{NAMES[metric]} on the test rows, by training rows",
+        caption=f"{_title(metric)} on the test rows, by training rows",
         columns=[
             Column("model"),
             *numbers(*(f"{n:,}" for n in sizes)),
@@ -68,7 +72,7 @@ def _bought(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
                 step["model"],
                 *(number(_at(by_model[step["model"]], n, "value"), digits) for n in sizes),
                 charts.dots(scale, [Mark(step["gain"], step["gain_low"], step["gain_high"])], line=0),
-                f"{step['gain']:+.{digits}f}",
+                signed(step["gain"], digits),
                 interval(step["gain_low"], step["gain_high"], digits),
             ]
             for step in steps
@@ -77,9 +81,9 @@ def _bought(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
     )
     return Figure(
         name=f"curve-{task}",
-        title=f"{NAMES[metric]} against training rows",
+        title=f"{_title(metric)} against training rows",
         finding="\n".join(answers),
-        plots=[Plot("", _drawn(names, by_model, "value", NAMES[metric], Scale.over))],
+        plots=[Plot("", _drawn(names, by_model, "value", _title(metric), Scale.over))],
         tables=[table] if steps else [],
         legend=_legend(names),
         size="large",
@@ -94,16 +98,17 @@ def _cost(task: str, by_model: dict[str, list[Row]], steps: list[Row]) -> Figure
     said = [
         f"{step['model']}: {_at(by_model[step['model']], step['rows_after'], 'fit_seconds'):,.1f} s and "
         f"{_at(by_model[step['model']], step['rows_after'], 'peak_rss_mb'):,.0f} MiB on {step['rows_after']:,} rows; "
-        f"over the last doubling time grew as rows to the power of {step['exponent']:.1f}."
+        f"twice the rows took {step['slower']:.1f} times as long."
         for step in steps
     ]
     return Figure(
         name=f"curve-cost-{task}",
         title="What the rows cost",
         finding="\n".join(said),
-        plots=[Plot(title, _drawn(names, by_model, name, title, LogScale.over)) for name, title in COSTS.items()],
+        plots=[Plot(title, _drawn(names, by_model, name, title, over)) for name, (title, over) in COSTS.items()],
         legend=_legend(names),
-        note="Seconds of the fit alone, and the most memory its process held, libraries included; both axes double.",
+        size="large",
+        note="Seconds of the fit alone, and the most memory its process held, libraries included.",
     )
 
 
@@ -128,7 +133,7 @@ def _drawn(
         y,
         f"{label} against training rows. {alt}.",
         x_label="training rows",
-        y_label=label,
+        y_label="",
         size=(320.0, 210.0),
     )
 
@@ -139,6 +144,10 @@ def _legend(names: list[str]) -> list[tuple[Markup, str]]:
 
 def _at(rows: list[Row], n: int, column: str) -> float | None:
     return next((row[column] for row in rows if row["n_train"] == n), None)
+
+
+def _title(metric: str) -> str:
+    return NAMES[metric][0].upper() + NAMES[metric][1:]
 
 
 def _failures(failed: list[Row]) -> Figure:

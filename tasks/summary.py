@@ -55,12 +55,13 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
     for task, (metric, *_) in LEADERBOARDS.items():
         found = [row for row in points if row["task"] == task and row["value"] is not None]
         if found:
-            title = f"\n{task.capitalize()}: {metric} on the same test rows by training rows, protocol "
-            title += f"{found[0]['protocol']}, budget {run['budget']}, {_data(run)}"
-            console.print(_curve_table(title, metric, found))
+            kind = f"protocol {found[0]['protocol']}, budget {run['budget']}, {_data(run)}"
+            title = _plain(f"\n{task.capitalize()}: {curve.NAMES[metric]} by training rows, same test rows, {kind}")
+            console.print(title, soft_wrap=True)
+            console.print(_curve_table(metric, found))
             for step in steps:
                 if step["task"] == task:
-                    console.print(curve.answer(step), highlight=False)
+                    console.print(curve.answer(step), highlight=False, soft_wrap=True)
     for row in points:
         if row["status"] != "ok":
             rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
@@ -73,9 +74,9 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
     return str(run["status"])
 
 
-def _curve_table(title: str, metric: str, points: list[dict[str, Any]]) -> Table:
+def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
     sizes = sorted({row["n_train"] for row in points})
-    made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+    made = Table(box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
     made.add_column("model", no_wrap=True)
     for name in [*(f"{n:,}" for n in sizes), "fit s", "MiB"]:
         made.add_column(name, justify="right", no_wrap=True)

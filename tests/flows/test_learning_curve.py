@@ -1,0 +1,113 @@
+"""The learning curve end to end: stored apart from everything else, resumed, and read back."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.benchmark import benchmark
+from flows.learning_curve import learning_curve
+from tasks import summary
+from tasks.candidates import candidates
+from tasks.warehouse import Warehouse
+from tests.flows.support import query, run
+
+OPTIONS = {"source": "sample:2000", "models": ["xgboost", "linear", "logistic_regression"], "smallest": 300}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Warehouse:
+    return Warehouse.at(tmp_path_factory.mktemp("curve"))
+
+
+@pytest.fixture(scope="module")
+def curve(prefect_server, home) -> str:
+    return learning_curve(**OPTIONS, warehouse=str(home.root))
+
+
+def test_a_curve_has_every_model_on_every_number_of_rows(curve, home) -> None:
+    points = query(
+        home,
+        """
+        select task, model, list(n_train order by n_train), bool_and(fit_seconds > 0 and peak_rss_mb > 0),
+            bool_and(ci_low <= value and value <= ci_high)
+        from results.learning_curve where metric in ('accuracy', 'rmse') group by all order by all
+        """,
+    )
+    cells = [
+        ("genre", "logistic_regression"),
+        ("genre", "xgboost"),
+        ("popularity", "linear"),
+        ("popularity", "xgboost"),
+    ]
+    assert [(task, model) for task, model, *_ in points] == cells
+    [sizes] = {tuple(sizes) for _, _, sizes, *_ in points}
+    assert sizes == (sizes[-1] // 4, sizes[-1] // 2, sizes[-1])
+    assert all(is_cost_known and is_within for *_, is_cost_known, is_within in points)
+
+
+def test_a_gain_is_better_whichever_way_its_metric_goes(curve, home) -> None:
+    gains = query(
+        home,
+        """
+        select metric, rows_before, rows_after, is_last, gain, value_after - value_before, gain_low, gain_high
+        from results.learning_gains order by task, model, rows_after
+        """,
+    )
+    assert len(gains) == 4 * 2
+    for metric, before, after, is_last, gain, difference, low, high in gains:
+        assert before == after // 2
+        assert gain == pytest.approx(-difference if metric == "rmse" else difference)
+        assert low <= gain <= high
+        assert is_last == (after == max(row[2] for row in gains))
+
+
+def test_parts_of_the_rows_count_nowhere_else(curve, home) -> None:
+    """The cells on all rows are ordinary ones; the others are on no board, in no ledger, and never champions."""
+    [(most,)] = query(home, "select max(n_train) from results.learning_curve")
+    for table in ("cells", "newest", "latest", "figures", "scores", "leaderboard"):
+        assert query(home, f"select distinct n_train from results.{table}") == [(most,)], table
+    for table in ("metrics", "predictions", "importance"):
+        counts = f"select count(*) from results.{table} group by task, model, feature_set, seed"
+        distinct = (
+            f"select count(*) from (select distinct * from results.{table}) group by task, model, feature_set, seed"
+        )
+        assert sorted(query(home, counts)) == sorted(query(home, distinct))
+        assert len(query(home, counts)) == 4
+    found = candidates(home)
+    assert {candidate.cell.train_rows for candidate in found} == {None}
+    assert len(found) == 4
+    assert not any(home.files("champions", "decisions"))
+    [(folders,)] = query(
+        home, "select count(*) from results.learning_curve where train_rows is not null and metric='rmse'"
+    )
+    assert folders == 4
+    assert len(list((home.root / "cells").glob("*/*.ubj"))) + len(list((home.root / "cells").glob("*/*.skops"))) == 4
+
+
+def test_its_cells_are_reused_by_itself_and_by_a_benchmark(curve, home) -> None:
+    options = {name: OPTIONS[name] for name in ("source", "models")}
+    ordinary = benchmark(**options, protocol="cold_start", feature_sets=["all"], warehouse=str(home.root))
+    assert query(home, f"select distinct reused from results.cells where run_id = '{ordinary}'") == [(True,)]
+    assert query(home, f"select count(*) from results.learning_curve where run_id = '{ordinary}'") == [(0,)]
+    again = learning_curve(**OPTIONS, warehouse=str(home.root))
+    found = f"select distinct reused, status from results.learning_curve where run_id = '{again}'"
+    assert query(home, found) == [(True, "ok")]
+
+
+def test_a_curve_is_printed_and_has_a_page_of_its_own(curve, home, capsys) -> None:
+    assert summary.print_curve(curve, home) == "completed"
+    printed = capsys.readouterr().out
+    assert "GENERATED DATA" in printed
+    assert "Genre: accuracy by training rows, same test rows, protocol cold_start" in printed
+    assert printed.count("the last doubling, from ") == 4
+    page = home.report(curve).read_text(encoding="utf-8")
+    assert f"Learning curve, run {curve}" in page
+    assert page.count("the last doubling, from ") == 8  # each among the findings and with its figure
+    assert "<h3>What the rows cost</h3>" in page
+
+
+def test_too_few_rows_for_a_curve_are_one_line(environment) -> None:
+    done = run(environment, "--source", "sample:1000", "--models", "linear", flow="learning_curve")
+    assert done.returncode == 1
+    assert "half of the training rows are fewer than 1,000. Give more rows, or a lower --smallest." in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
