@@ -8,6 +8,8 @@ from flows.benchmark import benchmark
 from flows.learning_curve import learning_curve
 from tasks import summary
 from tasks.candidates import candidates
+from tasks.cells import read_replicates
+from tasks.uncertainty import interval
 from tasks.warehouse import Warehouse
 from tests.flows.support import query, run
 
@@ -49,16 +51,22 @@ def test_a_gain_is_better_whichever_way_its_metric_goes(curve, home) -> None:
     gains = query(
         home,
         """
-        select metric, rows_before, rows_after, is_last, gain, value_after - value_before, gain_low, gain_high
-        from results.learning_gains order by task, model, rows_after
+        select gains.task, gains.metric, rows_before, rows_after, is_last, gain, value_after - value_before, gain_low,
+            gain_high, few.result, many.result
+        from results.learning_gains as gains, results.learning_curve as few, results.learning_curve as many
+        where few.n_train = rows_before and many.n_train = rows_after
+            and (few.task, few.model, few.metric) = (gains.task, gains.model, gains.metric)
+            and (many.task, many.model, many.metric) = (gains.task, gains.model, gains.metric)
         """,
     )
     assert len(gains) == 4 * 2
-    for metric, before, after, is_last, gain, difference, low, high in gains:
+    for task, metric, before, after, is_last, gain, difference, low, high, few, many in gains:
+        sign = -1 if metric == "rmse" else 1
         assert before == after // 2
-        assert gain == pytest.approx(-difference if metric == "rmse" else difference)
-        assert low <= gain <= high
-        assert is_last == (after == max(row[2] for row in gains))
+        assert gain == pytest.approx(sign * difference)
+        drawn = read_replicates([few, many], home)
+        assert (low, high) == pytest.approx(interval(sign * (drawn[many, task, metric] - drawn[few, task, metric])))
+        assert is_last == (after == max(row[3] for row in gains))
 
 
 def test_parts_of_the_rows_count_nowhere_else(curve, home) -> None:
