@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import api, cli, feedback, nearest, predict, query, report, tune, upkeep
+from flows import api, cli, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -34,8 +34,21 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
         feedback.parser(),
         nearest.parser(),
         api.parser(),
+        learning_curve.parser(),
     ],
-    ids=["benchmark", "features", "tune", "report", "query", "upkeep", "predict", "feedback", "nearest", "api"],
+    ids=[
+        "benchmark",
+        "features",
+        "tune",
+        "report",
+        "query",
+        "upkeep",
+        "predict",
+        "feedback",
+        "nearest",
+        "api",
+        "learning_curve",
+    ],
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}
