@@ -50,6 +50,14 @@ def published(warehouse) -> Warehouse:
                 0.552 as with_leak, 0.451 as without_leak, 0.101 as inflation, 0.091 as inflation_low,
                 0.1104 as inflation_high, 'v' as staging_version
             from (values ('accuracy'), ('f1_macro')) as t(m);
+            create table results.learning_curve as
+            select 'other' as run_id, 'genre' as task, 'xgboost' as model, 'all' as feature_set, 'accuracy' as metric,
+                n as n_train, s as fit_seconds
+            from (values (500, 1.0), (1000, 3.0)) as t(n, s);
+            create table results.learning_gains as
+            select 'other' as run_id, 'genre' as task, 'xgboost' as model, 'all' as feature_set, 'accuracy' as metric,
+                500 as rows_before, 1000 as rows_after, 0.4::double as value_before, 0.42::double as value_after, 0.02::double as gain,
+                0.01::double as gain_low, 0.03::double as gain_high, true as is_last;
         """)
     return warehouse
 
@@ -73,6 +81,17 @@ def test_the_pages_of_a_run(published) -> None:
     assert "| run | completed in 90 s on 2 cores, budget full |" in summary
     assert "| genre | published | xgboost | all | accuracy 0.500 | 0.490 .. 0.510 |" in summary
     assert "| failed | genre and popularity multitask on all (published, seed 42) | `<script>x</script>" in summary
+
+
+def test_a_learning_curve_says_what_more_rows_bought(published) -> None:
+    with duckdb.connect(str(published.database)) as connection:
+        for table in ("learning_curve", "learning_gains"):
+            connection.execute(f"update results.{table} set run_id = 'r1'")
+    [page] = [page for page in pages.run_pages("r1", published) if page.key == "learning-curve"]
+    assert page.content.endswith(
+        "- genre, xgboost: the last doubling, from 500 to 1,000 rows, bought +0.020 (accuracy 0.400 to 0.420; 95 % "
+        "interval +0.010 to +0.030): more data like this would still help."
+    )
 
 
 def test_nothing_from_outside_leaves_its_code_span(published) -> None:
