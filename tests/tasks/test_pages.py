@@ -56,7 +56,8 @@ def published(warehouse) -> Warehouse:
             from (values (500, 1.0), (1000, 3.0)) as t(n, s);
             create table results.learning_gains as
             select 'other' as run_id, 'genre' as task, 'xgboost' as model, 'all' as feature_set, 'accuracy' as metric,
-                500 as rows_before, 1000 as rows_after, 0.4::double as value_before, 0.42::double as value_after, 0.02::double as gain,
+                500 as rows_before, 1000 as rows_after, 0.4::double as value_before, 0.42::double as value_after,
+                0.02::double as gain,
                 0.01::double as gain_low, 0.03::double as gain_high, true as is_last;
         """)
     return warehouse
