@@ -23,11 +23,11 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
+from tasks.addresses import has_secrets, public_name
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
-from tasks.sources import has_secrets, public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 

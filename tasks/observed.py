@@ -63,7 +63,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
     Raises: CellError: it failed, ran out of time or was killed.
     """
     artifacts.tag_cell(job.cell)
-    warehouse = Warehouse(job.warehouse)
+    warehouse = Warehouse.at(job.warehouse)
     stored = None if refresh else cells.find_result(job.key, warehouse)
     if stored:
         outcome = outcome_of(job, "ok", reused=True, result=stored)
@@ -81,7 +81,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 @task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
 def trial_task(trial: Trial, processes: Processes) -> Outcome:
     """Try settings in a process of its own; its value is the validation metric."""
-    return processes.run(tuning.validate, trial, Warehouse(trial.job.warehouse).temporary("log"))
+    return processes.run(tuning.validate, trial, Warehouse.at(trial.job.warehouse).temporary("log"))
 
 
 @task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
