@@ -21,11 +21,10 @@ from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.sources import SAMPLE
 from tasks.warehouse import OWNER, Warehouse
 
-Kind = Literal["run", "snapshot", "feature version", "cell", "publication", "sample", "orphan", "temporary"]
+Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "orphan", "temporary"]
 FOREIGN = timedelta(days=7)  # so long is what began on another machine, of which nothing is known, taken to go on there
 VERSIONED = re.compile(r"[0-9a-f]{16}\.parquet")
 CELL = re.compile(r"[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}")  # <key>-<run id>
-PUBLICATION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 SAMPLE_FILE = re.compile(r"sample-\d+-\d+-[0-9a-f]{16}\.csv")
 SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
 NAMED = re.compile(r"/((?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet|cells/[^/']+)")
@@ -54,7 +53,7 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something that upkeep may remove: a file, or the folder of a cell or a publication with all that is in it."""
+    """Something that upkeep may remove: a file, or a cell's folder with all that is in it."""
 
     kind: Kind
     size: int  # bytes
@@ -69,7 +68,7 @@ class Inventory:
     registry: tuple[BuiltTable, ...] = ()
     items: Mapping[str, Item] = field(default_factory=dict)
     records: Mapping[str, int] = field(default_factory=dict)  # by run_id, bytes
-    published: frozenset[str] = frozenset()  # see published_paths
+    published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
     predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
     retired: Mapping[str, datetime] = field(
@@ -102,17 +101,12 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
 
 
 def published_paths(warehouse: Warehouse) -> frozenset[str]:
-    """The newest publication, and the files that the views of music.duckdb read, of cells their folders.
-
-    The warehouse may have been moved since.
-    """
+    """The files that the views of music.duckdb read, of cells their folders; it may have been moved since."""
     if not warehouse.database.exists():
         return frozenset()
-    manifest = warehouse.manifest()
-    own = {f"published/{manifest['publication']}"} if manifest else set()
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
         views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
-    return frozenset({path for (sql,) in views for path in NAMED.findall(sql)} | own)
+    return frozenset(path for (sql,) in views for path in NAMED.findall(sql))
 
 
 def record_files(run_id: str, warehouse: Warehouse) -> list[Path]:
@@ -173,11 +167,7 @@ def _items(warehouse: Warehouse, registered: set[str], now: datetime) -> Iterato
             else:
                 kind = "feature version" if path in registered else "orphan"
             yield path, Item(kind, size_of(file))
-    for folder, pattern, kind in (
-        ("cells", CELL, "cell"),
-        ("published", PUBLICATION, "publication"),
-        ("sample", SAMPLE_FILE, "sample"),
-    ):
+    for folder, pattern, kind in (("cells", CELL, "cell"), ("sample", SAMPLE_FILE, "sample")):
         for file in (warehouse.root / folder).glob("*"):
             if pattern.fullmatch(file.name):
                 yield _below(file, warehouse), Item(kind, size_of(file))

@@ -2,7 +2,8 @@
 
 Each publication has a folder of its own below `published/`; `manifest.json`, which is swapped whole, names the newest.
 So a reader who has read the manifest once sees one publication, whatever is published meanwhile. Tables that are kept
-as Parquet anyway (features, predictions) are named where they are. All paths are below the warehouse.
+as Parquet anyway (features, predictions) are named where they are. All paths are below the warehouse. A publication's
+files go when another has stood in its place for 12 hours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -21,6 +23,8 @@ from tasks.features import BuiltTable
 from tasks.warehouse import MANIFEST, Warehouse
 
 # results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.
+GRACE = timedelta(hours=12)  # as flows.upkeep gives readers of an older publication
+STAMP = "%Y%m%dT%H%M%S"
 LEFT_OUT = ("ceiling", "predictions", "no_predictions")
 FILES = pa.schema(
     [
@@ -34,7 +38,7 @@ File = dict[str, object]  # a row of FILES
 
 def new_publication() -> str:
     """A name that no other publication has; later ones sort after it."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    return f"{datetime.now(UTC):{STAMP}}-{secrets.token_hex(3)}"
 
 
 def folder_of(publication: str, warehouse: Warehouse) -> Path:
@@ -96,3 +100,12 @@ def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> No
     }
     with warehouse.replacing(warehouse.root / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def remove_superseded(newest: str, warehouse: Warehouse) -> None:
+    """Remove the files of publications that another took the place of longer ago than `GRACE`."""
+    latest = f"{datetime.now(UTC) - GRACE:{STAMP}}~"
+    stamped = sorted(name for name in warehouse.folders("published") if name <= newest)
+    for name, successor in pairwise(stamped):
+        if successor <= latest:
+            warehouse.discard(folder_of(name, warehouse))

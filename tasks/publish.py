@@ -85,6 +85,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
             with warehouse.replacing(warehouse.database) as ready:
                 temporary.rename(ready)
         open_tables.name_newest(publication, files, warehouse)
+        open_tables.remove_superseded(publication, warehouse)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -104,6 +104,11 @@ class Store:
         """Put files, in any order. Raises: StoreError: one of them was not put."""
         self._each(self._put, files)
 
+    def remove(self, name: str) -> None:
+        """Remove an object, or all of a folder; no error if there is none."""
+        with self._telling("changed"), suppress(FileNotFoundError):
+            self._filesystem.rm(self._path(name), recursive=True)
+
     def _get(self, name: str, local: Path) -> None:
         with self._telling("read"):
             try:
@@ -156,9 +161,8 @@ class Store:
             yield
         except Exception as error:
             raise StoreError(
-                f"{self.url}: cannot be {done} ({type(error).__name__}: {one_line(error)[:200]}). What was stored "
-                "before is there: the same command goes on from it once the store answers; endpoint and credentials "
-                "come from the environment."
+                f"{self.url}: cannot be {done} ({type(error).__name__}: {one_line(error)[:200]}). Check that it is "
+                "there, and the environment's endpoint and credentials; the same command goes on from what is stored."
             ) from error
 
 
@@ -208,5 +212,5 @@ def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable
 @cache
 def _opened(url: str, _process: int) -> tuple[Any, str]:
     """The file system and the path in it: of each process its own, because connections cross no fork."""
-    filesystem, path = fsspec.url_to_fs(url, use_listings_cache=False)
+    filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
     return filesystem, str(path).rstrip("/")

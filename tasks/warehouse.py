@@ -192,6 +192,12 @@ class Warehouse:
         paths = (path.split("/") for path in self.store.below("cells", f"{key}-"))
         return sorted(folder for folder, *rest in paths if rest == [LAST_OF_CELL])
 
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders in a folder, in no order."""
+        if self.store:
+            return list({path.split("/")[0] for path in self.store.below(folder, "")})
+        return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
+
     def report(self, run_id: str) -> Path:
         """The HTML report of a run."""
         return self.root / "reports" / f"{run_id}.html"
@@ -208,7 +214,12 @@ class Warehouse:
                 remove(left)
 
     def discard(self, path: Path) -> None:
-        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed."""
+        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed.
+
+        In a store a folder's objects go one after the other.
+        """
+        if self.store:
+            self.store.remove(self._name(path))
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
