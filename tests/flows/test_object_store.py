@@ -288,7 +288,8 @@ def test_after_failures_of_the_store_a_run_goes_on_from_what_was_put(url, proxy,
     for number, (where, count, cells) in enumerate(
         [
             ("/features/tracks_std/", 1, 0),
-            ("/result.parquet", 2, 1),  # in the middle of the second cell
+            ("/predictions.parquet", 2, 1),  # in the middle of the second cell
+            ("/result.parquet", 1, 0),  # which then lacks its last file only
             ("/runs/finished/", 1, 1),
             ("/music.duckdb", 1, 0),
             ("/manifest.json", 1, 0),
