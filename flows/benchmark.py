@@ -168,10 +168,10 @@ def main() -> int:
         options["feature_sets"] or [],
         options["seeds"],
     )
+    home = Warehouse.at(options["warehouse"])
     start_server(share_of_cores(options["workers"])[1])
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
-    home = Warehouse.at(options["warehouse"])
     run_id = _run(options, home)
     return 1 if summary.print_run(run_id, home) == "failed" else 0
 
