@@ -80,8 +80,8 @@ def source_parser(
 
 def add_warehouse(parser: argparse.ArgumentParser) -> None:
     """The option that says where data is kept."""
-    text = "where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse"
-    parser.add_argument("--warehouse", metavar="DIR", help=text)
+    text = "where data is kept, a folder or s3://bucket/prefix; by default $MUSIC_WAREHOUSE, else ./warehouse"
+    parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
 
 
 def add_track(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
 """Where a warehouse is that is no folder of this machine: objects below a URL, by any of fsspec's file systems.
 
 An object is there whole or not at all: where putting one is not atomic, it is put under another name and renamed.
-Objects are never written again, but for `manifest.json`, which names what is published. Credentials and endpoint come
-from the environment, as the file system's library reads them; what may pass is tried again by the library.
+Objects are never written again (of two machines that make the same one, the first puts it), but for reports and
+`manifest.json`, which names what is published. Credentials and endpoint come from the environment, as the file
+system's library reads them; what may pass is tried again by the library.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from tasks.addresses import has_secrets, public_name
 from tasks.errors import UserError, one_line
 
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # putting an object is atomic, renaming is not
+CREATES = {"s3", "s3a", "gs", "gcs"}  # can be asked to put an object only where there is none
+REWRITTEN = ("manifest.json", "reports/")
 AT_ONCE = 8  # objects fetched or put at a time
 ABOUT = "about.txt"
+ABOUT_TEXT = b"A warehouse of music-benchmark; manifest.json names what is published.\n"
 
 
 class StoreError(UserError):
@@ -62,8 +66,10 @@ class Store:
     def make(self) -> None:
         """Leave a note of what is kept here. Raises: StoreError: nothing can be written."""
         if self.read(ABOUT) is None:
-            with self._telling("written"):
-                self._put_bytes(b"A warehouse of music-benchmark. manifest.json names what is published.\n", ABOUT)
+            with self._telling("written"), self._whole(ABOUT) as path:
+                self._filesystem.pipe_file(
+                    path, b"A warehouse of music-benchmark; manifest.json names what is published.\n"
+                )
 
     def exists(self) -> bool:
         """Whether this is a warehouse."""
@@ -117,18 +123,17 @@ class Store:
                 local.unlink(missing_ok=True)
 
     def _put(self, local: Path, name: str) -> None:
-        with self._telling("written"), self._whole(name) as path:
-            self._filesystem.put_file(str(local), path)
-
-    def _put_bytes(self, content: bytes, name: str) -> None:
-        with self._whole(name) as path:
-            self._filesystem.pipe_file(path, content)
+        with self._telling("written"), suppress(FileExistsError), self._whole(name) as path:
+            if name.startswith(REWRITTEN):
+                self._filesystem.pipe_file(path, local.read_bytes())
+            else:
+                self._filesystem.put_file(str(local), path, **({"mode": "create"} if self._scheme in CREATES else {}))
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[str]:
         """Where to write an object, so that it is seen whole or not at all."""
         path = self._path(name)
-        if self.url.partition("://")[0] in WHOLE_PUTS:
+        if self._scheme in WHOLE_PUTS:
             yield path
             return
         temporary = self._path(f"tmp/{uuid.uuid4().hex}")
@@ -149,6 +154,10 @@ class Store:
 
     def _path(self, name: str) -> str:
         return f"{_opened(self.url, os.getpid())[1]}/{name}"
+
+    @property
+    def _scheme(self) -> str:
+        return self.url.partition("://")[0]
 
     @property
     def _filesystem(self) -> Any:

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def test_readers_need_nothing_but_the_address(url, machine) -> None:
     assert found == [(run_id, 360)]
 
 
-def test_open_tables_are_what_is_published(warehouse) -> None:
+def test_open_tables_are_what_is_published(warehouse, monkeypatch, capsys) -> None:
     make(warehouse)
     manifest = warehouse.manifest()
     assert manifest is not None
@@ -201,6 +202,14 @@ def test_open_tables_are_what_is_published(warehouse) -> None:
             assert values(warehouse, f"select count(*) from {name}") == [(table["rows"],)]
             described = [row[0] for row in values(warehouse, f"describe {name}")]
             assert [*files[0].column_names] == described
+    monkeypatch.chdir(warehouse.root.parent)
+    [code] = re.findall(
+        r"## Other engines.*?```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    exec(code, {})  # noqa: S102 - what the README shows
+    printed = capsys.readouterr().out
+    assert f"400 tracks; {len(manifest['tables'])} tables" in printed
+    assert "linear" in printed
     listed = values(warehouse, "select table_name, sum(rows)::bigint from results.registry group by all order by all")
     assert listed == sorted((name, table["rows"]) for name, table in manifest["tables"].items())
 
@@ -314,6 +323,19 @@ def test_after_failures_of_the_store_a_run_goes_on_from_what_was_put(url, proxy,
         assert len(trained) == cells, where
         proxy.answer = lambda _method, _path: None
         assert whole_publication(url) == published
+
+
+def test_what_is_stored_is_never_written_again_but_for_manifest_and_reports(url, machine, tmp_path) -> None:
+    for number, name in ((1, "one"), (2, "another")):
+        machine(name)
+        home = Warehouse.at(url)
+        for path in ("raw/x/1.parquet", "reports/r.html", MANIFEST):
+            with home.replacing(home.root / path) as temporary:
+                temporary.write_text(f"{number}")
+    machine("reader")
+    home = Warehouse.at(url)
+    assert [home.here(path).read_text() for path in ("raw/x/1.parquet", "reports/r.html")] == ["1", "2"]
+    assert home.manifest() == 2
 
 
 def test_a_failure_that_passes_is_not_noticed(url, proxy, machine, monkeypatch) -> None:
