@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,8 +24,11 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from flows.tune import tune
+from flows.upkeep import upkeep
 from tasks import open_tables, past, query
 from tasks.errors import UserError
+from tasks.predict_files import predict_file
 from tasks.store import StoreError
 from tasks.warehouse import MANIFEST, Warehouse
 from tests.flows.support import ROOT, clean_environment, run, until
@@ -372,7 +376,7 @@ def test_what_a_store_cannot_do_is_told_in_one_line(url, proxy, machine, monkeyp
         Warehouse.at(f"{url}/unreachable")
 
 
-def test_the_commands_take_a_url(environment, url, tmp_path) -> None:
+def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     environment |= {"MUSIC_WAREHOUSE": url, "MUSIC_CACHE": str(tmp_path / "one")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     options = ("--source", "sample:400", "--protocol", "cold_start", "--models", "linear,logistic_regression")
@@ -384,11 +388,10 @@ def test_the_commands_take_a_url(environment, url, tmp_path) -> None:
     environment["MUSIC_CACHE"] = str(tmp_path / "another")
     asked = run(environment, "select count(*) as n from results.champions", "--format", "csv", flow="query")
     assert (asked.stdout, asked.stderr) == ("n\n2\n", "")
-    out = tmp_path / "predicted.parquet"
-    predicted = run(environment, "sample:100", "--out", str(out), flow="predict")
-    assert predicted.returncode == 0, predicted.stderr
-    assert pq.read_metadata(out).num_rows == 100
-    refused = run(environment, "--dry-run", flow="upkeep")
-    assert refused.returncode == 1
-    assert "needs a warehouse in a folder of this machine" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+
+    machine("a third")
+    report = predict_file("sample:100", str(tmp_path / "predicted.parquet"), Warehouse.existing(url))
+    assert report.rows_predicted == 100
+    for refusing in (upkeep.fn, partial(tune.fn, "genre", "xgboost_tuned")):
+        with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
+            refusing(warehouse=url)
