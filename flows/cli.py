@@ -23,11 +23,11 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
+from tasks.addresses import has_secrets, public_name
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import BuiltTable, build_features, rare_genres
 from tasks.ingest import ingest
-from tasks.sources import has_secrets, public_name
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
@@ -80,8 +80,8 @@ def source_parser(
 
 def add_warehouse(parser: argparse.ArgumentParser) -> None:
     """The option that says where data is kept."""
-    text = "where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse"
-    parser.add_argument("--warehouse", metavar="DIR", help=text)
+    text = "where data is kept, a folder or s3://bucket/prefix; by default $MUSIC_WAREHOUSE, else ./warehouse"
+    parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
 
 
 def add_track(parser: argparse.ArgumentParser) -> None:

@@ -116,7 +116,7 @@ def run_cells(
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
     if (report := home.report(run.run_id)).exists():
         message += f"; report {report}"
-    get_run_logger().info("%s; published %s", message, home.database)
+    get_run_logger().info("%s; published in %s", message, home.address)
     if status == "failed":
         return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
     return Completed(message=message, data=run.run_id)

@@ -9,11 +9,11 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import cli
 from flows.parameters import Share, StoredModelName
+from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
 from tasks.columns import parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
-from tasks.sources import has_secrets
 from tasks.warehouse import Warehouse
 
 

@@ -47,6 +47,7 @@ def upkeep(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
     """
     home = Warehouse.existing(warehouse)
+    home.must_be_here("flows.upkeep")
     mark_killed_runs(home)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
     report = upkeep_task(
@@ -127,7 +128,7 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.upkeep`."""
     options = cli.parameters(parser(), upkeep)
-    Warehouse.existing(options["warehouse"])
+    Warehouse.existing(options["warehouse"]).must_be_here("flows.upkeep")
     with cli.prefect_server():
         pass
     print_report(upkeep(**options))

@@ -75,7 +75,9 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
         files = [file for file in files if file.stem == run_id]
     found: list[Candidate] = []
     for file in files:
-        [started] = pq.read_table(warehouse.table("runs", "started", file.stem), schema=runs.STARTED).to_pylist()
+        [started] = pq.read_table(
+            warehouse.here(warehouse.table("runs", "started", file.stem)), schema=runs.STARTED
+        ).to_pylist()
         [finished] = pq.read_table(file, schema=runs.FINISHED).to_pylist()
         for cell in finished["cells"]:
             found += _candidates(started, cell, warehouse)
@@ -92,10 +94,10 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
         or row["protocol"] not in PROTOCOLS
         or not is_known
         or FEATURE_SETS[row["feature_set"]].leaks
-        or not (folder / "replicates.parquet").exists()
+        or not warehouse.here(folder / "replicates.parquet").exists()
     ):
         return
-    [result] = pq.read_table(folder / "result.parquet", schema=RESULT).to_pylist()
+    [result] = pq.read_table(warehouse.here(folder / "result.parquet"), schema=RESULT).to_pylist()
     if not result["model_path"]:
         return
     scores = {(m["task"], m["metric"]): m for m in result["metrics"] if m["split"] == "val" and m["slice"] == "all"}
@@ -116,7 +118,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
 
 def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
     """Bootstrap replicates of its metric on the validation rows, higher being better, (n_replicates,)."""
-    table = pq.read_table(warehouse.cell(candidate.result) / "replicates.parquet", schema=REPLICATES)
+    table = pq.read_table(warehouse.here(warehouse.cell(candidate.result) / "replicates.parquet"), schema=REPLICATES)
     [values] = [
         row["replicates"]
         for row in table.to_pylist()
@@ -127,7 +129,7 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
     """The ids of its validation rows, sorted."""
-    table = pq.read_table(warehouse.cell(candidate.result) / "predictions.parquet", schema=PREDICTIONS)
+    table = pq.read_table(warehouse.here(warehouse.cell(candidate.result) / "predictions.parquet"), schema=PREDICTIONS)
     frame = table.select(["task", "split", "track_id"])
     chosen = (frame["task"].to_numpy() == candidate.task) & (frame["split"].to_numpy() == "val")
     return np.sort(frame["track_id"].to_numpy()[chosen])
@@ -170,17 +172,17 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
 def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Warehouse) -> Job:
     """What its cell was trained on. Args: tables: its lineage."""
     [feature_table] = [row for row in tables.values() if row.version == candidate.feature_version]
-    mapping = pq.read_table(warehouse.root / tables["features.genre_mapping"].path)
+    mapping = pq.read_table(warehouse.here(tables["features.genre_mapping"].path))
     return Job(
         cell=candidate.cell,
         key=candidate.cell_key,
         result=candidate.result,
         feature_version=candidate.feature_version,
         staging_version=candidate.staging_version,
-        table=warehouse.root / feature_table.path,
-        split_table=warehouse.root / tables["features.split_assignment"].path,
+        table=feature_table.path,
+        split_table=tables["features.split_assignment"].path,
         genres=tuple(mapping["music_genre"].to_pylist()),
-        warehouse=warehouse.root,
+        warehouse=warehouse.address,
         threads=1,
     )
 
@@ -205,7 +207,8 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     found = {task: one for task, one in chosen.items() if one is not None}
     if not found:
         raise UserError(
-            f"No model '{model}' that could predict is stored in {warehouse.root}. Train it: python -m flows.benchmark "
-            f"--protocol cold_start --models {model} (genre takes one with probabilities: not svm)"
+            f"No model '{model}' that could predict is stored in {warehouse.address}. Train it: "
+            f"python -m flows.benchmark --protocol cold_start --models {model} "
+            "(genre takes one with probabilities: not svm)"
         )
     return found

@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +21,7 @@ from tasks import duck
 from tasks.features import BuiltTable
 from tasks.models import spec_of
 from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
-from tasks.warehouse import Warehouse
+from tasks.warehouse import LAST_OF_CELL, Warehouse
 
 RESULT = pa.schema(
     [
@@ -148,16 +147,17 @@ class Job:
     result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
     feature_version: str
     staging_version: str  # of the tracks that everything else is made from
-    table: Path  # the feature table's Parquet file
-    split_table: Path  # features.split_assignment, likewise
+    table: str  # the feature table's Parquet file, below the warehouse
+    split_table: str  # features.split_assignment, likewise
     genres: tuple[str, ...]  # by genre code
-    warehouse: Path
+    warehouse: str  # its address
     threads: int
 
     @property
     def is_stored(self) -> bool:
         """Whether its run has its result."""
-        return (Warehouse(self.warehouse).cell(self.result) / "result.parquet").exists()
+        warehouse = Warehouse.at(self.warehouse)
+        return warehouse.here(warehouse.cell(self.result) / LAST_OF_CELL).exists()
 
 
 def make_jobs(
@@ -166,7 +166,7 @@ def make_jobs(
     """The jobs that train `cells` for a run, each on the table that its feature set and protocol name."""
     built = {(table.table_name, table.protocol): table for table in tables}
     mapping = built["features.genre_mapping", None]
-    genres = tuple(pq.read_table(warehouse.root / mapping.path)["music_genre"].to_pylist())
+    genres = tuple(pq.read_table(warehouse.here(mapping.path))["music_genre"].to_pylist())
     jobs = []
     for cell in cells:
         name = "tracks_multitask" if cell.task == "multitask" else FEATURE_SETS[cell.feature_set].table
@@ -179,10 +179,10 @@ def make_jobs(
                 result=f"{key}-{run_id}",
                 feature_version=table.version,
                 staging_version=built["staging.stg_tracks", None].version,
-                table=warehouse.root / table.path,
-                split_table=warehouse.root / built["features.split_assignment", cell.protocol].path,
+                table=table.path,
+                split_table=built["features.split_assignment", cell.protocol].path,
                 genres=genres,
-                warehouse=warehouse.root,
+                warehouse=warehouse.address,
                 threads=threads,
             )
         )
@@ -214,13 +214,13 @@ def parameters_json(cell: Cell) -> str:
 
 def find_result(key: str, warehouse: Warehouse) -> str | None:
     """The newest stored result of a cell, whichever run trained it."""
-    finished = (warehouse.root / "cells").glob(f"{key}-*/result.parquet")
-    return max((file.parent.name for file in finished), default=None)
+    return max(warehouse.results(key), default=None)
 
 
 def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[str, str, str], np.ndarray]:
     """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,)."""
     files = [warehouse.cell(result) / "replicates.parquet" for result in results]
+    warehouse.fetch(files)
     tables = [pq.read_table(file, schema=REPLICATES) for file in files]
     stored = pa.concat_tables([REPLICATES.empty_table(), *tables])
     return {

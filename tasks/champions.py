@@ -204,7 +204,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        raise UserError(f"{warehouse.root}: no model has been trained that can predict new tracks. {TRAIN}")
+        raise UserError(f"{warehouse.address}: no model has been trained that can predict new tracks. {TRAIN}")
     return chosen
 
 
@@ -235,13 +235,13 @@ def _contenders(of_task: list[Candidate]) -> list[Candidate]:
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Why a champion can no longer predict, if it cannot."""
-    if not (warehouse.root / champion.model_path).is_file():
+    if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
     try:
         tables = lineage(champion.feature_version, warehouse)
     except UserError:
         return "the SQL that prepares tracks, or DuckDB, is another now"
-    return None if all((warehouse.root / table.path).exists() for table in tables.values()) else "its tables are gone"
+    return None if all(warehouse.here(table.path).exists() for table in tables.values()) else "its tables are gone"
 
 
 def _is_real(champion: Champion) -> bool:

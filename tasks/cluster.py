@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tasks import cells, duck
@@ -55,7 +54,7 @@ def check_cluster(address: str, warehouse: Warehouse) -> int:
     with _client(address) as client:
         probe.touch()
         try:
-            found = client.run(_seen_here, str(probe), on_error="return")
+            found = client.run(_seen_here, warehouse.address, probe.name, on_error="return")
         finally:
             probe.unlink(missing_ok=True)
     if not found:
@@ -78,7 +77,7 @@ def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehou
         )
     if not seen.has_warehouse:
         return (
-            f"does not see the warehouse {warehouse.root}. Choose a --warehouse that every worker can reach at the "
+            f"does not see the warehouse {warehouse.address}. Choose a --warehouse that every worker can reach at the "
             "same address, such as a shared folder."
         )
     return None
@@ -91,7 +90,7 @@ def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
     with ONCE:
         processes = _processes(job.threads, timeout, memory)
-    return processes.run(train_cell, job, Warehouse(job.warehouse).temporary("log"), is_wanted)
+    return processes.run(train_cell, job, Warehouse.at(job.warehouse).temporary("log"), is_wanted)
 
 
 def why_lost(error: BaseException) -> str:
@@ -127,8 +126,12 @@ def _current_worker() -> tuple[Any, Callable[[], bool]]:
     return worker, is_wanted
 
 
-def _seen_here(probe: str) -> Seen:
-    return Seen(_setup(), Path(probe).exists())
+def _seen_here(address: str, probe: str) -> Seen:
+    try:
+        home = Warehouse.to_read(address)
+    except UserError:
+        return Seen(_setup(), has_warehouse=False)
+    return Seen(_setup(), home.store is not None or (home.root / "tmp" / probe).exists())
 
 
 def _setup() -> dict[str, str]:

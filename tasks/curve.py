@@ -37,7 +37,7 @@ def sizes(n_rows: int, smallest: int) -> list[int]:
 def training_rows(tables: list[BuiltTable], budget: Budget, warehouse: Warehouse) -> int:
     """How many rows a cell of this budget trains on, of the one protocol that the tables are of."""
     [table] = [table for table in tables if table.table_name == "features.split_assignment"]
-    split = pl.scan_parquet(warehouse.root / table.path).filter(pl.col("split") == "train")
+    split = pl.scan_parquet(warehouse.here(table.path)).filter(pl.col("split") == "train")
     n_rows = int(split.select(pl.len()).collect().item())
     return min(n_rows, budget.max_train_rows or n_rows)
 

@@ -143,8 +143,8 @@ def bound(sql: str, values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if re.search(rf"\${name}\b", sql)}
 
 
-def view(connection: duckdb.DuckDBPyConnection, name: str, *files: Path) -> None:
-    """Make `schema.table` a view over Parquet files; a column that some of them lack is NULL there."""
+def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -> None:
+    """Make `schema.table` a view over Parquet files, by path or URL; a column that some of them lack is NULL there."""
     paths = ", ".join(literal(file) for file in files)
     connection.execute(
         f"create or replace view {name} as select * from read_parquet([{paths}], "

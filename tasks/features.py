@@ -205,7 +205,7 @@ def build_features(
                     name = running.pop(done)
                     if row := done.result():
                         built[name] = row
-                        duck.view(connection, name, warehouse.root / row.path)
+                        duck.view(connection, name, warehouse.here(row.path))
                         if not row.reused:
                             flushing.append(flusher.submit(flush, warehouse.root / row.path))
                     graph.done(name)
@@ -256,7 +256,7 @@ class Build:
             run_check(name, self.protocol, cursor)
             return None
         row = registered.get((name, self.versions[name]))
-        if row is None or not (self.warehouse.root / row.path).exists():
+        if row is None or not self.warehouse.here(row.path).exists():
             row = self._make(self.tables[name], cursor)
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
@@ -339,7 +339,7 @@ def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: obje
 def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
     """What was dropped for being too rare to split, for people; None if nothing was."""
     path = next(table.path for table in tables if table.table_name == "staging.rare_genres")
-    dropped = pq.read_table(warehouse.root / path).to_pylist()
+    dropped = pq.read_table(warehouse.here(path)).to_pylist()
     if not dropped:
         return None
     rows = sum(genre["dropped_rows"] for genre in dropped)

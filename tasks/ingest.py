@@ -94,7 +94,7 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
         identity = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
-            if not record.exists():
+            if record not in warehouse.files("raw", "snapshots"):
                 snapshot = _read(file, identity, mapping, warehouse)
                 warehouse.write_rows(record, [asdict(snapshot)], SNAPSHOT)
         snapshot = replace(load_snapshot(identity, warehouse), source=file.label)
@@ -104,14 +104,23 @@ def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, war
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
     """The record of an ingested file."""
-    return Snapshot(**pq.read_table(warehouse.table("raw", "snapshots", identity)).to_pylist()[0])
+    return Snapshot(**pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0])
 
 
-def attach(connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse) -> None:
-    """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`."""
-    define_raw_tracks(connection, warehouse.table("raw", "tracks", snapshot))
-    duck.view(connection, "raw.rejects", warehouse.table("raw", "rejects", snapshot))
-    duck.view(connection, "staging.typed_tracks", warehouse.table("staging", "typed_tracks", snapshot))
+def attach(
+    connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse, *, is_published: bool = False
+) -> None:
+    """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`.
+
+    Args: is_published: by views that other machines read, too.
+    """
+    names = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))
+    files = tracks, rejects, typed = [warehouse.table(*name, snapshot) for name in names]
+    warehouse.fetch(files)
+    named = warehouse.location if is_published else str
+    define_raw_tracks(connection, tracks, named(tracks))
+    duck.view(connection, "raw.rejects", named(rejects))
+    duck.view(connection, "staging.typed_tracks", named(typed))
 
 
 def copy_raw(
@@ -154,10 +163,10 @@ def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target))
 
 
-def define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Make the rows that `copy_raw` wrote visible as raw.tracks."""
+def define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path, named: str | None = None) -> None:
+    """Make the rows that `copy_raw` wrote visible as raw.tracks. Args: named: what the view calls the file."""
     has_instance_id = "instance_id" in pq.read_schema(path).names
-    numbered = duck.render("raw/numbered_tracks", path=duck.literal(path), has_instance_id=has_instance_id)
+    numbered = duck.render("raw/numbered_tracks", path=duck.literal(named or path), has_instance_id=has_instance_id)
     connection.execute(f"create or replace view raw.tracks as {numbered}")
 
 
@@ -225,7 +234,7 @@ def _check_share(snapshot: Snapshot, max_share: float, warehouse: Warehouse) -> 
     rows = snapshot.rows_read - snapshot.blank_rows
     if snapshot.rejected_rows <= max_share * rows:
         return
-    path = warehouse.table("raw", "rejects", snapshot.snapshot)
+    path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
     first = pq.read_table(path).slice(0, 3).to_pylist()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,17 +44,20 @@ class Measured:
 def measure_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Measured]:
     """As `measure`, in a process of its own: a model may crash, and TensorFlow stays out of this one."""
     with Processes(threads, TIMEOUT) as processes:
-        ended = processes.run(measure, (chosen, warehouse.root, threads), warehouse.temporary("log"))
+        ended = processes.run(measure, (chosen, warehouse.address, threads), warehouse.temporary("log"))
     if ended.status != "ok":
         raise UserError(f"{chosen[0].title}: cannot be calibrated ({ended.error}).")
     found: list[Measured] = ended.value
     return found
 
 
-def measure(request: tuple[list[Candidate], Path, int]) -> list[Measured]:
-    """Calibrate candidates on their validation rows and judge that on their test rows. Args: with root and threads."""
-    chosen, root, threads = request
-    warehouse = Warehouse(root)
+def measure(request: tuple[list[Candidate], str, int]) -> list[Measured]:
+    """Calibrate candidates on their validation rows and judge that on their test rows.
+
+    Args: request: candidates, the warehouse's address, threads.
+    """
+    chosen, address, threads = request
+    warehouse = Warehouse.at(address)
     found = {}
     for result in dict.fromkeys(one.result for one in chosen):
         same = [one for one in chosen if one.result == result]
@@ -109,5 +111,5 @@ def _popularity_figures(
 
 
 def _familiarity(tables: dict[str, BuiltTable], warehouse: Warehouse) -> list[dict[str, object]]:
-    standardized = pl.read_parquet(warehouse.root / tables["features.tracks_std"].path).filter(split="train")
+    standardized = pl.read_parquet(warehouse.here(tables["features.tracks_std"].path)).filter(split="train")
     return calibration.familiarity(list(AUDIO_FEATURES), standardized.select(AUDIO_FEATURES).to_numpy())

@@ -50,6 +50,7 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
     path = (root / model_path).resolve()
     if not path.is_relative_to(root / "cells"):
         raise ModelFileError(f"{model_path}: models are loaded from the warehouse's own cells only.")
+    warehouse.fetch([path])
     if not path.is_file():
         raise ModelFileError(f"{path}: the model file is missing. Train it again with --refresh.")
     if _digest(path) != sha256:

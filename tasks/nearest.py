@@ -47,7 +47,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
     Raises: UserError: there are none that today's SQL prepared.
     """
     built = [row for row in read_registry(warehouse) if row.table_name == "features.tracks_std"]
-    honest = [row for row in built if row.protocol in PROTOCOLS and (warehouse.root / row.path).exists()]
+    honest = [row for row in built if row.protocol in PROTOCOLS and warehouse.here(row.path).exists()]
     snapshots = {row.snapshot: ingest.load_snapshot(row.snapshot, warehouse) for row in honest}
 
     def rank(row: BuiltTable) -> tuple[bool, object]:
@@ -61,13 +61,13 @@ def known_tracks(warehouse: Warehouse) -> Known:
         snapshot = snapshots[row.snapshot]
         return Known(
             learnt=Learnt.of(tables, [], warehouse),
-            tracks=warehouse.root / tables["staging.stg_tracks"].path,
-            standardized=warehouse.root / row.path,
+            tracks=warehouse.here(tables["staging.stg_tracks"].path),
+            standardized=warehouse.here(row.path),
             source=snapshot.source,
             is_generated=snapshot.is_generated,
         )
     raise UserError(
-        f"{warehouse.root}: holds no known tracks that today's SQL prepared. Prepare some: "
+        f"{warehouse.address}: holds no known tracks that today's SQL prepared. Prepare some: "
         "python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
     )
 

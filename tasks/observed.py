@@ -82,7 +82,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
     def train() -> Outcome:
         progress.started(job.cell)
         try:
-            return processes.run(training.train_cell, job, Warehouse(job.warehouse).temporary("log"))
+            return processes.run(training.train_cell, job, Warehouse.at(job.warehouse).temporary("log"))
         finally:
             progress.ended(job.cell)
 
@@ -98,7 +98,7 @@ def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float 
 def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
     """Train unless that is done: by an earlier run, or by this one on a worker that was then lost."""
     artifacts.tag_cell(job.cell)
-    stored = None if refresh else cells.find_result(job.key, Warehouse(job.warehouse))
+    stored = None if refresh else cells.find_result(job.key, Warehouse.at(job.warehouse))
     if stored and stored != job.result:
         outcome = outcome_of(job, "ok", reused=True, result=stored)
         return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
@@ -112,7 +112,7 @@ def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[Cel
 @task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
 def trial_task(trial: Trial, processes: Processes) -> Outcome:
     """Try settings in a process of its own; its value is the validation metric."""
-    return processes.run(tuning.validate, trial, Warehouse(trial.job.warehouse).temporary("log"))
+    return processes.run(tuning.validate, trial, Warehouse.at(trial.job.warehouse).temporary("log"))
 
 
 @task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks import curve, duck, ingest, readback, report
+from tasks import curve, duck, ingest, past, readback, report
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.readback import LEADERBOARDS, Row, interval, number
@@ -42,7 +42,7 @@ def quoted(text: object) -> str:
 
 def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
     """The summary, a leaderboard for each task, and parity and leak ledger where there are any."""
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with past.published(warehouse) as connection:
         run = readback.run_of(connection, run_id)
         made: list[tuple[str, str, Content]] = [
             ("summary", "What ran, and what came of it.", _summary(connection, run, warehouse)),
@@ -71,7 +71,7 @@ def _curve(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
 def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
     """Write the run's report, one HTML file, and say where it is."""
     path = report.write_report(run_id, warehouse)
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with past.published(warehouse) as connection:
         run = readback.run_of(connection, run_id)
     content = f"# Report\n\nEvery figure of run `{run_id}`, in one file for any browser:\n\n{quoted(path)}"
     description = f"Where the report of run {run_id} is: {quoted(path.name)} below reports/ of the warehouse."
@@ -84,7 +84,7 @@ def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
         ingest.attach(connection, snapshot.snapshot, warehouse)
         for table in tables:
             if table.table_name.startswith("staging."):
-                duck.view(connection, table.table_name, warehouse.root / table.path)
+                duck.view(connection, table.table_name, warehouse.here(table.path))
         found = {
             name: readback.rows(connection, duck.render(f"quality/{name}"))
             for name in ("rejects", "missing", "genres", "duplicates")
@@ -202,7 +202,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
         "## Best models, test split",
         _table(["task", "protocol", "model", "features", "metric", "95 % interval"], best) or "None.",
         "## Query it",
-        f"Run `{run_id}`, snapshot `{run['snapshot']}`{code}, in {quoted(warehouse.database)}:",
+        f"Run `{run_id}`, snapshot `{run['snapshot']}`{code}, by {quoted(warehouse.client)}:",
         f"```sql\nselect * from results.leaderboard;\nselect * from results.scores where run_id = '{run_id}';\n```",
     ]
     return "\n\n".join(sections)

@@ -22,9 +22,13 @@ def published(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises: UserError: nothing has been published in this warehouse.
     """
-    if not warehouse.database.exists():
-        raise UserError(f"{warehouse.database}: not there. Run python -m flows.benchmark first, or name --warehouse.")
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    database = warehouse.database
+    if not database.exists():
+        raise UserError(
+            f"{warehouse.location(database.name)}: not there. Run python -m flows.benchmark first, or name --warehouse."
+        )
+    with duckdb.connect(str(database), read_only=True) as connection:
+        warehouse.let_read(connection)
         connection.execute("set enable_progress_bar = false")
         yield connection
 
@@ -49,15 +53,12 @@ def as_of(run: Row, warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]
 
     Where the files of the run's tracks are gone, or it has no cells, `staging.stg_tracks` is missing.
     """
-    with duck.workspace(spill=warehouse.root / "tmp") as connection:
-        name = f"published_{connection.execute('select current_catalog()').fetchall()[0][0]}"
-        connection.execute(f"attach {duck.literal(warehouse.database)} as {name} (read_only)")
-        try:
-            _mirror(connection, name)
-            _own_tracks(connection, run, warehouse)
-            yield connection
-        finally:
-            connection.execute(f"detach {name}")
+    with duck.connect(spill=warehouse.root / "tmp") as connection:
+        warehouse.let_read(connection)
+        connection.execute(f"attach {duck.literal(warehouse.database)} as published (read_only)")
+        _mirror(connection, "published")
+        _own_tracks(connection, run, warehouse)
+        yield connection
 
 
 def _mirror(connection: duckdb.DuckDBPyConnection, database: str) -> None:
@@ -97,8 +98,8 @@ def _own_tracks(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Ware
         run_id=run["run_id"],
         snapshot=run["snapshot"],
     )
-    files = {row["table_name"]: warehouse.root / row["path"] for row in tables}
-    raw = warehouse.table("raw", "rejects", run["snapshot"])
+    files = {row["table_name"]: warehouse.here(row["path"]) for row in tables}
+    raw = warehouse.here(warehouse.table("raw", "rejects", run["snapshot"]))
     if "staging.stg_tracks" in files and all(file.exists() for file in (*files.values(), raw)):
         attach(connection, run["snapshot"], warehouse)
         for table, file in files.items():

@@ -40,7 +40,7 @@ class Learnt:
         names = [name for name in LEARNT if name in tables]
         return cls(
             tables["features.tracks_std"].protocol or "",
-            {name: pq.read_table(warehouse.root / tables[name].path) for name in names},
+            {name: pq.read_table(warehouse.here(tables[name].path)) for name in names},
             pa.Table.from_pylist(familiarity, FAMILIARITY),
             "features.tracks_pca" in tables,
         )

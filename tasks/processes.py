@@ -35,6 +35,7 @@ PRELOADED = [
     "sklearn.svm",
     "skops.io",
 ]
+STORES = ("s3fs", "gcsfs", "adlfs")  # imported where the warehouse is elsewhere: its cells put their results there
 LOOK_SECONDS = 0.1  # between two looks at how much memory a child uses
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 START_LOCK = threading.Lock()
@@ -164,7 +165,7 @@ def start_server(threads: int) -> Any:
     os.environ.update(wanted)
     try:
         if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload(PRELOADED)
+            context.set_forkserver_preload([*PRELOADED, *(name for name in STORES if name in sys.modules)])
             with START_LOCK, _without_main_module():
                 server.ensure_running()
     finally:

@@ -1,4 +1,8 @@
-"""Publication: build `music.duckdb` from the stored files under a temporary name, then swap it in by rename."""
+"""Publication: build `music.duckdb` from the stored files under a temporary name, then swap it in.
+
+In a folder by rename. In a store elsewhere, where readers fetch a file piece by piece, it is put under a name of its
+own, and `manifest.json`, which names it, is put last (tasks/open_tables.py).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks import duck, runs
+from tasks import duck, open_tables, runs
 from tasks.cells import PREDICTIONS, RESULT, read_replicates
 from tasks.champions import CHAMPIONS
 from tasks.columns import MEASURED
@@ -18,7 +22,7 @@ from tasks.features import REGISTRY, TABLES, BuiltTable, read_registry
 from tasks.ingest import SNAPSHOT, Snapshot, attach
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
-from tasks.warehouse import Warehouse
+from tasks.warehouse import LAST_OF_CELL, Warehouse
 
 RESULT_TABLES = (
     "runs",
@@ -56,46 +60,75 @@ ALL_METRICS = [metric for metrics in METRICS.values() for metric in metrics]
 def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
     """Publish everything stored so far; raw, staging and feature tables are those of `snapshot` and `features`.
 
-    Readers of the file it replaces keep what they have open. Publications wait for one another, so none is lost.
+    Readers of the file it replaces keep what they have open. Publications wait for one another, so none is lost: on one
+    machine by a lock; where another may have published meanwhile, whoever was last to do so has seen all that ended.
     """
     with warehouse.lock("publish"):
-        temporary = warehouse.temporary("music")
-        try:
+        while True:
+            ended = _ended(warehouse)
+            _publish(snapshot, features, warehouse)
+            if warehouse.store is None or ended >= _ended(warehouse):
+                return warehouse.database
+
+
+def _ended(warehouse: Warehouse) -> set[Path]:
+    """The records that a publication shows and other machines may add to."""
+    names = (("runs", "finished"), ("champions", "decisions"))
+    return {file for name in names for file in warehouse.files(*name)}
+
+
+def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> None:
+    publication = open_tables.new_publication()
+    temporary = warehouse.temporary("music")
+    try:
+        with warehouse.new_folder(open_tables.folder_of(publication, warehouse)) as folder:
             with duck.connect(temporary, spill=warehouse.root / "tmp") as connection:
+                warehouse.let_read(connection)
                 _raw_tables(connection, snapshot, warehouse)
                 _feature_tables(connection, features, warehouse)
-                _result_tables(connection, warehouse)
+                predictions = _result_tables(connection, warehouse)
+                files = open_tables.export(connection, folder, publication)
+                files += open_tables.stored(features, predictions)
+                files = open_tables.register(connection, files, folder, publication)
+            if warehouse.store:
+                temporary.rename(folder / "music.duckdb")
+        if warehouse.store is None:
             with warehouse.replacing(warehouse.database) as ready:
                 temporary.rename(ready)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return warehouse.database
+        open_tables.name_newest(publication, files, warehouse)
+        open_tables.remove_superseded(publication, warehouse)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, warehouse: Warehouse) -> None:
-    attach(connection, snapshot.snapshot, warehouse)
+    attach(connection, snapshot.snapshot, warehouse, is_published=True)
     _load(connection, "raw.snapshots", _read(warehouse.files("raw", "snapshots"), SNAPSHOT))
 
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
     for table in TABLES:
-        if paths := {warehouse.root / row.path for row in features if row.table_name == table.name}:
+        if paths := {warehouse.location(row.path) for row in features if row.table_name == table.name}:
             duck.view(connection, table.name, *sorted(paths))
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
 
 
-def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:
+    """Returns: the cells whose predictions are published, each with how many there are."""
     started = _read(warehouse.files("runs", "started"), runs.STARTED)
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
     finished = _read(warehouse.files("runs", "finished"), runs.FINISHED)
     finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
-    folders = [folder for folder in map(warehouse.cell, sorted(used)) if (folder / "replicates.parquet").exists()]
+    folders = [warehouse.cell(result) for result in sorted(used)]
+    names = ("replicates.parquet", LAST_OF_CELL, "predictions.parquet")
+    warehouse.fetch(folder / name for folder in folders for name in names)
+    folders = [folder for folder in folders if (folder / "replicates.parquet").exists()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
     connection.register("stored_finished", finished)
-    connection.register("stored_results", _read([folder / "result.parquet" for folder in folders], RESULT))
+    connection.register("stored_results", _read([folder / LAST_OF_CELL for folder in folders], RESULT))
     connection.register("stored_trials", _read(warehouse.files("tuning", "trials"), TRIALS))
     connection.register("stored_champions", _read(warehouse.files("champions", "decisions"), CHAMPIONS))
     for name in RESULT_TABLES:
@@ -104,7 +137,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.execute(f"create table results.published as {duck.render('results/published')}", published)
 
     if folders:
-        files = ", ".join(duck.literal(folder / "predictions.parquet") for folder in folders)
+        files = ", ".join(duck.literal(warehouse.location(folder / "predictions.parquet")) for folder in folders)
         stored = f"read_parquet([{files}], hive_partitioning = false)"
     else:
         stored = "results.no_predictions"
@@ -118,6 +151,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
+    return [(folder.name, pq.read_metadata(folder / "predictions.parquet").num_rows) for folder in folders]
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:

@@ -34,7 +34,7 @@ def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises: UserError: nothing has been published.
     """
     with past.published(warehouse) as connection:
-        connection.execute("set allowed_directories = $folders", {"folders": [f"{warehouse.root}/"]})
+        connection.execute("set allowed_directories = $folders", {"folders": [f"{warehouse.address}/"]})
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield connection

@@ -58,7 +58,7 @@ def paired(rows: list[Row], warehouse: Warehouse) -> list[Row]:
     """Add ci_low and ci_high of `value_a - value_b` where both runs were measured on the same test rows, else None."""
     alike = [row for row in rows if row["has_same_rows"]]
     used = sorted({result for row in alike for side in ("results_a", "results_b") for result in row[side]})
-    here = {result for result in used if (warehouse.cell(result) / "replicates.parquet").exists()}
+    here = {result for result in used if warehouse.here(warehouse.cell(result) / "replicates.parquet").exists()}
     alike = [row for row in alike if here >= {*row["results_a"], *row["results_b"]}]
     table = pa.Table.from_pylist([{name: row[name] for name in PAIRS.names} for row in alike], schema=PAIRS)
     found = contrast(table, read_replicates(sorted(here), warehouse)).to_pylist()

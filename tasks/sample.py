@@ -34,7 +34,7 @@ def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path
     """A generated CSV of `rows` tracks under the warehouse, made on first use; the same for the same rows and seed."""
     path = sample_path(warehouse, rows, seed)
     if not path.exists():
-        with warehouse.replacing(path) as temporary:
+        with warehouse.replacing(path, stored=False) as temporary:
             write_sample(temporary, rows, seed)
     return path
 

@@ -27,11 +27,12 @@ from tasks.champions import predictors
 from tasks.errors import UserError, one_line
 from tasks.predictor import Predictor
 from tasks.preparation import read_rows
+from tasks.store import StoreError
 from tasks.warehouse import Warehouse
 
 MAX_ROWS = 10_000  # of one pass, unless its first request has more
 POLL_SECONDS = 1.0
-RETRY_SECONDS = 30.0  # after champions could not be loaded
+RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two looks at a warehouse elsewhere
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -108,7 +109,11 @@ class Service:
 
     def refresh(self) -> None:
         """Load the champions that stand, if they are others than those in use; those stay if that fails."""
-        stored = self._stored()
+        try:
+            stored = self._stored()
+        except StoreError as error:  # a warehouse elsewhere that does not answer
+            self._report(one_line(error))
+            return
         if stored == self._seen and (self.problem is None or time.monotonic() < self._retry_at):
             return
         self._seen, self._retry_at = stored, time.monotonic() + RETRY_SECONDS
@@ -124,6 +129,9 @@ class Service:
                         self._tell(f"{task} by {champion.candidate.title}")
         except Exception as error:  # noqa: BLE001 - whatever it is, what is loaded goes on answering
             problem = one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+        self._report(problem)
+
+    def _report(self, problem: str | None) -> None:
         if problem and problem != self.problem:
             self._tell(problem)
         self.problem = problem
@@ -146,7 +154,7 @@ class Service:
                 _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
 
     def _watch(self) -> None:
-        while not self._ended.wait(POLL_SECONDS):
+        while not self._ended.wait(RETRY_SECONDS if self._warehouse.store else POLL_SECONDS):
             self.refresh()
 
     def _answer(self) -> None:

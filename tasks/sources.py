@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.addresses import has_secrets, public_name
 from tasks.errors import DownloadError, InputError, UserError, one_line
 from tasks.sample import DEFAULT_ROWS, sample_file
 from tasks.warehouse import Warehouse
@@ -125,24 +125,6 @@ def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
     else:
         path = Path(source).expanduser()
         yield _inspect(path, one_line(path.name))
-
-
-def has_secrets(source: str) -> bool:
-    """Whether a source is a URL with anything that `public_name` leaves out."""
-    return "://" in source and public_name(source) != source
-
-
-def public_name(url: str) -> str:
-    """A URL without its user, password, query and fragment, which may hold secrets."""
-    cleaned = []
-    for link in url.split("::"):  # fsspec chains file systems
-        try:
-            parts = urlsplit(link)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            raise InputError("The source is not a valid URL.") from None  # whose text may quote a password
-        cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
-    return one_line("::".join(cleaned))
 
 
 def _download(url: str, label: str, target: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks import bars, curve, readback
+from tasks import bars, curve, past, readback
 from tasks.errors import one_line
 from tasks.features import BuiltTable
 from tasks.readback import GENERATED, LEADERBOARDS, interval, number
@@ -25,7 +25,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with past.published(warehouse) as connection:
         run = readback.run_of(connection, run_id)
         if run["is_generated"]:
             console.print(f"\n[bold yellow]{GENERATED}[/]")
@@ -35,7 +35,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _ledger(console, connection, run)
         _parity(console, connection, run)
         _failures(console, connection, run_id)
-    query = f'duckdb {warehouse.database} "select * from results.leaderboard"'
+    query = f'{warehouse.client} "select * from results.leaderboard"'
     console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
     if (report := warehouse.report(run_id)).exists():
         console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
@@ -104,7 +104,7 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", kept)
     console = Console()
     console.print(table)
-    console.print(f"Query them: duckdb {warehouse.database}", soft_wrap=True, markup=False, emoji=False)
+    console.print(f"Query them: {warehouse.client}", soft_wrap=True, markup=False, emoji=False)
 
 
 def _leaderboard(

@@ -57,7 +57,7 @@ def train_cell(job: Job) -> None:
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
-    warehouse = Warehouse(job.warehouse)
+    warehouse = Warehouse.at(job.warehouse)
     keeps_model = spec.keeps_model and job.cell.train_rows is None
     metrics, replicates = _metrics(data, predicted)
     with warehouse.new_folder(warehouse.cell(job.result)) as folder:
@@ -98,8 +98,9 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
 def load(job: Job) -> Data:
     """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
     dtype = spec_of(job.cell).dtype
-    groups = pl.read_parquet(job.split_table, columns=["track_id", "group_id"])
-    table = pl.read_parquet(job.table).join(groups, on="track_id")
+    warehouse = Warehouse.at(job.warehouse)
+    groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
+    table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
     features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
     limit = BUDGETS[job.cell.budget].max_train_rows
     parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}

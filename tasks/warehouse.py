@@ -3,49 +3,69 @@
 The truth is immutable Parquet: written under a temporary name that no `*.parquet` glob matches, flushed to disk, then
 renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block nothing. (A
 search for settings keeps its own journal as well, see tasks/tuning.py.)
+
+A warehouse at a URL has a working copy on each machine that uses it. What is stored is put there before it gets its
+final name here, and fetched when it is first needed; what there is, is asked of the store each time.
 """
 
 from __future__ import annotations
 
 import fcntl
 import glob
+import json
 import os
 import re
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import duckdb
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.addresses import public_name
+from tasks.duck import digest
 from tasks.errors import UserError
+from tasks.store import Store, let_read
 
 POLL_SECONDS = 0.1
+MANIFEST = "manifest.json"
+LAST_OF_CELL = "result.parquet"  # a cell counts once it is there
 OWNER = re.compile(r"\.(?P<host>[^/]+)\.(?P<pid>\d+)\.tmp(\..+)?$")  # DuckDB adds .wal and .tmp
 
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """The folders of one warehouse; `root` is absolute."""
+    """The folders of one warehouse.
+
+    Args: root: absolute; of a warehouse elsewhere its working copy here, which may be deleted. store: where it is then.
+    """
 
     root: Path
+    store: Store | None = None
 
     @classmethod
     def at(cls, root: str | Path | None = None) -> Warehouse:
-        """The warehouse at `root`, else at `$MUSIC_WAREHOUSE`, else `./warehouse`; made if it is not there.
+        """The warehouse at `root` (path or URL), else at `$MUSIC_WAREHOUSE`, else `./warehouse`; made if not there.
 
-        Raises: UserError: the folder cannot be made or written to.
+        Raises: UserError: the folder or the store cannot be made or written to.
         """
-        path = _root(root)
-        if glob.has_magic(str(path)):
-            raise UserError(f"{path}: a warehouse's path must not hold any of * ? [, which DuckDB would expand.")
+        home = _named(root)
+        path = home.root
+        if glob.has_magic(home.address):
+            raise UserError(
+                f"{home.address}: a warehouse's path must not hold any of * ? [, which DuckDB would expand."
+            )
+        is_new = not (path / "tmp").is_dir()
+        if is_new and home.store:
+            home.store.make()
         try:
             (path / "tmp").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -54,7 +74,7 @@ class Warehouse:
             ) from error
         if not os.access(path / "tmp", os.W_OK):
             raise UserError(f"{path}: the warehouse is not writable. Choose another with --warehouse.")
-        return cls(path)
+        return home
 
     @classmethod
     def existing(cls, root: str | Path | None = None, advice: str = "Choose another with --warehouse.") -> Warehouse:
@@ -62,23 +82,90 @@ class Warehouse:
 
         Raises: UserError: there is none, or it cannot be written to.
         """
-        path = _root(root)
-        if not (path / "raw").is_dir():
-            raise UserError(f"{path}: is no warehouse, or an empty one (it has no raw/). {advice}")
-        return cls.at(path)
+        home = _named(root)
+        if not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
+            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
+        return cls.at(root)
 
     @classmethod
     def to_read(cls, root: str | Path | None = None) -> Warehouse:
-        """As `existing`, for who only reads: nothing is made, and it may be read-only. Raises: UserError: no folder."""
-        path = _root(root)
-        if not path.is_dir():
-            raise UserError(f"{path}: is no warehouse. Choose another with --warehouse.")
-        return cls(path)
+        """As `existing`, for who only reads: nothing is made but a working copy, and it may be read-only.
+
+        Raises: UserError: there is none.
+        """
+        home = _named(root)
+        if not (home.store.exists() if home.store else home.root.is_dir()):
+            raise UserError(f"{home.address}: is no warehouse. Choose another with --warehouse.")
+        if home.store:
+            (home.root / "tmp").mkdir(parents=True, exist_ok=True)
+        return home
+
+    @property
+    def address(self) -> str:
+        """What it is named by: `at(address)` is this warehouse, on any machine that reaches it."""
+        return self.store.url if self.store else str(self.root)
 
     @property
     def database(self) -> Path:
-        """The published DuckDB file that people query; only ever replaced by rename."""
-        return self.root / "music.duckdb"
+        """The published DuckDB file that people query; only ever replaced. Of a store the newest is fetched."""
+        published = (self.manifest() or {}).get("database") if self.store else None
+        return self.here(published or "music.duckdb")
+
+    @property
+    def client(self) -> str:
+        """The start of a command that asks the published database one question."""
+        return f"python -m flows.query --warehouse {self.address}" if self.store else f"duckdb {self.database}"
+
+    def must_be_here(self, command: str) -> None:
+        """Raises: UserError: the warehouse is elsewhere, where locks do not reach."""
+        if self.store:
+            raise UserError(
+                f"{self.address}: {command} needs a warehouse in a folder of this machine, whose locks keep it apart "
+                "from other flows. Name one with --warehouse."
+            )
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What is published (tasks/open_tables.py); None: nothing is."""
+        path = self.root / MANIFEST
+        content = self.store.read(MANIFEST) if self.store else path.read_bytes() if path.exists() else None
+        return json.loads(content) if content else None
+
+    def here(self, path: str | Path) -> Path:
+        """Where a stored file is on this machine, fetched if need be; there is no file if it is not stored.
+
+        Args: path: below the root, or absolute.
+        """
+        local = self.root / path
+        self.fetch([local])
+        return local
+
+    def fetch(self, paths: Iterable[Path]) -> None:
+        """Have stored files of a warehouse elsewhere here, several at a time; files never change."""
+        missing = [path for path in dict.fromkeys(paths) if self.store and not path.exists()]
+        if not self.store or not missing:
+            return
+        fetched = {path: self.temporary("fetched") for path in missing}
+        try:
+            self.store.get((self._name(path), temporary) for path, temporary in fetched.items())
+            for path, temporary in fetched.items():
+                if temporary.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(temporary, path)
+        finally:
+            for temporary in fetched.values():
+                temporary.unlink(missing_ok=True)
+
+    def location(self, path: str | Path) -> str:
+        """How the views of the published database name a stored file: by path, or by URL of a warehouse elsewhere."""
+        return f"{self.store.url}/{self._name(self.root / path)}" if self.store else str(self.root / path)
+
+    def let_read(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Have DuckDB read what `location` names."""
+        if self.store:
+            let_read(connection, self.store, self.here)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def table(self, schema: str, name: str, version: str) -> Path:
         """The one file of one version of a table."""
@@ -86,11 +173,30 @@ class Warehouse:
 
     def files(self, schema: str, name: str) -> list[Path]:
         """Every stored version of a table, oldest name first; temporary files are not listed."""
-        return sorted((self.root / schema / name).glob("*.parquet"))
+        folder = self.root / schema / name
+        if self.store is None:
+            return sorted(folder.glob("*.parquet"))
+        stored = [folder / file for file in self.store.names(f"{schema}/{name}") if file.endswith(".parquet")]
+        self.fetch(stored)
+        return [file for file in stored if file.exists()]
 
     def cell(self, result: str) -> Path:
         """The folder of a finished cell: it exists whole or not at all."""
         return self.root / "cells" / result
+
+    def results(self, key: str) -> list[str]:
+        """The names of the finished cells of a key, oldest first: those whose last file is there."""
+        if self.store is None:
+            finished = sorted((self.root / "cells").glob(f"{key}-*/{LAST_OF_CELL}"))
+            return [file.parent.name for file in finished]
+        paths = (path.split("/") for path in self.store.below("cells", f"{key}-"))
+        return sorted(folder for folder, *rest in paths if rest == [LAST_OF_CELL])
+
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders in a folder, in no order."""
+        if self.store:
+            return list({path.split("/")[0] for path in self.store.below(folder, "")})
+        return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
     def report(self, run_id: str) -> Path:
         """The HTML report of a run."""
@@ -108,7 +214,12 @@ class Warehouse:
                 remove(left)
 
     def discard(self, path: Path) -> None:
-        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed."""
+        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed.
+
+        In a store a folder's objects go one after the other.
+        """
+        if self.store:
+            self.store.remove(self._name(path))
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
@@ -116,16 +227,19 @@ class Warehouse:
         remove(path)
 
     @contextmanager
-    def replacing(self, final: Path, *, flushed: bool = True) -> Iterator[Path]:
+    def replacing(self, final: Path, *, flushed: bool = True, stored: bool = True) -> Iterator[Path]:
         """Yield a temporary path to write; on success flush it and rename it to `final`, else remove it.
 
-        A file that counts only once a record names it may be flushed later, before that record is written.
+        Where there is a store it is put there first. A file that counts only once a record names it may be flushed
+        later, before that record is written. One that any machine can make anew need not be stored.
         """
         temporary = self.temporary(final.stem)
         try:
             yield temporary
             if flushed:
                 flush(temporary)
+            if self.store and stored:
+                self.store.put([(temporary, self._name(final))])
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
@@ -133,13 +247,20 @@ class Warehouse:
 
     @contextmanager
     def new_folder(self, final: Path) -> Iterator[Path]:
-        """Yield a temporary folder to fill; on success flush its files and rename it to `final`."""
+        """Yield a temporary folder to fill; on success flush its files and rename it to `final`.
+
+        Where there is a store they are put there first, a cell's result last: without it the others do not count.
+        """
         temporary = self.temporary(final.name)
         temporary.mkdir(parents=True)
         try:
             yield temporary
             for file in temporary.iterdir():
                 flush(file)
+            if self.store:
+                files = [(file, self._name(final / file.name)) for file in temporary.iterdir()]
+                self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
+                self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
             final.parent.mkdir(parents=True, exist_ok=True)
             os.rename(temporary, final)
         finally:
@@ -185,8 +306,14 @@ class Warehouse:
         return (self.root / "tmp" / f"{name}.lock").open("w")
 
 
-def _root(named: str | Path | None) -> Path:
-    return Path(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse").expanduser().resolve()
+def _named(named: str | Path | None) -> Warehouse:
+    address = str(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse")
+    if "://" not in address:
+        return Warehouse(Path(address).expanduser().resolve())
+    store = Store.at(address)
+    cache = os.environ.get("MUSIC_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "music-benchmark"
+    readable = re.sub(r"\W+", "-", public_name(store.url))[:60]
+    return Warehouse(Path(cache).expanduser().resolve() / f"{readable}-{digest(store.url)}", store)
 
 
 def _lock_now(handle: IO[str]) -> bool:

@@ -58,7 +58,7 @@ def what_if(connection: duckdb.DuckDBPyConnection, row_number: int, model: Model
     prepare(connection, model.learnt, row_number, row_number)
     own = own_values(connection, "features.tracks_clean")
     clean = lineage(model.champion.candidate.feature_version, warehouse)["features.tracks_clean"]
-    duck.view(connection, "known_clean", warehouse.root / clean.path)
+    duck.view(connection, "known_clean", warehouse.here(clean.path))
     ranges = connection.sql(duck.render("predict/ranges"), params={"shares": SHARES}).to_arrow_table()
     query = "select * from staging.typed_tracks where row_number = $row"
     given = connection.sql(query, params={"row": row_number}).to_arrow_table()

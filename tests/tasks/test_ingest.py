@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import duck
+from tasks.addresses import public_name
 from tasks.columns import parse_mapping
 from tasks.errors import InputError, UserError
 from tasks.ingest import attach, ingest
-from tasks.sources import public_name
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 

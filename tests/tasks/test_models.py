@@ -26,7 +26,7 @@ def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
     """What a stored model predicts of the test rows."""
     job, result = trained
     spec = MODELS[f"{job.cell.task}/{job.cell.model}"]
-    model = load_model(spec, result["model_path"], result["model_sha256"], Warehouse(job.warehouse), threads=1)
+    model = load_model(spec, result["model_path"], result["model_sha256"], Warehouse.at(job.warehouse), threads=1)
     return predict(model, spec, training.load(job).x["test"], len(job.genres)).values
 
 

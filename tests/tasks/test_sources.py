@@ -5,9 +5,10 @@ import traceback
 
 import pytest
 
+from tasks.addresses import has_secrets, public_name
 from tasks.errors import DownloadError, InputError
 from tasks.ingest import ingest
-from tasks.sources import has_secrets, opened, public_name
+from tasks.sources import opened
 from tests.conftest import many
 from tests.web import serving
 

@@ -1,0 +1,25 @@
+"""URLs that people name, and what of them may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from tasks.errors import InputError, one_line
+
+
+def has_secrets(url: str) -> bool:
+    """Whether a text is a URL with anything that `public_name` leaves out."""
+    return "://" in url and public_name(url) != url
+
+
+def public_name(url: str) -> str:
+    """A URL without its user, password, query and fragment, which may hold secrets."""
+    cleaned = []
+    for link in url.split("::"):  # fsspec chains file systems
+        try:
+            parts = urlsplit(link)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            raise InputError("The source is not a valid URL.") from None  # whose text may quote a password
+        cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
+    return one_line("::".join(cleaned))

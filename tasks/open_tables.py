@@ -1,0 +1,111 @@
+"""The published results as open tables: plain Parquet for any engine, and a manifest that names the files.
+
+Each publication has a folder of its own below `published/`; `manifest.json`, which is swapped whole, names the newest.
+So a reader who has read the manifest once sees one publication, whatever is published meanwhile. Tables that are kept
+as Parquet anyway (features, predictions) are named where they are. All paths are below the warehouse. A publication's
+files go when another has stood in its place for 12 hours.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from tasks import duck
+from tasks.features import BuiltTable
+from tasks.warehouse import MANIFEST, Warehouse
+
+# results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.
+GRACE = timedelta(hours=12)  # as flows.upkeep gives readers of an older publication
+STAMP = "%Y%m%dT%H%M%S%f"
+LEFT_OUT = ("ceiling", "predictions", "no_predictions")
+FILES = pa.schema(
+    [
+        pa.field("table_name", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+    ]
+)
+File = dict[str, object]  # a row of FILES
+
+
+def new_publication() -> str:
+    """A name that no other publication has; later ones sort after it."""
+    return f"{datetime.now(UTC):{STAMP}}-{secrets.token_hex(3)}"
+
+
+def folder_of(publication: str, warehouse: Warehouse) -> Path:
+    """Where a publication's own files are."""
+    return warehouse.root / "published" / publication
+
+
+def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str) -> list[File]:
+    """Write every table and view of schema results, a Parquet file each. Args: folder: where; empty."""
+    found = connection.execute(
+        "select table_name from information_schema.tables where table_schema = 'results' order by table_name"
+    ).fetchall()
+    files: list[File] = []
+    for (name,) in found:
+        if name not in LEFT_OUT:
+            copied = f"copy (from results.{name}) to $path (format parquet, compression zstd)"
+            [(rows,)] = connection.execute(copied, {"path": str(folder / f"{name}.parquet")}).fetchall()
+            files.append(
+                {"table_name": f"results.{name}", "path": f"published/{publication}/{name}.parquet", "rows": rows}
+            )
+    return files
+
+
+def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]]) -> list[File]:
+    """What is kept as Parquet anyway. Args: predictions: each cell's result, and how many rows it predicted."""
+    built = {row.path: row for row in features}.values()
+    return [
+        *({"table_name": row.table_name, "path": row.path, "rows": row.rows} for row in built),
+        *(
+            {"table_name": "cells.predictions", "path": f"cells/{result}/predictions.parquet", "rows": rows}
+            for result, rows in predictions
+        ),
+    ]
+
+
+def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: Path, publication: str) -> list[File]:
+    """Make results.registry: one row per file, of itself, too. Returns: them."""
+    path = f"published/{publication}/registry.parquet"
+    listed = [*files, {"table_name": "results.registry", "path": path, "rows": len(files) + 1}]
+    connection.register("listed", pa.Table.from_pylist(listed, schema=FILES))
+    connection.execute("create table results.registry as from listed order by table_name, path")
+    connection.unregister("listed")
+    connection.execute(f"copy results.registry to {duck.literal(folder / 'registry.parquet')} (format parquet)")
+    return listed
+
+
+def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> None:
+    """Swap in the manifest: from now on this is what is published."""
+    tables: dict[str, dict[str, object]] = {}
+    for file in sorted(files, key=lambda file: (str(file["table_name"]), str(file["path"]))):
+        table = tables.setdefault(str(file["table_name"]), {"rows": 0, "files": []})
+        table["rows"] += file["rows"]  # type: ignore[operator]
+        table["files"].append(file["path"])  # type: ignore[attr-defined]
+    manifest = {
+        "publication": publication,
+        "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "database": f"published/{publication}/music.duckdb" if warehouse.store else "music.duckdb",
+        "tables": tables,
+    }
+    with warehouse.replacing(warehouse.root / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def remove_superseded(newest: str, warehouse: Warehouse) -> None:
+    """Remove the files of publications that another took the place of longer ago than `GRACE`."""
+    latest = f"{datetime.now(UTC) - GRACE:{STAMP}}~"
+    stamped = sorted(name for name in warehouse.folders("published") if name <= newest)
+    for name, successor in pairwise(stamped):
+        if successor <= latest:
+            warehouse.discard(folder_of(name, warehouse))

@@ -1,0 +1,397 @@
+"""Warehouses at a URL, against a server of S3's interface in a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import duckdb
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from flows.tune import tune
+from flows.upkeep import upkeep
+from tasks import open_tables, past, query
+from tasks.errors import UserError
+from tasks.predict_files import predict_file
+from tasks.store import StoreError
+from tasks.warehouse import MANIFEST, Warehouse
+from tests.flows.support import ROOT, clean_environment, run, until
+from tests.runs import make_run
+
+pytest.importorskip("s3fs")
+MODELS = ("linear", "ridge", "knn")
+
+
+def make(home: Warehouse, models: tuple[str, ...] = MODELS) -> str:
+    return make_run(home, "sample:400", models)
+
+
+class Proxy(ThreadingHTTPServer):
+    """In front of the server, to fail as it is told: `answer` says of each request whether it may pass."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Forward)
+        self.behind = port
+        self.answer: Callable[[str, str], int | None] = lambda _method, _path: None
+        self.seen: list[str] = []
+
+
+class _Forward(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.seen.append(f"{self.command} {self.path}")
+        status = self.server.answer(self.command, self.path)
+        if status == 0:
+            self.close_connection = True  # as a server that dies
+            return
+        headers, content = {}, b"<Error><Code>InternalError</Code></Error>"
+        if status is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            status, headers, content = response.status, dict(response.headers), response.read()
+            connection.close()
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                self.send_header(name, value)
+        is_head = self.command == "HEAD"
+        self.send_header("Content-Length", headers.get("Content-Length", "0") if is_head else str(len(content)))
+        self.end_headers()
+        if not is_head:
+            self.wfile.write(content)
+
+    do_PUT = do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Of the server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(number)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until(lambda: _listens(number))
+        yield number
+        process.kill()
+
+
+def _listens(number: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", number)) == 0
+
+
+@pytest.fixture
+def url(port, monkeypatch) -> str:
+    """Of an empty warehouse in a bucket of its own; failures are not tried again for long."""
+    bucket = f"b{uuid.uuid4().hex}"
+    settings = {"ENDPOINT_URL": f"http://127.0.0.1:{port}", "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "secret-key"}
+    for name, value in (settings | {"DEFAULT_REGION": "us-east-1", "MAX_ATTEMPTS": "2"}).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("PUT", f"/{bucket}")
+    assert connection.getresponse().status == 200
+    return f"s3://{bucket}/team/music"
+
+
+@pytest.fixture
+def proxy(port, url, monkeypatch) -> Iterator[Proxy]:
+    """Through which the warehouse of `url` is reached from then on."""
+    with Proxy(port) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> Callable[[str], None]:
+    """Go on as on another machine: one with a working copy of its own."""
+    return lambda name: monkeypatch.setenv("MUSIC_CACHE", str(tmp_path / name))
+
+
+def stored(url: str) -> set[str]:
+    filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
+    return {name.removeprefix(f"{path}/") for name in filesystem.find(path)}
+
+
+def values(home: Warehouse, sql: str) -> list[tuple]:
+    with past.published(home) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def whole_publication(url: str) -> dict | None:
+    """What is published, after a look at every file of it: each is there, with the rows that the manifest says."""
+    filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
+    try:
+        manifest = json.loads(filesystem.cat_file(f"{path}/{MANIFEST}"))
+    except FileNotFoundError:
+        return None
+    for table in manifest["tables"].values():
+        contents = [io.BytesIO(filesystem.cat_file(f"{path}/{file}")) for file in table["files"]]
+        assert sum(pq.read_metadata(content).num_rows for content in contents) == table["rows"]
+    assert filesystem.info(f"{path}/{manifest['database']}")["size"] > 0
+    return manifest
+
+
+@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+def test_another_machine_goes_on_with_what_one_has_stored(kind, url, machine, tmp_path) -> None:
+    address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
+    machine("one")
+    first = make(Warehouse.at(address))
+    before = stored(address)
+    machine("another")
+    home = Warehouse.at(address)
+    second = make(home)
+    assert values(home, f"select count(*) from results.cells where run_id = '{second}' and reused") == [(3,)]
+    figures = "select model, metric, split, slice, value from results.metrics where run_id = '{}' order by all"
+    assert values(home, figures.format(first)) == values(home, figures.format(second))
+    [(rows,)] = values(home, f"select count(*) from results.predictions where run_id = '{first}'")
+    assert rows == 3 * 120
+    added = {name.split("/")[0] for name in stored(address) - before}
+    assert added == {"runs", "published"}  # nothing was built or trained again
+
+
+def test_readers_need_nothing_but_the_address(url, machine) -> None:
+    machine("one")
+    run_id = make(Warehouse.at(url))
+    machine("another")
+    answer = io.StringIO()
+    query.answer("select count(*) as n from features.tracks_std", "csv", Warehouse.to_read(url), answer)
+    assert answer.getvalue() == "n\n400\n"
+    with pytest.raises(duckdb.PermissionException):
+        query.answer("from 's3://elsewhere/x.parquet'", "csv", Warehouse.to_read(url), answer)
+
+    # Without this project: DuckDB with fsspec, on the file that the manifest names.
+    manifest = whole_publication(url)
+    assert manifest is not None
+    home = Warehouse.at(url)
+    filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        connection.register_filesystem(filesystem)
+        found = connection.execute("select run_id, count(*) from results.predictions group by all").fetchall()
+        connection.unregister_filesystem("s3")
+    assert found == [(run_id, 360)]
+
+
+def test_open_tables_are_what_is_published(warehouse, monkeypatch, capsys) -> None:
+    make(warehouse)
+    manifest = warehouse.manifest()
+    assert manifest is not None
+    for name, table in manifest["tables"].items():
+        files = [pq.read_table(warehouse.root / file) for file in table["files"]]
+        assert sum(file.num_rows for file in files) == table["rows"]
+        if name.startswith("results."):
+            assert values(warehouse, f"select count(*) from {name}") == [(table["rows"],)]
+            described = [row[0] for row in values(warehouse, f"describe {name}")]
+            assert [*files[0].column_names] == described
+    monkeypatch.chdir(warehouse.root.parent)
+    [code] = re.findall(
+        r"## Other engines.*?```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    exec(code, {})  # noqa: S102 - what the README shows
+    printed = capsys.readouterr().out
+    assert f"400 tracks; {len(manifest['tables'])} tables" in printed
+    assert "linear" in printed
+    listed = values(warehouse, "select table_name, sum(rows)::bigint from results.registry group by all order by all")
+    assert listed == sorted((name, table["rows"]) for name, table in manifest["tables"].items())
+
+
+@contextmanager
+def other_machine(url: str, cache: Path, models: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
+    code = (
+        "import sys; from tests.runs import make_run; from tasks.warehouse import Warehouse\n"
+        "print(make_run(Warehouse.at(sys.argv[1]), 'sample:400', sys.argv[2:]))"
+    )
+    environment = clean_environment(MUSIC_CACHE=str(cache))
+    command = [sys.executable, "-c", code, url, *models]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_of_two_runs_at_once_nothing_is_lost_and_readers_see_whole_publications(url, machine, tmp_path) -> None:
+    machine("reader")
+    seen = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.wait(0.1):
+            if manifest := whole_publication(url):
+                seen.append(manifest["publication"])
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        other_machine(url, tmp_path / "one", ("linear", "ridge")) as one,
+        other_machine(url, tmp_path / "two", ("linear", "knn")) as two,
+    ):
+        reading = pool.submit(read)
+        try:
+            runs = {process.communicate(timeout=120)[0].strip() for process in (one, two)}
+        finally:
+            ended.set()
+        reading.result()
+    assert seen
+    home = Warehouse.to_read(url)
+    assert {run_id for (run_id,) in values(home, "select run_id from results.runs")} == runs
+    counted = values(home, "select model, count(*) from results.cells where status = 'ok' group by all order by all")
+    assert counted == [("knn", 1), ("linear", 2), ("ridge", 1)]
+
+
+def test_whoever_publishes_last_publishes_what_all_have_stored(machine, monkeypatch) -> None:
+    address = f"memory://{uuid.uuid4().hex}"
+    name_newest = open_tables.name_newest
+    others: list[str] = []
+
+    def interrupted(*options: object) -> None:
+        monkeypatch.undo()
+        machine("another")
+        others.append(make(Warehouse.at(address), ("ridge",)))
+        machine("one")
+        name_newest(*options)  # type: ignore[arg-type]
+
+    machine("one")
+    monkeypatch.setattr(open_tables, "name_newest", interrupted)
+    run_id = make(Warehouse.at(address), ("linear",))
+    published = values(Warehouse.to_read(address), "select run_id from results.runs order by all")
+    assert published == sorted([(run_id,), (others[0],)])
+
+
+def test_after_failures_of_the_store_a_run_goes_on_from_what_was_put(url, proxy, machine, monkeypatch) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    trained: list[str] = []  # what each run put to the store of its own cells
+
+    def failing_at(where: str, count: int) -> Callable[[str, str], int | None]:
+        left = [count]
+
+        def answer(method: str, path: str) -> int | None:
+            is_result = method == "PUT" and path.endswith("/result.parquet")
+            if method == "PUT" and where in path:
+                left[0] -= 1
+            if left[0] == 0:
+                proxy.answer = lambda _method, _path: 500  # from now on
+                return 0
+            trained.extend([path] if is_result else [])
+            return None
+
+        return answer
+
+    published = None
+    for number, (where, count, cells) in enumerate(
+        [
+            ("/features/tracks_std/", 1, 0),
+            ("/predictions.parquet", 2, 1),  # in the middle of the second cell
+            ("/result.parquet", 1, 0),  # which then lacks its last file only
+            ("/runs/finished/", 1, 1),
+            ("/music.duckdb", 1, 0),
+            ("/manifest.json", 1, 0),
+            ("nowhere", 1, 0),
+            ("/leaderboard.parquet", 1, 0),
+        ]
+    ):
+        machine(f"machine {number}")
+        trained.clear()
+        proxy.answer = failing_at(where, count)
+        if where == "nowhere":
+            run_id = make(Warehouse.at(url), MODELS[:2])
+            published = whole_publication(url)
+            home = Warehouse.to_read(url)
+            reused = f"select model from results.cells where run_id = '{run_id}' and reused order by all"
+            assert values(home, reused) == [("linear",), ("ridge",)]
+        else:
+            with pytest.raises(StoreError) as refusal:
+                make(Warehouse.at(url), MODELS[:2])
+            assert "\n" not in str(refusal.value)
+            assert "secret-key" not in str(refusal.value)
+        assert len(trained) == cells, where
+        proxy.answer = lambda _method, _path: None
+        assert whole_publication(url) == published
+
+
+def test_what_is_stored_is_never_written_again_but_for_manifest_and_reports(url, machine, tmp_path) -> None:
+    for number, name in ((1, "one"), (2, "another")):
+        machine(name)
+        home = Warehouse.at(url)
+        for path in ("raw/x/1.parquet", "reports/r.html", MANIFEST):
+            with home.replacing(home.root / path) as temporary:
+                temporary.write_text(f"{number}")
+    machine("reader")
+    home = Warehouse.at(url)
+    assert [home.here(path).read_text() for path in ("raw/x/1.parquet", "reports/r.html")] == ["1", "2"]
+    assert home.manifest() == 2
+
+
+def test_a_failure_that_passes_is_not_noticed(url, proxy, machine, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "4")
+    machine("one")
+    failures = iter([503, 0, 500])
+    proxy.answer = lambda method, _path: next(failures, None) if method == "PUT" else None
+    home = Warehouse.at(url)
+    with home.replacing(home.root / "raw" / "x" / "1.parquet") as temporary:
+        temporary.write_text("content")
+    assert next(failures, "none left") == "none left"
+    machine("another")
+    [file] = Warehouse.at(url).files("raw", "x")
+    assert file.read_text() == "content"
+
+
+def test_what_a_store_cannot_do_is_told_in_one_line(url, proxy, machine, monkeypatch) -> None:
+    machine("one")
+    for wrong, reason in (
+        ("s3://no-such-bucket/x", "bucket does not exist"),
+        ("s3://me:secret@bucket/x", "must not hold a user"),
+        ("nowhere://bucket/x", "Protocol not known"),
+    ):
+        with pytest.raises(UserError, match=reason) as refusal:
+            Warehouse.at(wrong)
+        assert "secret" not in str(refusal.value)
+    with pytest.raises(UserError, match="is no warehouse"):
+        Warehouse.to_read(url)
+    proxy.answer = lambda _method, _path: 403
+    with pytest.raises(StoreError, match="PermissionError"):
+        Warehouse.at(url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="Could not connect"):
+        Warehouse.at(f"{url}/unreachable")
+
+
+def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
+    environment |= {"MUSIC_WAREHOUSE": url, "MUSIC_CACHE": str(tmp_path / "one")}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    options = ("--source", "sample:400", "--protocol", "cold_start", "--models", "linear,logistic_regression")
+    done = run(environment, *options)
+    assert done.returncode == 0, done.stderr
+    assert f'python -m flows.query --warehouse {url} "select * from results.leaderboard"' in done.stdout
+    assert "secret-key" not in done.stdout + done.stderr
+
+    environment["MUSIC_CACHE"] = str(tmp_path / "another")
+    asked = run(environment, "select count(*) as n from results.champions", "--format", "csv", flow="query")
+    assert (asked.stdout, asked.stderr) == ("n\n2\n", "")
+
+    machine("a third")
+    report = predict_file("sample:100", str(tmp_path / "predicted.parquet"), Warehouse.existing(url))
+    assert report.rows_predicted == 100
+    for refusing in (upkeep.fn, partial(tune.fn, "genre", "xgboost_tuned")):
+        with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
+            refusing(warehouse=url)
