@@ -7,7 +7,7 @@ select
     newest.is_study_file,
     newest.snapshot,
     newest.staging_version,
-    newest.started_at,
+    newest.run_started_at as started_at,
     newest.fit_seconds,
     newest.predict_seconds,
     newest.peak_rss_mb,

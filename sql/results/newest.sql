@@ -6,7 +6,7 @@ with
 cells as (
     select
         cells.*,
-        runs.started_at,
+        runs.started_at as run_started_at,
         runs.source,
         runs.is_generated,
         runs.is_study_file,
@@ -27,5 +27,5 @@ where feature_version || cast(params as varchar) = newest_settings
 qualify
     row_number() over (
         partition by staging_version, budget, protocol, task, model, feature_set, seed
-        order by started_at desc, run_id desc
+        order by run_started_at desc, run_id desc
     ) = 1
