@@ -47,7 +47,7 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with past.published(warehouse) as connection:
         run = readback.run_of(connection, run_id)
         points, steps = curve.curve_of(connection, run_id), curve.last_gains(connection, run_id)
     if run["is_generated"]:
@@ -67,7 +67,7 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
             rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
             console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
             console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
-    query = f'duckdb {warehouse.database} "select * from results.learning_curve"'
+    query = f'{warehouse.client} "select * from results.learning_curve"'
     console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
     if (report := warehouse.report(run_id)).exists():
         console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
