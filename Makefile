@@ -9,7 +9,7 @@ PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANAL
 	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false .venv/bin/prefect
 ANSWERS = $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" 2> /dev/null
 
-.PHONY: benchmark test check format server deploy worker up down clean
+.PHONY: benchmark test check bench bench-check format server deploy worker up down clean
 
 benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
 	$(PY) -m flows.benchmark --source sample
@@ -22,6 +22,12 @@ check: $(INSTALLED)  ## style, SQL, types
 	$(PY) -m ruff format --check .
 	$(PY) -m sqlfluff lint --disable-progress-bar sql
 	$(PY) -m mypy
+
+bench: $(INSTALLED)  ## measure every ratio again and write benchmarks/results/
+	$(PY) -m benchmarks.suite
+
+bench-check: $(INSTALLED)  ## fail if a ratio is over 1.5 times the committed one, three times
+	$(PY) -m benchmarks.suite --check
 
 format: $(INSTALLED)
 	$(PY) -m ruff check --fix .

@@ -63,6 +63,54 @@ def plain(models: list[Model], inputs: list[np.ndarray]) -> None:
             model.estimator.predict(x)
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Both sides on the same tracks, the median pair of several."""
+
+    plain: Seconds
+    ours: Seconds
+
+
+def compare(home: Warehouse, rows: int, model: str | None, file_format: str, pairs: int = 1) -> Timed:
+    """Predict `rows` generated tracks from a CSV or Parquet file both ways, in turn, and print each pair."""
+    threads = os.cpu_count() or 1
+    path = sample_file(home, rows)
+    with tempfile.TemporaryDirectory() as folder:
+        if file_format == "Parquet":
+            frame = pl.scan_csv(path, infer_schema_length=None, null_values=["?"])
+            path = Path(folder) / "tracks.parquet"
+            frame.sink_parquet(path)
+        predictor = Predictor.load(predictors(home, model, threads), home, threads)
+        models = list(predictor.models.values())
+        with ExitStack() as stack:
+            with Seconds() as reading_alone:
+                read = stack.enter_context(reading(stack.enter_context(opened(str(path), home)), {}, home))
+            with Seconds() as preparing_alone:
+                inputs: list[list[np.ndarray]] = [[] for _ in models]
+                for first in range(1, read.rows + 1, BATCH_ROWS):
+                    prepared: dict[str, pa.Table] = {}
+                    for one, parts in zip(models, inputs, strict=True):
+                        version = one.champion.candidate.feature_version
+                        if version not in prepared:
+                            prepared[version] = prepare(read.connection, one.learnt, first, first + BATCH_ROWS - 1)
+                        parts.append(model_inputs(one.champion.candidate, prepared[version]))
+        arrays = [np.concatenate(parts) for parts in inputs]
+        print(f"{file_format}: reading alone {reading_alone}, preparing alone {preparing_alone}")
+        timed = []
+        for _ in range(pairs):
+            with Seconds() as alone:
+                plain(models, arrays)
+            with Seconds() as ours:
+                report = predict_file(str(path), str(Path(folder) / "out.parquet"), home, model)
+            print(
+                f"{file_format}: plain predict {alone}, ours end to end {ours}, "
+                f"{report.rows_read / ours.wall:,.0f} rows a second; "
+                f"ratio {ours.wall / alone.wall:.2f} ({ours.cpu / alone.cpu:.2f} by CPU)"
+            )
+            timed.append(Timed(alone, ours))
+    return sorted(timed, key=lambda pair: pair.ours.cpu / pair.plain.cpu)[len(timed) // 2]
+
+
 def main() -> None:
     """Print seconds, rows a second and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -72,42 +120,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1, help="how often plain and ours take turns")
     options = parser.parse_args()
     home = Warehouse.at(options.warehouse)
-    threads = os.cpu_count() or 1
-    source = sample_file(home, options.rows)
-    with tempfile.TemporaryDirectory() as folder:
-        parquet = Path(folder) / "tracks.parquet"
-        frame = pl.scan_csv(source, infer_schema_length=None, null_values=["?"])
-        frame.sink_parquet(parquet)
-        predictor = Predictor.load(predictors(home, options.model, threads), home, threads)
-        models = list(predictor.models.values())
-        for model in models:
-            print(f"{model.champion.candidate.title}: {model.champion.candidate.cell.task}")
-        for label, path in (("CSV", source), ("Parquet", parquet)):
-            with ExitStack() as stack:
-                with Seconds() as reading_alone:
-                    read = stack.enter_context(reading(stack.enter_context(opened(str(path), home)), {}, home))
-                with Seconds() as preparing_alone:
-                    inputs: list[list[np.ndarray]] = [[] for _ in models]
-                    for first in range(1, read.rows + 1, BATCH_ROWS):
-                        prepared: dict[str, pa.Table] = {}
-                        for model, parts in zip(models, inputs, strict=True):
-                            version = model.champion.candidate.feature_version
-                            if version not in prepared:
-                                last = first + BATCH_ROWS - 1
-                                prepared[version] = prepare(read.connection, model.learnt, first, last)
-                            parts.append(model_inputs(model.champion.candidate, prepared[version]))
-            arrays = [np.concatenate(parts) for parts in inputs]
-            print(f"{label}: reading alone {reading_alone}, preparing alone {preparing_alone}")
-            for _ in range(options.pairs):
-                with Seconds() as alone:
-                    plain(models, arrays)
-                with Seconds() as ours:
-                    report = predict_file(str(path), str(Path(folder) / "out.parquet"), home, options.model)
-                rate = report.rows_read / ours.wall
-                print(
-                    f"{label}: plain predict {alone}, ours end to end {ours}, {rate:,.0f} rows a second; "
-                    f"ratio {ours.wall / alone.wall:.2f} ({ours.cpu / alone.cpu:.2f} by CPU)"
-                )
+    for file_format in ("CSV", "Parquet"):
+        compare(home, options.rows, options.model, file_format, options.pairs)
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, the arrays of `plain` included")
 
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -193,7 +192,7 @@ ENGINES: dict[str, Callable[[Path, Path], None]] = {
 
 
 def measure(engine: str, csv: Path, out: Path) -> dict[str, float]:
-    """Run an engine in a process of its own. Returns: seconds, cpu_seconds, peak_mib, disk_mib, start_mib."""
+    """Run an engine in a process of its own. Returns: seconds, cpu_seconds, peak_mib, disk_mib."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     command = [sys.executable, "-m", "benchmarks.scale", "--child", engine, str(csv), str(out)]
@@ -207,15 +206,14 @@ def _child(engine: str, csv: Path, out: Path) -> None:
     import sklearn.model_selection  # noqa: F401 - every engine's libraries are loaded before the clock starts
 
     threading.excepthook = lambda _: os._exit(1)
-    start_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     before, started = time.process_time(), time.perf_counter()
     ENGINES[engine](csv, out)
     seconds, cpu = time.perf_counter() - started, time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak is handed on from the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
     disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 2**20
-    print(
-        json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "disk_mib": disk, "start_mib": start_mib})
-    )
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "disk_mib": disk}))
 
 
 def main() -> None:

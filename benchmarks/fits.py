@@ -1,0 +1,75 @@
+"""Fit and predict of each model of the study: this project's estimator beside scikit-learn's, XGBoost's or Keras' own.
+
+Each fit runs in a process of its own with one thread, both sides on the same rows of the generated sample, in CPU
+seconds: so that neither other work on the machine nor the number of cores decides the ratio.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS, fit_multitask
+from tasks.specs import AUDIO_FEATURES
+
+Arrays = dict[str, np.ndarray]
+LEAST_SECONDS = 0.2  # predictions are repeated for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One side of one model; travels to the process that runs it."""
+
+    task: str
+    model: str
+    is_ours: bool
+    table: Path  # features.tracks_std
+
+
+def time_fit(fit: Fit) -> tuple[float, float]:
+    """CPU seconds of the fit, and of predicting the test rows (of the net: 0, its fit includes it)."""
+    from tasks.models import MODELS
+
+    std = pl.read_parquet(fit.table).sort("position")
+    parts = {name: std.filter(split=name) for name in ("train", "val", "test")}
+    x = {name: part.select(AUDIO_FEATURES).to_numpy(order="c") for name, part in parts.items()}
+    genre = {name: part["genre_id"].to_numpy().astype("int64") for name, part in parts.items()}
+    popularity = {name: part["popularity"].to_numpy() for name, part in parts.items()}
+    spec = MODELS[f"{fit.task}/{fit.model}"]
+    estimator: Any = spec.build(spec.parameters_for("full"), 42, 1)
+    if fit.task == "multitask":
+        return _time_net(estimator, fit.is_ours, x, genre, popularity), 0.0
+    y = genre if fit.task == "genre" else popularity
+    if fit.is_ours:
+        x = {name: array.astype(spec.dtype) for name, array in x.items()}
+    else:
+        estimator = (CLASSIFIERS if fit.task == "genre" else REGRESSORS)[fit.model]()
+        if hasattr(estimator, "n_jobs"):
+            estimator.set_params(n_jobs=1)
+    began = time.process_time()
+    estimator.fit(x["train"], y["train"])
+    fitted = time.process_time()
+    repeats = 0
+    while repeats == 0 or time.process_time() - fitted < LEAST_SECONDS:
+        estimator.predict(x["test"])
+        repeats += 1
+    return fitted - began, (time.process_time() - fitted) / repeats
+
+
+def _time_net(net: Any, is_ours: bool, x: Arrays, genre: Arrays, popularity: Arrays) -> float:
+    import tensorflow  # noqa: F401, ICN001 - its import counts for neither side
+
+    began = time.process_time()
+    if is_ours:
+        seen = ({name: part[name] for name in ("train", "val")} for part in (x, genre, popularity))
+        net.fit(*seen)
+        for name in ("val", "test"):
+            net.outputs(x[name])
+    else:
+        fit_multitask(x, genre, popularity)
+    return time.process_time() - began

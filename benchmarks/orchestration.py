@@ -1,0 +1,129 @@
+"""What Prefect, fan-out and bookkeeping cost: the benchmark flow on cells that train nothing.
+
+A trivial cell is a cell in every respect but one: its own process writes a result without fitting a model. Seconds are
+those between the first cell's start and the last one's end, as in results.runs; beside them stand as many Prefect tasks
+that do nothing at all, on the same thread runner and server.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
+from tasks.warehouse import Warehouse
+
+MODEL, FEATURE_SET = "random_forest", "rhythm"
+
+
+@dataclass(frozen=True, slots=True)
+class Fanned:
+    """One fan-out: of n cells, and of n empty Prefect tasks."""
+
+    cells: int
+    seconds: float
+    empty_seconds: float
+    peak_mib: float  # of the flow's process, so far
+    publish_seconds: float
+    plain_publish_seconds: float  # DuckDB alone, reading the same files
+
+
+def trivial_cell(job: Job) -> None:
+    """Write a cell's folder with one metric and no predictions."""
+    now = datetime.now(UTC)
+    metric = {"task": job.cell.task, "split": "test", "slice": "all", "n": 1, "metric": "rmse", "value": 1.0}
+    result = {
+        "result": job.result,
+        "started_at": now,
+        "finished_at": now,
+        "fit_seconds": 0.0,
+        "predict_seconds": 0.0,
+        "peak_rss_mb": 0.0,
+        "n_train": 1,
+        "params": "{}",
+        "feature_version": job.feature_version,
+        "metrics": [metric],
+        "confusion": [],
+        "importance": [],
+        "history": [],
+        "calibration": [],
+    }
+    home = Warehouse(job.warehouse)
+    with home.new_folder(home.cell(job.result)) as folder:
+        pq.write_table(pa.Table.from_pylist([result], RESULT), folder / "result.parquet")
+        pq.write_table(REPLICATES.empty_table(), folder / "replicates.parquet")
+        pq.write_table(PREDICTIONS.empty_table(), folder / "predictions.parquet")
+
+
+def measure(cells: int, home: Warehouse) -> Fanned:
+    """Run the flow on `cells` trivial cells, of both tasks, and as many empty tasks."""
+    from prefect import flow, task
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    from flows.benchmark import benchmark
+    from tasks import publish, training
+    from tasks.processes import share_of_cores
+
+    publishing: list[float] = []
+
+    @task(name="empty", persist_result=False)
+    def empty(number: int) -> int:
+        return number
+
+    @flow(name="empty")
+    def empty_tasks() -> float:
+        began = time.perf_counter()
+        with ThreadPoolTaskRunner[int](max_workers=share_of_cores(None)[0]) as runner:
+            for future in [runner.submit(empty, {"number": number}) for number in range(cells)]:
+                future.wait()
+        return time.perf_counter() - began
+
+    def timed_publish(*arguments: object) -> object:
+        began = time.perf_counter()
+        made = original_publish(*arguments)  # type: ignore[arg-type]
+        publishing.append(time.perf_counter() - began)
+        return made
+
+    original, original_publish = training.train_cell, publish.publish
+    training.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
+    try:
+        state = benchmark(
+            source="sample:500",
+            models=[MODEL],
+            feature_sets=[FEATURE_SET],
+            seeds=list(range(1, cells // 2 + 1)),
+            budget="smoke",
+            warehouse=str(home.root),
+            return_state=True,
+        )
+    finally:
+        training.train_cell, publish.publish = original, original_publish
+    run_id = str(state.result())
+    [began] = pq.read_table(home.table("runs", "started", run_id))["started_at"].to_pylist()
+    [ended] = pq.read_table(home.table("runs", "finished", run_id))["finished_at"].to_pylist()
+    return Fanned(
+        cells=cells,
+        seconds=(ended - began).total_seconds(),
+        empty_seconds=empty_tasks(),
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        publish_seconds=publishing[-1],
+        plain_publish_seconds=_plain_publish(home),
+    )
+
+
+def _plain_publish(home: Warehouse) -> float:
+    """Seconds in which DuckDB alone makes tables of the stored results."""
+    import duckdb
+
+    began = time.perf_counter()
+    with duckdb.connect(str(home.temporary("plain"))) as connection:
+        connection.execute("set enable_progress_bar = false")
+        for name in ("result", "replicates"):
+            files = str(home.root / "cells" / "*" / f"{name}.parquet")
+            connection.execute(f"create table {name} as from read_parquet('{files}')")
+    return time.perf_counter() - began
