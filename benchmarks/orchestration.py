@@ -53,7 +53,7 @@ def trivial_cell(job: Job) -> None:
         "history": [],
         "calibration": [],
     }
-    home = Warehouse(job.warehouse)
+    home = Warehouse.at(job.warehouse)
     with home.new_folder(home.cell(job.result)) as folder:
         pq.write_table(pa.Table.from_pylist([result], RESULT), folder / "result.parquet")
         pq.write_table(REPLICATES.empty_table(), folder / "replicates.parquet")
