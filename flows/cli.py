@@ -27,7 +27,8 @@ from tasks.addresses import has_secrets, public_name
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import BuiltTable, build_features, rare_genres
-from tasks.ingest import ingest
+from tasks.increment import left_out
+from tasks.ingest import Append, Statistics, ingest
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 
@@ -56,8 +57,9 @@ def source_parser(
     add = parser.add_argument
     add(
         "--source",
-        metavar="PATH_OR_URL|sample[:ROWS]",
-        help="CSV, gzipped CSV or Parquet, or the built-in generated sample; by default $MUSIC_SOURCE, else sample",
+        metavar="PATH_OR_URL|sample[:ROWS]|snapshot:ID",
+        help="CSV, gzipped CSV or Parquet, the built-in generated sample, or tracks that were read before "
+        "(snapshot:latest: the published ones); by default $MUSIC_SOURCE, else sample",
     )
     add(
         "--columns",
@@ -176,7 +178,14 @@ def prefect_server() -> Any:
 
 
 def prepare(
-    source: str | None, columns: str, protocol: str, warehouse: str | None, max_reject_share: float, min_genre_rows: int
+    source: str | None,
+    columns: str,
+    protocol: str,
+    warehouse: str | None,
+    max_reject_share: float,
+    min_genre_rows: int,
+    append_to: str | None = None,
+    statistics: Statistics = "relearned",
 ) -> None:
     """Ingest and build features ahead of the flow, which then finds them done; bad input is told before any waiting.
 
@@ -186,13 +195,16 @@ def prepare(
     protocols = protocols_of(protocol)
     home = Warehouse.at(warehouse)
     named = default_source(source)
+    append = appending(append_to, statistics)
     if "://" not in named:
         with home.in_use():
-            snapshot = ingest(named, mapping, max_reject_share, home)
+            snapshot = ingest(named, mapping, max_reject_share, home, append)
             tell(snapshot.summary + (" [generated data]" if snapshot.is_generated else ""))
             tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
             if dropped := rare_genres(tables, home):
                 tell(dropped)
+            for line in left_out(tables, home):
+                tell(line)
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -270,6 +282,13 @@ def _start_server(failure: list[BaseException]) -> None:
         _end_server_with_this_process()
     except Exception as error:  # noqa: BLE001 - told to the user by the main thread
         failure.append(error)
+
+
+def appending(append_to: str | None, statistics: Statistics) -> Append | None:
+    """What the source is appended to, if to anything. Raises: UserError: nothing, of which statistics would be kept."""
+    if append_to is None and statistics == "kept":
+        raise UserError("--statistics kept: takes --append-to, the snapshot whose statistics are kept.")
+    return Append(append_to, statistics) if append_to else None
 
 
 def default_source(source: str | None) -> str:

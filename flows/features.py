@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prefect import flow
 
 from flows import cli
@@ -10,6 +12,7 @@ from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
 from tasks.features import BuiltTable
+from tasks.ingest import Statistics
 from tasks.observed import features_task, ingest_task, publish_task, report_task
 from tasks.specs import protocols_of
 from tasks.sweep import mark_killed_runs
@@ -25,20 +28,26 @@ def features(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    append_to: str | None = None,
+    statistics: Statistics = "relearned",
 ) -> list[BuiltTable]:
     """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
 
     Args:
-        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         protocol: a protocol's name, or all.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        append_to: the snapshot that the source's tracks are appended to, or latest for the one that is published.
+        statistics: of an appended snapshot: relearned makes every table anew; kept prepares the new rows alone, by what
+            was learnt before, and adds them to training.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    append = cli.appending(append_to, statistics)
+    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home, append)
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = cli.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
@@ -48,9 +57,27 @@ def features(
     return tables
 
 
+def parser() -> cli.Parser:
+    """The command's options."""
+    command = cli.source_parser("flows.features", __doc__)
+    command.add_argument(
+        "--append-to",
+        metavar="SNAPSHOT",
+        help="append the source's tracks to those of a snapshot (raw.snapshots), or to the published one: latest",
+    )
+    command.add_argument(
+        "--statistics",
+        choices=get_args(Statistics),
+        default="relearned",
+        help="of an appended snapshot: relearned makes every table anew; kept prepares the new tracks alone, by what "
+        "was learnt before. By default relearned",
+    )
+    return command
+
+
 def main() -> int:
     """The command `python -m flows.features`."""
-    options = cli.parameters(cli.source_parser("flows.features", __doc__), features)
+    options = cli.parameters(parser(), features)
     with cli.prefect_server():
         cli.prepare(**options)
     tables = features(**options)

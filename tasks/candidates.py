@@ -141,13 +141,15 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
     Raises: UserError: the registry does not know them, or they were prepared by other SQL than today's.
     """
     registered = {row.version: row for row in read_registry(warehouse)}
+    root = registered.get(feature_version)
     found: dict[str, BuiltTable] = {}
     waiting = [feature_version]
     while waiting:
         row = registered.get(waiting.pop())
         if row is not None and row.table_name not in found:
             found[row.table_name] = row
-            waiting += row.upstream or []
+            # Statistics that an appended snapshot kept lead on to the tables of its base, of which it has its own.
+            waiting += (row.upstream or []) if root and row.snapshot == root.snapshot else []
     today = {table.name: table for table in TABLES}
     for name in PREPARED_BY:
         if name == "features.tracks_pca" and name not in found:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -35,7 +36,7 @@ REGISTRY = pa.schema(
         pa.field("protocol", pa.string()),
         pa.field("version", pa.string(), nullable=False),
         pa.field("snapshot", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root
+        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root: a file, or a folder of its parts
         pa.field("rows", pa.int64(), nullable=False),
         pa.field("built_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("build_seconds", pa.float64(), nullable=False),
@@ -177,12 +178,17 @@ def build_features(
 ) -> list[BuiltTable]:
     """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
 
-    A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions.
+    A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
+    snapshot that was appended with kept statistics only the new rows are prepared (tasks/increment.py).
     Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
         CheckError: a table breaks one of the protocol's rules (sql/checks/).
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
+    if snapshot.statistics == "kept":
+        from tasks.increment import extend_features
+
+        return extend_features(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
     build = Build.planned(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
     graph = TopologicalSorter(build.steps())
     graph.prepare()
@@ -212,7 +218,7 @@ def build_features(
         finally:
             for file in flushing:
                 file.result()
-            _register([row for row in built.values() if not row.reused], warehouse)
+            register([row for row in built.values() if not row.reused], warehouse)
     return [built[name] for name in build.tables]
 
 
@@ -231,7 +237,7 @@ class Build:
     def planned(cls, snapshot: ingest.Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
         values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
-        wanted = {name for check in _checks(protocol) for name in duck.upstream(check)}
+        wanted = {name for check in checks_of(protocol) for name in duck.upstream(check)}
         for table in reversed(TABLES):
             if table.name in wanted or not table.is_on_demand:
                 wanted |= {table.name, *table.upstream(protocol)}
@@ -242,7 +248,7 @@ class Build:
         """Each step's name, and the names of those that come before it."""
         selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
         selects[STATISTICS] = "features/statistics"
-        selects |= {name: name for name in _checks(self.protocol)}
+        selects |= {name: name for name in checks_of(self.protocol)}
         return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
 
     def do(
@@ -267,17 +273,8 @@ class Build:
         version = self.versions[table.name]
         path = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
-        source = table.select(self.protocol)
-        select = duck.render(source, **dynamic_columns(source, cursor))
         with self.warehouse.replacing(path, flushed=False) as temporary:
-            if table.build is not None:
-                made = table.build(cursor, select, self.protocol)
-                texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
-                pq.write_table(made, temporary, compression="snappy", use_dictionary=texts)
-                rows = made.num_rows
-            else:
-                bound = duck.bound(duck.source(source), self.values)
-                rows = cursor.execute(duck.copy(select, temporary), bound).fetchall()[0][0]
+            rows = write_table(table, self.protocol, self.values, cursor, temporary)
         return BuiltTable(
             table_name=table.name,
             protocol=self.protocol.name if table.is_by_protocol else None,
@@ -292,7 +289,23 @@ class Build:
         )
 
 
-def _checks(protocol: Protocol) -> list[str]:
+def write_table(
+    table: Table, protocol: Protocol, values: dict[str, object], connection: duckdb.DuckDBPyConnection, path: Path
+) -> int:
+    """Write a table, made of those that `connection` sees, as a Parquet file. Returns: its rows."""
+    source = table.select(protocol)
+    select = duck.render(source, **dynamic_columns(source, connection))
+    if table.build is not None:
+        made = table.build(connection, select, protocol)
+        texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
+        pq.write_table(made, path, compression="snappy", use_dictionary=texts)
+        return int(made.num_rows)
+    bound = duck.bound(duck.source(source), values)
+    return int(connection.execute(duck.copy(select, path), bound).fetchall()[0][0])
+
+
+def checks_of(protocol: Protocol) -> list[str]:
+    """The SELECTs below sql/ that must return no rows."""
     return [f"checks/{name}" for name in protocol.checks]
 
 
@@ -339,14 +352,15 @@ def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: obje
 def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
     """What was dropped for being too rare to split, for people; None if nothing was."""
     path = next(table.path for table in tables if table.table_name == "staging.rare_genres")
-    dropped = pq.read_table(warehouse.here(path)).to_pylist()
-    if not dropped:
+    is_folder = warehouse.here(path).is_dir()
+    found = pq.read_table(warehouse.here(path)).to_pylist()
+    if not found:
         return None
-    rows = sum(genre["dropped_rows"] for genre in dropped)
-    names = ", ".join(one_line(genre["music_genre"][:40]) for genre in dropped[:5]) + (
-        ", ..." if len(dropped) > 5 else ""
-    )
-    return f"{rows:,} rows of {len(dropped)} genre(s) too rare to split dropped (see staging.rare_genres): {names}"
+    rows = sum(genre["dropped_rows"] for genre in found)
+    dropped = sorted({genre["music_genre"] for genre in found})
+    names = ", ".join(one_line(name[:40]) for name in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+    reason = "too rare to split, or not known to the statistics that are kept," if is_folder else "too rare to split"
+    return f"{rows:,} rows of {len(dropped)} genre(s) {reason} dropped (see staging.rare_genres): {names}"
 
 
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
@@ -366,12 +380,12 @@ def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
     """Have the registry hold just `rows`, in one file. Killed in between it holds all that it held before."""
     with warehouse.lock("features"):
         replaced = warehouse.files("features", "registry")
-        _register(rows, warehouse)
+        register(rows, warehouse)
         for file in replaced:
             file.unlink(missing_ok=True)
 
 
-def _register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
+def register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
     """Record tables that were built: until then they do not count as there."""
     if rows:
         entries = [{name: getattr(row, name) for name in REGISTRY.names} for row in rows]

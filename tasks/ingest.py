@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import MEASURED, NUMERIC, match_columns
-from tasks.errors import InputError, UserError
+from tasks.errors import InputError, UserError, one_line
 from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
@@ -23,6 +24,8 @@ from tasks.warehouse import Warehouse, flush
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "2b63882f43a25ea5"
 
+Statistics = Literal["relearned", "kept"]
+STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),
@@ -44,13 +47,16 @@ SNAPSHOT = pa.schema(
         pa.field("rejected_rows", pa.int64(), nullable=False),
         pa.field("rejected_values", pa.int64(), nullable=False),
         pa.field("ingest_seconds", pa.float64(), nullable=False),
+        pa.field("content", pa.string()),  # what was read: the same of a file read by itself or appended to any other
+        pa.field("parts", pa.list_(pa.string())),  # the snapshots whose files it is made of, the first and itself last
+        pa.field("statistics", pa.string()),  # of one that was appended: kept or relearned
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One ingested file; its columns as in raw.snapshots."""
+    """One ingested file, or one appended to others, whose rows are counted, too; its columns as in raw.snapshots."""
 
     snapshot: str
     source: str
@@ -62,6 +68,14 @@ class Snapshot:
     rejected_rows: int
     rejected_values: int
     ingest_seconds: float
+    content: str | None = None
+    parts: tuple[str, ...] = ()
+    statistics: Statistics | None = None
+
+    @property
+    def base(self) -> str | None:
+        """The snapshot that it was appended to."""
+        return self.parts[-2] if len(self.parts) > 1 else None
 
     @property
     def tag(self) -> str:
@@ -78,33 +92,84 @@ class Snapshot:
         return f"{self.source}: " + ", ".join(parts)
 
 
-def ingest(source: str, mapping: Mapping[str, str], max_reject_share: float, warehouse: Warehouse) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What a file is appended to, and what becomes of what preparation learnt there."""
+
+    to: str  # a snapshot, or `latest`: the one that is published
+    statistics: Statistics = "relearned"
+
+
+def ingest(
+    source: str,
+    mapping: Mapping[str, str],
+    max_reject_share: float,
+    warehouse: Warehouse,
+    append: Append | None = None,
+) -> Snapshot:
     """Read `source` into the warehouse, unless a file of the same content was read the same way before.
 
-    Args: source: path, URL or `sample[:ROWS]`. mapping: our column names to the file's. max_reject_share: of the rows
-        with content, 0 to 1; more rejects than that stop the run.
+    Of a file that is appended only its own rows are read; the snapshot shows those of its base before them. Appended
+    again, it adds nothing.
+
+    Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
+        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
     Raises: InputError: the file is refused, or too many of its rows are.
+        UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
+    if stored := STORED.fullmatch(source):
+        if append:
+            raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
+        return find_snapshot(stored[1], warehouse)
     with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
-        code = [
-            duck.source(name) for name in ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects")
-        ]
-        identity = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
+        names = ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects", "staging/base_ids")
+        code = [duck.source(name) for name in names]
+        content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
+        base = _base(append, file, content, warehouse) if append else None
+        if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
+            return base
+        identity = duck.digest(base.snapshot, content, append.statistics) if base and append else content
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
-                snapshot = _read(file, identity, mapping, warehouse)
+                snapshot = _read(file, identity, mapping, warehouse, base)
+                snapshot = replace(snapshot, content=content, parts=(identity,))
+                if base and append:
+                    snapshot = _joined(base, snapshot, append.statistics, warehouse)
                 warehouse.write_rows(record, [asdict(snapshot)], SNAPSHOT)
-        snapshot = replace(load_snapshot(identity, warehouse), source=file.label)
-    _check_share(snapshot, max_reject_share, warehouse)
+        snapshot = load_snapshot(identity, warehouse)
+        if not base:
+            snapshot = replace(snapshot, source=file.label)
+    _check_share(snapshot, base, max_reject_share, warehouse)
     return snapshot
 
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
     """The record of an ingested file."""
-    return Snapshot(**pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0])
+    row = pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0]
+    return Snapshot(**row | {"parts": tuple(row.get("parts") or [identity])})
+
+
+def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
+    """A snapshot by its name, or `latest`: that of the tables in music.duckdb.
+
+    Raises: UserError: there is none of that name, or nothing is published.
+    """
+    if named == "latest":
+        database = warehouse.database
+        if not database.exists():
+            raise UserError(f"{warehouse.address}: nothing is published there yet. Ingest a file first.")
+        with duckdb.connect(str(database), read_only=True) as connection:
+            [(named,)] = connection.execute("select snapshot from raw.snapshots where is_published").fetchall()
+    known = [file.stem for file in warehouse.files("raw", "snapshots")]
+    if named not in known:
+        raise UserError(
+            f"{warehouse.address}: has no snapshot '{one_line(named)}'. Those it has: select snapshot, source from "
+            "raw.snapshots. The one that is published: latest."
+        )
+    return load_snapshot(named, warehouse)
 
 
 def attach(
@@ -114,13 +179,14 @@ def attach(
 
     Args: is_published: by views that other machines read, too.
     """
+    parts = load_snapshot(snapshot, warehouse).parts
     names = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))
-    files = tracks, rejects, typed = [warehouse.table(*name, snapshot) for name in names]
-    warehouse.fetch(files)
+    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in names)
+    warehouse.fetch([*tracks, *rejects, *typed])
     named = warehouse.location if is_published else str
-    define_raw_tracks(connection, tracks, named(tracks))
-    duck.view(connection, "raw.rejects", named(rejects))
-    duck.view(connection, "staging.typed_tracks", named(typed))
+    define_raw_tracks(connection, *tracks, named=named)
+    duck.view(connection, "raw.rejects", *map(named, rejects))
+    duck.view(connection, "staging.typed_tracks", *map(named, typed))
 
 
 def copy_raw(
@@ -163,15 +229,72 @@ def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target))
 
 
-def define_raw_tracks(connection: duckdb.DuckDBPyConnection, path: Path, named: str | None = None) -> None:
-    """Make the rows that `copy_raw` wrote visible as raw.tracks. Args: named: what the view calls the file."""
-    has_instance_id = "instance_id" in pq.read_schema(path).names
-    numbered = duck.render("raw/numbered_tracks", path=duck.literal(named or path), has_instance_id=has_instance_id)
-    connection.execute(f"create or replace view raw.tracks as {numbered}")
+def define_raw_tracks(
+    connection: duckdb.DuckDBPyConnection, *files: Path, after: int = 0, named: Callable[[Path], str] = str
+) -> None:
+    """Make the rows that `copy_raw` wrote visible as raw.tracks.
+
+    Args: after: rows that come before them. named: what the view calls a file.
+    """
+    parts = []
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            has_instance_id = "instance_id" in file.schema_arrow.names
+            parts.append(
+                {"path": duck.literal(named(path)), "first_row": after + 1, "has_instance_id": has_instance_id}
+            )
+            after += file.metadata.num_rows
+    connection.execute(f"create or replace view raw.tracks as {duck.render('raw/numbered_tracks', parts=parts)}")
 
 
-def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse) -> Snapshot:
+def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) -> Snapshot:
+    """What a file is appended to: what the snapshot that is named was appended to, if it was this very file."""
+    if append.statistics == "kept" and warehouse.store:
+        raise UserError(
+            f"{warehouse.address}: --statistics kept needs a warehouse in a folder of this machine, where tables can "
+            "share files. Take --statistics relearned."
+        )
+    base = find_snapshot(append.to, warehouse)
+    if base.base and base.content == content:
+        base = load_snapshot(base.base, warehouse)
+    if file.is_generated and not base.is_generated:
+        raise UserError(f"{file.label}: generated tracks are not appended to real ones ({base.source}).")
+    return base
+
+
+def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Warehouse) -> Snapshot:
+    """The snapshot that a file makes with its base. Args: own: what was read of the file."""
+    first = load_snapshot(base.parts[0], warehouse).source
+    added = own.source if not base.base else f"{len(base.parts)} files to {own.source}"
+    return Snapshot(
+        snapshot=own.snapshot,
+        source=f"{first} + {added}",
+        is_generated=base.is_generated,
+        is_study_file=False,
+        rows_read=base.rows_read + own.rows_read,
+        blank_rows=base.blank_rows + own.blank_rows,
+        rows_without_genre=base.rows_without_genre + own.rows_without_genre,
+        rejected_rows=base.rejected_rows + own.rejected_rows,
+        rejected_values=base.rejected_values + own.rejected_values,
+        ingest_seconds=own.ingest_seconds,
+        content=own.content,
+        parts=(*base.parts, own.snapshot),
+        statistics=statistics,
+    )
+
+
+def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse: Warehouse) -> None:
+    """Make staging.base_ids of a snapshot visible to `connection`, and nothing else of it."""
+    attach(connection, base.snapshot, warehouse)
+    connection.execute(f"create table staging.base_ids as {duck.render('staging/base_ids')}")
+
+
+def _read(
+    file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse, base: Snapshot | None
+) -> Snapshot:
+    """Read a file's own rows, which are numbered on after those of its base."""
     started = time.perf_counter()
+    after = base.rows_read if base else 0
     columns = match_columns(file.header()[0], mapping, file.label)
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
@@ -182,18 +305,22 @@ def _read(file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse
         with warehouse.replacing(tracks, flushed=False) as temporary:
             copy_raw(connection, file, columns, temporary, warehouse)
         flushing = [aside.submit(flush, tracks)]
-        define_raw_tracks(connection, tracks)
+        if base:
+            _know_base(connection, base, warehouse)
+        define_raw_tracks(connection, tracks, after=after)
         with warehouse.replacing(typed, flushed=False) as temporary:
             copy_typed(connection, temporary)
         flushing.append(aside.submit(flush, typed))
         duck.view(connection, "staging.typed_tracks", typed)
         rows_read, rows_typed = (pq.read_metadata(path).num_rows for path in (tracks, typed))
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
-        reasons = connection.execute(duck.render("raw/rejects", measured_features=MEASURED)).fetchall()
-        lines = file.locate([row for row, _, _ in reasons]) if reasons else {}
+        reasons = connection.execute(
+            duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
+        ).fetchall()
+        lines = file.locate([row - after for row, _, _ in reasons]) if reasons else {}
         rows: list[dict[str, object]] = []
         for row, column, reason in reasons:
-            line, text = lines.get(row, (row + 1, None))
+            line, text = lines.get(row - after, (row - after + 1, None))
             rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
         warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
@@ -230,15 +357,17 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection) -> str:
     return duck.digest(connection.execute(duck.render("raw/fingerprint")).fetchall()[0][0])
 
 
-def _check_share(snapshot: Snapshot, max_share: float, warehouse: Warehouse) -> None:
-    rows = snapshot.rows_read - snapshot.blank_rows
-    if snapshot.rejected_rows <= max_share * rows:
+def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, warehouse: Warehouse) -> None:
+    """Of the file's own rows."""
+    rows = snapshot.rows_read - snapshot.blank_rows - (base.rows_read - base.blank_rows if base else 0)
+    rejected = snapshot.rejected_rows - (base.rejected_rows if base else 0)
+    if rejected <= max_share * rows:
         return
     path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
     first = pq.read_table(path).slice(0, 3).to_pylist()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
-        f"{snapshot.source}: {snapshot.rejected_rows:,} of {rows:,} rows have bad values, more than the "
+        f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
         f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
     )
 

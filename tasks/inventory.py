@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks import champions, runs
 from tasks.features import BuiltTable, read_registry
+from tasks.ingest import SNAPSHOT
 from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.sources import SAMPLE
 from tasks.warehouse import OWNER, Warehouse
@@ -72,9 +73,16 @@ class Inventory:
     published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
     predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
+    bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an appended snapshot: whose files it shows
     retired: Mapping[str, datetime] = field(
         default_factory=dict
     )  # since when earlier upkeeps have seen no need for a path
+
+    @property
+    def shown_snapshots(self) -> frozenset[str]:
+        """Those that the views of music.duckdb show, but for the bases of another of them: in practice one."""
+        found = {path.split("/")[-1].removesuffix(".parquet") for path in self.published if path.startswith("raw/")}
+        return frozenset(found.difference(*(self.bases.get(snapshot, ()) for snapshot in found)))
 
 
 def take_inventory(warehouse: Warehouse) -> Inventory:
@@ -97,6 +105,12 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
             for file in warehouse.files("tuning", "trials")
         ),
         predicting={one.candidate.result: one.candidate.feature_version for one in champions.current(warehouse)},
+        bases={
+            row["snapshot"]: tuple(row["parts"][:-1])
+            for file in warehouse.files("raw", "snapshots")
+            for row in pq.read_table(file, schema=SNAPSHOT).to_pylist()
+            if row["parts"]
+        },
         retired={row["path"]: row["since"] for row in _rows(warehouse.files("upkeep", "retired")[-1:], RETIRED.names)},
     )
 
@@ -123,10 +137,11 @@ def snapshot_paths(snapshot: str) -> list[str]:
 
 
 def size_of(path: Path) -> int:
-    """The bytes in a file or folder; 0 if it is gone."""
+    """The bytes in a file or folder, of a file that has several names there once; 0 if it is gone."""
     try:
         is_folder = path.is_dir() and not path.is_symlink()
-        return sum(file.lstat().st_size for file in (path.rglob("*") if is_folder else [path]))
+        found = [file.lstat() for file in (path.rglob("*") if is_folder else [path])]
+        return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
     except FileNotFoundError:
         return 0
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks import duck, ingest
 from tasks.candidates import PROTOCOLS, lineage
@@ -27,13 +26,9 @@ class Known:
     learnt: Learnt  # the statistics by which they were standardized
     tracks: Path  # staging.stg_tracks
     standardized: Path  # features.tracks_std
+    n_rows: int  # a recording that is listed twice counted twice
     source: str
     is_generated: bool
-
-    @property
-    def n_rows(self) -> int:
-        """How many there are, a recording that is listed twice counted twice."""
-        return int(pq.read_metadata(self.standardized).num_rows)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Make known_tracks and known_std views of `connection`."""
@@ -63,6 +58,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
             learnt=Learnt.of(tables, [], warehouse),
             tracks=warehouse.here(tables["staging.stg_tracks"].path),
             standardized=warehouse.here(row.path),
+            n_rows=row.rows,
             source=snapshot.source,
             is_generated=snapshot.is_generated,
         )

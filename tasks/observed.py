@@ -61,9 +61,15 @@ def _is_worth_a_retry(task: Any, run: Any, state: State) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def ingest_task(source: str, mapping: dict[str, str], max_reject_share: float, warehouse: Warehouse) -> Snapshot:
+def ingest_task(
+    source: str,
+    mapping: dict[str, str],
+    max_reject_share: float,
+    warehouse: Warehouse,
+    append: ingest.Append | None = None,
+) -> Snapshot:
     """See tasks.ingest.ingest."""
-    return ingest.ingest(source, mapping, max_reject_share, warehouse)
+    return ingest.ingest(source, mapping, max_reject_share, warehouse, append)
 
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.features import BuiltTable
@@ -62,15 +63,26 @@ def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str
     return files
 
 
-def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]]) -> list[File]:
+def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]], warehouse: Warehouse) -> list[File]:
     """What is kept as Parquet anyway. Args: predictions: each cell's result, and how many rows it predicted."""
     built = {row.path: row for row in features}.values()
     return [
-        *({"table_name": row.table_name, "path": row.path, "rows": row.rows} for row in built),
+        *(file for row in built for file in _files(row, warehouse)),
         *(
             {"table_name": "cells.predictions", "path": f"cells/{result}/predictions.parquet", "rows": rows}
             for result, rows in predictions
         ),
+    ]
+
+
+def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
+    """A table's file, or those of the folder that it is (tasks/increment.py)."""
+    folder = warehouse.root / row.path
+    if not folder.is_dir():
+        return [{"table_name": row.table_name, "path": row.path, "rows": row.rows}]
+    return [
+        {"table_name": row.table_name, "path": f"{row.path}/{part.name}", "rows": pq.read_metadata(part).num_rows}
+        for part in sorted(folder.iterdir())
     ]
 
 

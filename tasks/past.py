@@ -99,8 +99,8 @@ def _own_tracks(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Ware
         snapshot=run["snapshot"],
     )
     files = {row["table_name"]: warehouse.here(row["path"]) for row in tables}
-    raw = warehouse.here(warehouse.table("raw", "rejects", run["snapshot"]))
-    if "staging.stg_tracks" in files and all(file.exists() for file in (*files.values(), raw)):
+    record = warehouse.here(warehouse.table("raw", "snapshots", run["snapshot"]))  # upkeep removes it first
+    if "staging.stg_tracks" in files and all(file.exists() for file in (*files.values(), record)):
         attach(connection, run["snapshot"], warehouse)
         for table, file in files.items():
             duck.view(connection, table, file)

@@ -88,7 +88,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
                 _feature_tables(connection, features, warehouse)
                 predictions = _result_tables(connection, warehouse)
                 files = open_tables.export(connection, folder, publication)
-                files += open_tables.stored(features, predictions)
+                files += open_tables.stored(features, predictions, warehouse)
                 files = open_tables.register(connection, files, folder, publication)
             if warehouse.store:
                 temporary.rename(folder / "music.duckdb")
@@ -103,7 +103,9 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
 
 def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, warehouse: Warehouse) -> None:
     attach(connection, snapshot.snapshot, warehouse, is_published=True)
-    _load(connection, "raw.snapshots", _read(warehouse.files("raw", "snapshots"), SNAPSHOT))
+    snapshots = _read(warehouse.files("raw", "snapshots"), SNAPSHOT)
+    is_published = pc.equal(snapshots["snapshot"], snapshot.snapshot)
+    _load(connection, "raw.snapshots", snapshots.append_column("is_published", is_published))
 
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:

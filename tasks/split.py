@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
@@ -35,6 +38,29 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
                 f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."
             )
     return _assignment(parts, tracks["track_id"].to_numpy(), tracks["track_id"].to_numpy())
+
+
+def split_appended(protocol: Protocol, tracks: pa.Table, taken: Mapping[str, int]) -> pa.Table:
+    """As `split_tracks`, of tracks that were appended: none joins val or test, so that figures stay comparable.
+
+    They are training rows, in random order behind those of their base, but for those that would bring what a test row
+    shows into training (split `unused`): where groups are kept whole, every track of a group, made of appended tracks
+    alone, in which one has the artist or recording of a row that is none of training; for a probe, what it leaves out.
+
+    Args: tracks: the columns of sql/features/split_input.sql or, of a protocol that keeps artists or recordings apart,
+        of appended_split_input.sql. taken: the rows of each split of the base.
+    """
+    ids = tracks["track_id"].to_numpy()
+    groups, unused = ids, np.zeros(len(ids), dtype=bool)
+    if protocol.left_out:
+        unused = tracks[f"{protocol.left_out}_in_test"].to_numpy().copy()
+        if protocol.is_control:
+            np.random.default_rng(STUDY_SEED).shuffle(unused)
+    elif protocol.split == "grouped":
+        groups = tracks["group_id"].to_numpy()
+        unused = np.isin(groups, groups[tracks["is_linked"].to_numpy()])
+    order = np.random.default_rng(STUDY_SEED).permutation(len(ids))
+    return _assignment({"train": order[~unused[order]], "unused": order[unused[order]]}, ids, groups, taken)
 
 
 def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
@@ -125,13 +151,20 @@ def _leave_out(
     return parts | {"train": train[~shared], "unused": train[shared]}
 
 
-def _assignment(parts: dict[str, np.ndarray], track_id: np.ndarray, group_id: np.ndarray) -> pa.Table:
+def _assignment(
+    parts: dict[str, np.ndarray],
+    track_id: np.ndarray,
+    group_id: np.ndarray,
+    taken: Mapping[str, int] = MappingProxyType({}),
+) -> pa.Table:
     rows = np.concatenate(list(parts.values()))
     return pa.table(
         {
             "track_id": track_id[rows],
             "split": pa.chunked_array([pa.repeat(name, len(members)) for name, members in parts.items()]),
-            "position": np.concatenate([np.arange(len(members)) for members in parts.values()]),
+            "position": np.concatenate(
+                [taken.get(name, 0) + np.arange(len(members)) for name, members in parts.items()]
+            ),
             "group_id": group_id[rows],
         }
     )

@@ -1,10 +1,10 @@
 """Upkeep: old runs go, and with them the files that nothing else needs.
 
 What is needed: all that a kept run reports (its cells, also those that an older run trained, the versions they were
-trained on, what those were made from, and its snapshot), all that a kept run trained, finished or not, the newest
-version of each feature table of each such snapshot, what the published database shows of raw, staging and features, the
-champions that stand with what prepares tracks for them, and the data of each search for settings. Everything else that
-follows the project's own naming may go.
+trained on, what those were made from, and its snapshot with those it was appended to), all that a kept run trained,
+finished or not, the newest version of each feature table of each such snapshot, what the published database shows of
+raw, staging and features, the champions that stand with what prepares tracks for them, and the data of each search for
+settings. Everything else that follows the project's own naming may go.
 
 Why that is safe:
 
@@ -148,8 +148,9 @@ def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
     named |= {row.version for row in inventory.registry if row.path in published}
     snapshots = {run.snapshot for run in kept}
     snapshots |= {row.snapshot for row in inventory.registry if row.version in named}
-    snapshots |= {path.split("/")[-1].removesuffix(".parquet") for path in published if path.startswith("raw/")}
-    needed |= {path for snapshot in snapshots for path in snapshot_paths(snapshot)}
+    snapshots |= inventory.shown_snapshots
+    parts = {part for snapshot in snapshots for part in (snapshot, *inventory.bases.get(snapshot, ()))}
+    needed |= {path for part in parts for path in snapshot_paths(part)}
 
     current = {  # oldest first: the newest of each table stays
         (row.table_name, row.protocol, row.snapshot): row.version
@@ -235,10 +236,9 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
 
 def _publish_again(inventory: Inventory, warehouse: Warehouse) -> None:
     """Publish what is recorded now, with the raw data and features that are published already."""
-    snapshots = [path.split("/")[-1] for path in inventory.published if path.startswith("raw/tracks/")]
-    if snapshots:
+    for snapshot in sorted(inventory.shown_snapshots)[:1]:
         features = [row for row in inventory.registry if row.path in inventory.published]
-        publish(load_snapshot(snapshots[0].removesuffix(".parquet"), warehouse), features, warehouse)
+        publish(load_snapshot(snapshot, warehouse), features, warehouse)
 
 
 def _remember(retired: Mapping[str, datetime], inventory: Inventory, warehouse: Warehouse) -> None:

@@ -251,7 +251,7 @@ class Warehouse:
 
         Where there is a store they are put there first, a cell's result last: without it the others do not count.
         """
-        temporary = self.temporary(final.name)
+        temporary = self.temporary(final.stem)
         temporary.mkdir(parents=True)
         try:
             yield temporary

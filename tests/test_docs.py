@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import api, cli, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
+from flows import api, features, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
@@ -25,7 +25,7 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
     "command",
     [
         parser(),
-        cli.source_parser("flows.features", None),
+        features.parser(),
         tune.parser(),
         report.parser(),
         query.parser(),

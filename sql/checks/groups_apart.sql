@@ -1,4 +1,4 @@
--- Tracks of one artist, and tracks that are the same recording, are in the same split.
+-- Tracks of one artist, and tracks that are the same recording, are in the same split, if they are in one at all.
 -- Rows: the artists and recordings that are on several sides.
 with
 
@@ -9,6 +9,7 @@ tracks as (
         split.split
     from features.track_groups as groups
     inner join features.split_assignment as split on groups.track_id = split.track_id
+    where split.split <> 'unused'
 )
 
 select

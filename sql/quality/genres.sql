@@ -9,7 +9,8 @@ group by music_genre
 union all
 select
     music_genre,
-    dropped_rows as n,
+    cast(sum(dropped_rows) as bigint) as n,
     true as is_dropped
 from staging.rare_genres
+group by music_genre
 order by is_dropped, n desc, music_genre

@@ -1,9 +1,12 @@
 -- raw.tracks: one row per row read, as read. Grain: row_number, the position in the file from 1; it is the
--- instance_id, too, where the file has none.
+-- instance_id, too, where the file has none. Rows of a file that was appended are numbered on after those before it.
+{% for part in parts %}
 select
-    file_row_number + 1 as row_number,
-    {% if not has_instance_id %}
-    cast(file_row_number + 1 as varchar) as instance_id,
+    file_row_number + {{ part.first_row }} as row_number,
+    {% if not part.has_instance_id %}
+    cast(file_row_number + {{ part.first_row }} as varchar) as instance_id,
     {% endif %}
     * exclude (file_row_number)
-from read_parquet({{ path }}, file_row_number = true, hive_partitioning = false)
+from read_parquet({{ part.path }}, file_row_number = true, hive_partitioning = false)
+{{ "union all" if not loop.last }}
+{% endfor %}

@@ -1,6 +1,7 @@
 -- raw.rejects, before lines are looked up: one row per bad value, so a row of the file may stand here more than once.
 -- From staging.typed_tracks beside raw.tracks. Rows without a genre are dropped by staging and not looked at here.
--- Of otherwise sound rows that share an instance_id the first is kept and the later ones stand here.
+-- Of otherwise sound rows that share an instance_id the first is kept and the later ones stand here; of a file that is
+-- appended, those whose id a track of staging.base_ids has.
 {% set reasons = {
     "instance_id": ("track_id is null", "not a whole number"),
     "popularity": ("popularity is null", "not a number from 0 to 100"),
@@ -47,11 +48,23 @@ repeated as (
     having count(*) > 1
 ),
 
+{% if is_appended %}
+known_copies as (
+    select typed.row_number
+    from typed
+    semi join staging.base_ids as base on typed.track_id = base.track_id
+    anti join bad_rows on typed.row_number = bad_rows.row_number
+),
+{% endif %}
+
 later_copies as (
     select typed.row_number
     from typed
     semi join repeated on typed.track_id = repeated.track_id
     anti join bad_rows on typed.row_number = bad_rows.row_number
+    {% if is_appended %}
+    anti join known_copies on typed.row_number = known_copies.row_number
+    {% endif %}
     qualify row_number() over (partition by typed.track_id order by typed.row_number) > 1
 ),
 
@@ -67,6 +80,14 @@ reasons as (
         'instance_id' as column_name,
         'this id stands in an earlier row' as error
     from later_copies
+    {% if is_appended %}
+    union all
+    select
+        row_number,
+        'instance_id' as column_name,
+        'this id stands in the snapshot that is appended to' as error
+    from known_copies
+    {% endif %}
 ),
 
 texts as (

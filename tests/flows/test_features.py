@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import duckdb
+import polars as pl
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.features import features
-from tasks import summary
+from tasks import sample, summary
+from tasks.errors import UserError
 from tasks.warehouse import Warehouse
 
 
@@ -19,5 +22,16 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
     with get_client(sync_client=True) as client:
         posted = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     assert "| **tracks kept** | **1,000** |" in next(one.data for one in posted if one.key == "data-quality-sample")
+    more = tmp_path / "more.csv"
+    pl.concat(sample.generate(50, seed=1)).with_columns(instance_id=pl.int_range(50).cast(pl.String)).write_csv(more)
+    options = {"source": str(more), "warehouse": str(tmp_path), "append_to": "latest"}
+    with pytest.raises(UserError, match="takes --append-to"):
+        features(**options | {"append_to": None, "statistics": "kept"})
+    for statistics in ("relearned", "kept"):
+        tables = features(**options, statistics=statistics)
+        with duckdb.connect(str(home.database), read_only=True) as connection:
+            assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1050,)]
+            published = connection.execute("select source, statistics from raw.snapshots where is_published")
+            assert published.fetchall() == [("sample:1000 + more.csv", statistics)]
     summary.print_features(tables, home)
     assert "features.tracks_pca" in capsys.readouterr().out

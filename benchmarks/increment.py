@@ -1,0 +1,102 @@
+"""What appending costs beside the full build: `python -m benchmarks.increment`.
+
+A generated file in two parts, --rows and --more. In processes of their own, one after the other: ingest and features of
+both as one file; then, in a warehouse that has the first part, appending the second with statistics relearned, and with
+statistics kept. CPU seconds, because other work on the machine matters less to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WAYS = ("full", "relearned", "kept")
+
+
+def write_parts(rows: int, more: int, folder: Path) -> None:
+    """Write base.csv, new.csv and whole.csv, which is both: generated tracks with an id each."""
+    from tasks.sample import generate
+
+    written = 0
+    with (folder / "base.csv").open("wb") as base, (folder / "new.csv").open("wb") as new:
+        for chunk in generate(rows + more):
+            cut = min(max(rows - written, 0), chunk.height)
+            for file, part in ((base, chunk[:cut]), (new, chunk[cut:])):
+                part.write_csv(file, include_header=file.tell() == 0)
+            written += chunk.height
+    with (folder / "whole.csv").open("wb") as whole:
+        whole.write((folder / "base.csv").read_bytes())
+        with (folder / "new.csv").open("rb") as new:
+            new.readline()
+            shutil.copyfileobj(new, whole)
+
+
+def _child(way: str, protocol: str, folder: Path) -> None:
+    import sklearn.model_selection  # noqa: F401 - libraries are loaded before the clock starts
+
+    from tasks.features import build_features
+    from tasks.ingest import Append, ingest
+    from tasks.warehouse import Warehouse
+
+    home = Warehouse.at(folder / ("whole" if way == "full" else "appended"))
+    append = None
+    if way in {"relearned", "kept"}:
+        base = ingest(str(folder / "base.csv"), {}, 0.05, home)
+        append = Append(base.snapshot, "kept" if way == "kept" else "relearned")
+    before, started = time.process_time(), time.perf_counter()
+    name = {"full": "whole", "base": "base"}.get(way, "new")
+    snapshot = ingest(str(folder / f"{name}.csv"), {}, 0.05, home, append)
+    ingested = time.process_time()
+    build_features(snapshot, protocol, 20, home)
+    ended = time.process_time()
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "ingest": ingested - before, "features": ended - ingested}))
+
+
+def _measure(way: str, protocol: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.increment", "--child", way, protocol, str(folder)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(ended.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Print a row per way, and each way's ratio to the full build."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--more", type=int, default=100_000)
+    parser.add_argument("--protocol", default="cold_start")
+    parser.add_argument("--folder", type=Path, default=Path("warehouse/tmp/increment"), help="for files; removed again")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        way, protocol, folder = options.child
+        _child(way, protocol, Path(folder))
+        return
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True)
+    try:
+        write_parts(options.rows, options.more, folder)
+        print(f"{options.protocol}: {options.rows:,} rows, {options.more:,} more")
+        print(f"{'':10} {'seconds':>8} {'CPU s':>7} {'ingest':>7} {'features':>8} {'of full':>8}")
+        _measure("base", options.protocol, folder)
+        cpu: dict[str, float] = {}
+        for way in WAYS:
+            found = _measure(way, options.protocol, folder)
+            cpu[way] = found["ingest"] + found["features"]
+            share = cpu[way] / cpu["full"]
+            print(
+                f"{way:10} {found['seconds']:8.1f} {cpu[way]:7.1f} {found['ingest']:7.1f} {found['features']:8.1f} "
+                f"{share:8.2f}",
+                flush=True,
+            )
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
