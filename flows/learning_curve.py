@@ -26,7 +26,7 @@ from tasks.warehouse import Warehouse
 def learning_curve(
     source: str | None = None,
     protocol: ProtocolName = "cold_start",
-    budget: Literal["smoke", "full"] | None = None,
+    budget: Literal["full", "brief", "smoke"] | None = None,
     models: list[ModelName] | None = None,
     smallest: Count = 1000,
     refresh: bool = False,

@@ -10,8 +10,8 @@ spread of a sum over bags of independent parts is that of the sum over the parts
 rank correlation is then taken as the sum of its rows' influences. Time and memory thus grow little with the rows.
 
 Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile interval); groups: Davison
-and Hinkley (1997), Bootstrap Methods and their Application, section 3.8 (resampling whole clusters); bags: Wolter (2007), Introduction to Variance Estimation, chapter 2
-(random groups); influences: Davison and Hinkley, section 2.7 (linear approximation).
+and Hinkley (1997), Bootstrap Methods and their Application, section 3.8 (resampling whole clusters), and section 2.7
+(influences); bags: Wolter (2007), Introduction to Variance Estimation, chapter 2 (random groups).
 """
 
 from __future__ import annotations
