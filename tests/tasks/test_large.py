@@ -18,7 +18,6 @@ from tasks.processes import Processes
 from tasks.rows import StoredRows
 from tasks.specs import Cell
 from tasks.streaming import least_squares
-
 from tests.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
