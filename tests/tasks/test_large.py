@@ -58,7 +58,7 @@ def test_every_model_streams_or_says_why_it_does_not() -> None:
         assert (spec.stream is None) == bool(spec.needs_memory), spec.name
 
 
-def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of) -> None:
+def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of, shared_warehouse) -> None:
     job = job_of("popularity/linear")
     whole = training.load(job)
     with training.opened(job) as data:
@@ -73,7 +73,7 @@ def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of)
             for name in ("track_id", "is_imputed", "units"):
                 np.testing.assert_array_equal(getattr(data, name)[split], getattr(whole, name)[split])
         folder = data.x["train"].file.parent
-        assert folder.is_relative_to(job.warehouse / "tmp")
+        assert folder.is_relative_to(shared_warehouse.root / "tmp")
     assert not folder.exists()
 
 
@@ -141,18 +141,27 @@ def test_a_sample_is_of_each_genre_its_share_and_the_same_however_many_more_are_
     all_is_large, job_of, monkeypatch
 ) -> None:
     job = job_of("genre/knn")
-    genre = training.load(job).y["genre"]["train"]
+    whole = training.load(job)
+    genre = whole.y["genre"]["train"]
     taken = []
     for n in (100, 200):
         monkeypatch.setattr(large, "SUBSAMPLE_ROWS", n)
         with training.opened(job) as data:
             assert data.sampled_from == 1400
             assert isinstance(data.x["train"], np.ndarray)
+            np.testing.assert_array_equal(data.x["train"], whole.x["train"][training.stratified(genre, n)])
             counts = np.bincount(data.y["genre"]["train"])
             assert np.abs(counts - n * np.bincount(genre) / 1400).max() <= 1
-            assert counts.sum() == n
             taken.append({tuple(row) for row in data.x["train"]})
     assert taken[0] < taken[1]
+
+
+def test_a_learning_curves_rows_are_those_in_memory(all_is_large, job_of) -> None:
+    job = job_of("popularity/linear")
+    job = replace(job, cell=replace(job.cell, train_rows=600))
+    with training.opened(job) as data:
+        np.testing.assert_array_equal(data.x["train"][:], training.load(job).x["train"])
+        assert data.sampled_from is None
 
 
 def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch) -> None:
