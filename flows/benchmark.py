@@ -35,7 +35,7 @@ from tasks.warehouse import Warehouse
 def benchmark(
     source: str | None = None,
     protocol: ProtocolNames = "published",
-    budget: Literal["smoke", "full"] | None = None,
+    budget: Literal["full", "brief", "smoke"] | None = None,
     models: list[ModelName] | None = None,
     feature_sets: list[FeatureSetName] | None = None,
     seeds: list[Seed] | None = None,
@@ -55,7 +55,8 @@ def benchmark(
     Args:
         source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         protocol: how rows are filled and split: a protocol's name, or all.
-        budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
+        budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
+            default full for a real source.
         models: train only these models, or groups of them (study, better, single_head).
         feature_sets: train only on these.
         seeds: repeat what is stochastic for each of these.
@@ -65,7 +66,7 @@ def benchmark(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
-        cell_timeout: seconds after which a cell is ended; by default 3600 (full) or 120 (smoke).
+        cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
         cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.

@@ -26,7 +26,7 @@ from tasks.warehouse import Warehouse
 def learning_curve(
     source: str | None = None,
     protocol: ProtocolName = "cold_start",
-    budget: Literal["smoke", "full"] | None = None,
+    budget: Literal["full", "brief", "smoke"] | None = None,
     models: list[ModelName] | None = None,
     smallest: Count = 1000,
     refresh: bool = False,
@@ -43,7 +43,8 @@ def learning_curve(
     Args:
         source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
         protocol: how rows are filled and split: a protocol's name.
-        budget: full is the study's settings; smoke trains each model for seconds. By default full for a real source.
+        budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
+            default full for a real source.
         models: train only these models, or groups of them (study, better, single_head), on all features.
         smallest: the fewest training rows: halving ends before it.
         refresh: train anew what was trained before.

@@ -15,7 +15,7 @@ from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
 from tasks.errors import UnknownNameError, UserError
 from tasks.features import TABLES, BuiltTable, read_registry, table_version
 from tasks.models import MODELS, ModelSpec
-from tasks.specs import FEATURE_SETS, Cell, protocol_named
+from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
 from tasks.warehouse import Warehouse
 
 METRIC = {"genre": "accuracy", "popularity": "rmse"}
@@ -58,9 +58,9 @@ class Candidate:
         return SIGN[self.task] * self.value
 
     @property
-    def tier(self) -> tuple[bool, int]:
+    def tier(self) -> tuple[int, int]:
         """What counts before any metric: settings in full, then the more honest protocol. Higher is better."""
-        return self.cell.budget == "full", -PROTOCOLS.index(self.cell.protocol)
+        return -list(BUDGETS).index(self.cell.budget), -PROTOCOLS.index(self.cell.protocol)
 
     @property
     def title(self) -> str:

@@ -32,6 +32,8 @@ RESULT = pa.schema(
         pa.field("predict_seconds", pa.float64(), nullable=False),
         pa.field("peak_rss_mb", pa.float64(), nullable=False),
         pa.field("n_train", pa.int64(), nullable=False),
+        pa.field("sampled_from", pa.int64()),  # so many rows those n_train are a sample of; NULL: they are all
+        pa.field("sample_reason", pa.string()),
         pa.field("params", pa.string(), nullable=False),
         pa.field("feature_version", pa.string(), nullable=False),
         pa.field("model_path", pa.string()),
@@ -197,7 +199,14 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         feature_version,
         cell.task,
         cell.model,
-        (cell.feature_set, FEATURE_SETS[cell.feature_set].columns, spec.dtype, spec.importance, SLICES),
+        (
+            cell.feature_set,
+            FEATURE_SETS[cell.feature_set].columns,
+            spec.dtype,
+            spec.importance,
+            SLICES,
+            spec.stream is None,
+        ),
         cell.seed if spec.is_stochastic or spec.importance == "permutation" else "any seed",
         parameters_json(cell),
         (budget.name, budget.max_train_rows, budget.importance_rows),
@@ -217,6 +226,16 @@ def find_result(key: str, warehouse: Warehouse) -> str | None:
     return max(warehouse.results(key), default=None)
 
 
+def sample_of(result: str, warehouse: Warehouse) -> str | None:
+    """In words, on how many of how many training rows a stored cell was trained, and why not on all; None: on all."""
+    columns = ["n_train", "sampled_from", "sample_reason"]
+    [row] = pq.read_table(warehouse.here(warehouse.cell(result) / LAST_OF_CELL), columns=columns).to_pylist()
+    if row["sampled_from"] is None:
+        return None
+    of = f"{row['n_train']:,} of {row['sampled_from']:,} rows"
+    return f"trained on a stratified sample, {of}, because {row['sample_reason']}"
+
+
 def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[str, str, str], np.ndarray]:
     """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,)."""
     files = [warehouse.cell(result) / "replicates.parquet" for result in results]
@@ -233,12 +252,12 @@ def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[
 @cache
 def code_version(build: Any) -> str:
     """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
-    from tasks import inference, scoring, training, uncertainty
+    from tasks import inference, large, rows, scoring, streaming, training, uncertainty
 
     builders = _functions_of(build)
     code = "".join(map(inspect.getsource, builders))
     own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
-    shared = [training, inference, scoring, uncertainty, *builders]
+    shared = [training, inference, large, rows, scoring, streaming, uncertainty, *builders]
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))
 

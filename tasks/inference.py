@@ -32,6 +32,15 @@ def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Pr
     return Predicted({spec.task: _as_values(spec.task, estimator.predict(x))}, None)
 
 
+def join(parts: list[Predicted]) -> Predicted:
+    """Predictions for parts of the rows as those for all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    values = {task: np.concatenate([part.values[task] for part in parts]) for task in parts[0].values}
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(values, np.concatenate(probabilities) if probabilities else None)
+
+
 def predict_values(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
     """As `predict`, without probabilities."""
     predicted = estimator.predict(x)

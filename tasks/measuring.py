@@ -12,7 +12,6 @@ from tasks import calibration, scoring, training
 from tasks.candidates import Candidate, job_of, lineage
 from tasks.errors import UserError
 from tasks.features import BuiltTable
-from tasks.inference import predict
 from tasks.model_files import load_model
 from tasks.processes import Processes
 from tasks.specs import AUDIO_FEATURES
@@ -63,24 +62,27 @@ def measure(request: tuple[list[Candidate], str, int]) -> list[Measured]:
         same = [one for one in chosen if one.result == result]
         tables = lineage(same[0].feature_version, warehouse)
         job = job_of(same[0], tables, warehouse)
-        data = training.load(job)
-        model = load_model(same[0].spec, same[0].model_path, same[0].model_sha256, warehouse, threads)
-        predicted = {split: predict(model, same[0].spec, data.x[split], len(job.genres)) for split in ("val", "test")}
-        shared: dict[str, Any] = {
-            "genres": list(job.genres),
-            "n_validation": len(data.x["val"]),
-            "n_test": len(data.x["test"]),
-            "familiarity": _familiarity(tables, warehouse),
-        }
-        for one in same:
-            truth = data.y[one.task]
-            if one.task == "genre":
-                shares = {split: part.probabilities for split, part in predicted.items()}
-                figures: dict[str, Any] = _genre_figures(truth, shares)
-            else:
-                values = {split: part.values["popularity"] for split, part in predicted.items()}
-                figures = _popularity_figures(truth, values, data.units["test"])
-            found[one.task, result] = Measured(**shared, **figures)
+        with training.opened(job) as data:
+            model = load_model(same[0].spec, same[0].model_path, same[0].model_sha256, warehouse, threads)
+            predicted = {
+                split: training.predict_all(model, same[0].spec, data.x[split], len(job.genres))
+                for split in ("val", "test")
+            }
+            shared: dict[str, Any] = {
+                "genres": list(job.genres),
+                "n_validation": len(data.x["val"]),
+                "n_test": len(data.x["test"]),
+                "familiarity": _familiarity(tables, warehouse),
+            }
+            for one in same:
+                truth = data.y[one.task]
+                if one.task == "genre":
+                    shares = {split: part.probabilities for split, part in predicted.items()}
+                    figures: dict[str, Any] = _genre_figures(truth, shares)
+                else:
+                    values = {split: part.values["popularity"] for split, part in predicted.items()}
+                    figures = _popularity_figures(truth, values, data.units["test"])
+                found[one.task, result] = Measured(**shared, **figures)
     return [found[one.task, one.result] for one in chosen]
 
 
@@ -111,5 +113,5 @@ def _popularity_figures(
 
 
 def _familiarity(tables: dict[str, BuiltTable], warehouse: Warehouse) -> list[dict[str, object]]:
-    standardized = pl.read_parquet(warehouse.here(tables["features.tracks_std"].path)).filter(split="train")
-    return calibration.familiarity(list(AUDIO_FEATURES), standardized.select(AUDIO_FEATURES).to_numpy())
+    standardized = pl.scan_parquet(warehouse.here(tables["features.tracks_std"].path)).filter(split="train")
+    return calibration.familiarity(list(AUDIO_FEATURES), standardized.select(AUDIO_FEATURES).collect().to_numpy())

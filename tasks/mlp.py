@@ -15,14 +15,14 @@ class FasterMLPClassifier(MLPClassifier):
 
     Much of scikit-learn's time per batch is not arithmetic but indexing, fresh arrays and six small Adam updates. Here
     all parameters are one vector, batches are slices of rows shuffled once an epoch, and results go into arrays that
-    are kept. A test holds the weights equal to MLPClassifier's. Two genres are left to MLPClassifier itself.
+    are kept. A test holds the weights equal to MLPClassifier's. Two genres and partial fits are left to MLPClassifier.
     """
 
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
 
     def _fit_stochastic(self, X: np.ndarray, y: np.ndarray, *arguments: Any) -> None:  # noqa: N803 - scikit-learn's
-        if y.shape[1] == 1:
+        if y.shape[1] == 1 or arguments[-1]:
             super()._fit_stochastic(X, y, *arguments)
             return
         labels = y.argmax(axis=1)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-from tasks import estimators
+from tasks import estimators, streaming
 from tasks.errors import UnknownNameError, UserError
 from tasks.estimators import Parameters
-from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
+from tasks.specs import BUDGETS, FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, Registry, Task, protocol_named
 
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
 
@@ -28,7 +28,10 @@ class ModelSpec:
     task: Task
     build: Callable[[Parameters, int, int], Any]
     parameters: Parameters  # the study's; those of group `better` were found by flows/tune.py on validation rows
-    smoke: Parameters = field(default_factory=dict)  # what budget `smoke` changes
+    smoke: Parameters = field(default_factory=dict)  # what budgets `smoke` and `brief` change
+    # Of tables too large for memory: how it is fitted to rows on disk, or else why it takes a sample of them instead.
+    stream: streaming.Fit | None = None
+    needs_memory: str = ""
     feature_sets: tuple[str, ...] = tuple(name for name, chosen in FEATURE_SETS.items() if not chosen.leaks)
     group: Literal["study", "better", "single_head"] = "study"
     is_probe: bool = False  # whether it measures leaks
@@ -53,7 +56,7 @@ class ModelSpec:
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
         """The settings under a budget."""
-        return {**self.parameters, **(self.smoke if budget == "smoke" else {})}
+        return {**self.parameters, **(self.smoke if BUDGETS[budget].is_quick else {})}
 
     def versions(self) -> dict[str, str]:
         """The installed versions of the libraries that decide the result."""
@@ -69,6 +72,7 @@ def _version(distribution: str) -> str:
     return "not installed"
 
 
+WHOLE_TREES = "scikit-learn grows trees on rows in memory, and they grow as the rows do"
 TARGETS: tuple[Task, ...] = ("genre", "popularity")
 GROUPS = ("study", "better", "single_head")
 INTELEX = ("numpy", "scikit-learn", "scikit-learn-intelex")
@@ -145,6 +149,7 @@ MODELS = Registry(
         model="logistic_regression",
         task="genre",
         build=estimators.logistic_regression,
+        stream=streaming.logistic_regression,
         parameters={"max_iter": 500},
         smoke={"max_iter": 100},
         importance="coefficient",
@@ -155,6 +160,7 @@ MODELS = Registry(
         model="svm",
         task="genre",
         build=estimators.svm,
+        needs_memory="its kernel compares every training row with every other",
         parameters={"C": 1.0},  # with an RBF kernel and gamma "scale"
         is_stochastic=False,
         cost=17,
@@ -163,6 +169,7 @@ MODELS = Registry(
         model="knn",
         task="genre",
         build=estimators.knn,
+        needs_memory="it keeps all training rows and searches them for each new one",
         parameters={"n_neighbors": 5},
         is_stochastic=False,
         cost=2,
@@ -171,6 +178,7 @@ MODELS = Registry(
         model="random_forest",
         task="genre",
         build=estimators.forest_classifier,
+        needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters={"n_estimators": 300},
         smoke={"n_estimators": 30},
@@ -183,6 +191,7 @@ MODELS = Registry(
         model="xgboost",
         task="genre",
         build=estimators.xgboost_classifier,
+        stream=streaming.xgboost,
         parameters={
             "n_estimators": 300,
             "learning_rate": 0.1,
@@ -201,6 +210,7 @@ MODELS = Registry(
         model="mlp",
         task="genre",
         build=estimators.mlp,
+        stream=streaming.mini_batches,
         parameters={
             "hidden_layer_sizes": (128, 64),
             "solver": "adam",
@@ -215,6 +225,7 @@ MODELS = Registry(
         model="linear",
         task="popularity",
         build=estimators.linear,
+        stream=streaming.least_squares,
         parameters={},
         importance="coefficient",
         is_stochastic=False,
@@ -224,6 +235,7 @@ MODELS = Registry(
         model="ridge",
         task="popularity",
         build=estimators.ridge,
+        stream=streaming.least_squares,
         parameters={"alpha": 1.0},
         importance="coefficient",
         is_stochastic=False,
@@ -233,6 +245,7 @@ MODELS = Registry(
         model="lasso",
         task="popularity",
         build=estimators.lasso,
+        stream=streaming.least_squares,
         parameters={"alpha": 0.001, "max_iter": 5000},
         importance="coefficient",
         is_stochastic=False,
@@ -242,6 +255,7 @@ MODELS = Registry(
         model="random_forest",
         task="popularity",
         build=estimators.forest_regressor,
+        needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters={"n_estimators": 1000},
         smoke={"n_estimators": 30},
@@ -254,6 +268,7 @@ MODELS = Registry(
         model="gradient_boosting",
         task="popularity",
         build=estimators.gradient_boosting,
+        needs_memory=WHOLE_TREES,
         parameters={"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3},
         smoke={"n_estimators": 20},
         importance="impurity",
@@ -263,6 +278,7 @@ MODELS = Registry(
         model="xgboost",
         task="popularity",
         build=estimators.xgboost_regressor,
+        stream=streaming.xgboost,
         parameters={"n_estimators": 1000, "learning_rate": 0.05, "max_depth": 8, "subsample": 0.8},
         smoke={"n_estimators": 50},
         libraries=XGBOOST,
@@ -275,6 +291,7 @@ MODELS = Registry(
         model="multitask",
         task="multitask",
         build=estimators.multitask,
+        stream=streaming.by_itself,
         parameters=STUDY_NET,
         smoke={"epochs": 5},
         feature_sets=("all",),
@@ -286,6 +303,7 @@ MODELS = Registry(
         model="multitask_tuned",
         task="multitask",
         build=estimators.encoded_net,
+        stream=streaming.by_itself,
         parameters=ENCODED_NET,
         smoke=SMOKE_NET,
         feature_sets=("all",),
@@ -298,6 +316,7 @@ MODELS = Registry(
         model="xgboost_tuned",
         task="genre",
         build=estimators.xgboost_classifier,
+        stream=streaming.xgboost,
         parameters=XGBOOST_GENRE,
         smoke={"n_estimators": 20},
         feature_sets=("all",),
@@ -311,6 +330,7 @@ MODELS = Registry(
         model="xgboost_tuned",
         task="popularity",
         build=estimators.xgboost_regressor,
+        stream=streaming.xgboost,
         parameters=XGBOOST_POPULARITY,
         smoke={"n_estimators": 50},
         feature_sets=("all",),
@@ -324,6 +344,7 @@ MODELS = Registry(
         model="extra_trees",
         task="genre",
         build=estimators.extra_trees_classifier,
+        needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters=EXTRA_TREES_GENRE,
         smoke={"n_estimators": 30},
@@ -337,6 +358,7 @@ MODELS = Registry(
         model="extra_trees",
         task="popularity",
         build=estimators.extra_trees_regressor,
+        needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters=EXTRA_TREES_POPULARITY,
         smoke={"n_estimators": 30},
@@ -352,6 +374,7 @@ MODELS = Registry(
             keeps_model=False,
             task=task,
             build=build,
+            needs_memory="its extremely randomized trees do: " + WHOLE_TREES,
             parameters={name: settings for name, (settings, _) in ENSEMBLES[task].items()},
             smoke={name: {**settings, **smoke} for name, (settings, smoke) in ENSEMBLES[task].items()},
             feature_sets=("all",),
@@ -368,6 +391,7 @@ MODELS = Registry(
             model="single_head_net",
             task=task,
             build=estimators.multitask,
+            stream=streaming.by_itself,
             parameters=STUDY_NET | {"heads": (task,)},
             smoke={"epochs": 5},
             feature_sets=("all",),
@@ -383,6 +407,7 @@ MODELS = Registry(
             model="single_head_tuned",
             task=task,
             build=estimators.encoded_net,
+            stream=streaming.by_itself,
             parameters=ENCODED_NET | {"heads": (task,)},
             smoke=SMOKE_NET,
             feature_sets=("all",),

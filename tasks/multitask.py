@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import block_diag
 
+from tasks.rows import Rows, StoredRows, chunks_of
+
 HEADS = ("genre", "popularity")
 BLOCK_ROWS = 4096  # predicted at once
 
@@ -88,19 +90,13 @@ class TwoHeadedNet:
             mean["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(mean["popularity"])
         return keras.Model(inputs, mean)
 
-    def _tensors(self, tf: Any, x: dict[str, np.ndarray], by_head: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
-        """Of each split, the rows and the truth by head."""
-        return {
-            split: (
-                tf.constant(x[split], tf.float32),
-                {
-                    head: tf.constant(y[split], tf.int32)
-                    if head == "genre"
-                    else tf.constant((y[split] - self.origin) / self.unit, tf.float32)
-                    for head, y in by_head.items()
-                },
-            )
-            for split in ("train", "val")
+    def tensors(self, tf: Any, x: np.ndarray, truth: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
+        """The rows, and the truth by head."""
+        return tf.constant(x, tf.float32), {
+            head: tf.constant(y, tf.int32)
+            if head == "genre"
+            else tf.constant((y - self.origin) / self.unit, tf.float32)
+            for head, y in truth.items()
         }
 
     def _loss(self, tf: Any, outputs: dict[str, Any], truth: dict[str, Any]) -> Any:
@@ -130,28 +126,29 @@ class MultitaskNet(TwoHeadedNet):
     plateau_patience: int
     plateau_factor: float
 
-    def fit(self, x: dict[str, np.ndarray], *targets: dict[str, np.ndarray]) -> None:
+    def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
         """Train on split `train`, watching split `val`.
 
         One graph runs a whole epoch of Adam steps: Keras's own `fit` spends a third of its time between batches. Its
         callbacks decide as they do there.
 
         Args: by split: x (n_rows, n_features); of each head: genre (n_rows,) codes from 0; popularity (n_rows,) 0 to
-            100.
+            100. Split `train` may be on disk: each epoch then reads it in parts of which each is shuffled.
         """
         tf = _tensorflow(self.threads)
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
         by_head = dict(zip(self.heads, targets, strict=True))
-        net = self._build(keras, x["train"].shape[1], _n_classes(by_head))
-        parts = self._tensors(tf, x, by_head)
+        net = self._build(keras, _n_features(x["train"]), _n_classes(by_head))
+        parts = _Parts(self, tf, x["train"], {head: y["train"] for head, y in by_head.items()})
+        validation = self.tensors(tf, x["val"][:], {head: y["val"][:] for head, y in by_head.items()})
 
         @tf.function
-        def run_epoch(order: Any) -> Any:
+        def run_epoch(order: Any, part: Any) -> Any:
             total = 0.0
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                rows, truth = _rows(tf, parts["train"], batch)
+                rows, truth = _rows(tf, part, batch)
                 with tf.GradientTape() as tape:
                     value = self._loss(tf, net(rows, training=True), truth)
                 gradients = tape.gradient(value, net.trainable_variables)
@@ -161,7 +158,7 @@ class MultitaskNet(TwoHeadedNet):
 
         @tf.function
         def validation_loss() -> Any:
-            rows, truth = parts["val"]
+            rows, truth = validation
             return self._loss(tf, net(rows, training=False), truth)
 
         watched = {"monitor": "val_loss", "mode": "min"}
@@ -177,14 +174,14 @@ class MultitaskNet(TwoHeadedNet):
         net.stop_training = False
         callbacks.on_train_begin()
         for epoch in range(self.epochs):
-            loss = float(run_epoch(tf.random.shuffle(tf.range(len(x["train"])))))
+            loss = parts.mean_of(run_epoch)
             val_loss = float(validation_loss())
             self.history.append(History(1, epoch + 1, loss, val_loss))
             callbacks.on_epoch_end(epoch, {"val_loss": val_loss})
             if net.stop_training:
                 break
         callbacks.on_train_end()
-        self._net = self._in_points(keras, x["train"].shape[1], [net])
+        self._net = self._in_points(keras, _n_features(x["train"]), [net])
 
     def _build(self, keras: Any, n_features: int, classes: int) -> Any:
         layers = keras.layers
@@ -229,24 +226,25 @@ class EncodedNet(TwoHeadedNet):
     weight_decay: float
     momentum: float  # of the moving average, per step
 
-    def fit(self, x: dict[str, np.ndarray], *targets: dict[str, np.ndarray]) -> None:
+    def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
         """Train each member on split `train`, watching split `val`. Args: as MultitaskNet.fit."""
         tf = _tensorflow(self.threads)
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
         by_head = dict(zip(self.heads, targets, strict=True))
         if "popularity" in by_head:
-            points = by_head["popularity"]["train"]
+            points = _first_chunk(by_head["popularity"]["train"])
             self.origin, self.unit = float(points.mean()), float(points.std()) or 1.0
-        parts = self._tensors(tf, x, by_head)
+        parts = _Parts(self, tf, x["train"], {head: y["train"] for head, y in by_head.items()})
+        validation = self.tensors(tf, x["val"][:], {head: y["val"][:] for head, y in by_head.items()})
         n_classes = _n_classes(by_head)
-        nets = [self._fit_member(tf, parts, x["train"], n_classes, member + 1) for member in range(self.members)]
-        self._net = self._in_points(keras, x["train"].shape[1], nets)
+        nets = [self._fit_member(tf, parts, validation, n_classes, member + 1) for member in range(self.members)]
+        self._net = self._in_points(keras, _n_features(x["train"]), nets)
 
-    def _fit_member(self, tf: Any, parts: dict[str, Any], x: np.ndarray, n_classes: int, member: int) -> Any:
-        net, average = (self._build(tf.keras, x, n_classes) for _ in range(2))
+    def _fit_member(self, tf: Any, parts: _Parts, validation: Any, n_classes: int, member: int) -> Any:
+        net, average = (self._build(tf.keras, _first_chunk(parts.x), n_classes) for _ in range(2))
         average.set_weights(net.get_weights())
-        steps = self.epochs * -(-len(x) // self.batch_size)
+        steps = self.epochs * -(-len(parts.x) // self.batch_size)
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.05 * self.learning_rate,
             steps,
@@ -258,11 +256,11 @@ class EncodedNet(TwoHeadedNet):
         optimizer.build(net.trainable_variables)
 
         @tf.function
-        def run_epoch(order: Any) -> Any:
+        def run_epoch(order: Any, part: Any) -> Any:
             total = 0.0
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                rows, truth = _rows(tf, parts["train"], batch)
+                rows, truth = _rows(tf, part, batch)
                 with tf.GradientTape() as tape:
                     value = self._loss(tf, net(rows, training=True), truth)
                 optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
@@ -275,12 +273,12 @@ class EncodedNet(TwoHeadedNet):
 
         @tf.function
         def validation_loss() -> Any:
-            rows, truth = parts["val"]
+            rows, truth = validation
             return self._loss(tf, average(rows, training=False), truth)
 
         best, best_epoch, weights = np.inf, 0, average.get_weights()
         for epoch in range(self.epochs):
-            loss = float(run_epoch(tf.random.shuffle(tf.range(len(x)))))
+            loss = parts.mean_of(run_epoch)
             val_loss = float(validation_loss())
             self.history.append(History(member, epoch + 1, loss, val_loss))
             if val_loss < best:
@@ -330,8 +328,43 @@ def _rows(tf: Any, part: Any, chosen: Any) -> Any:
     return tf.nest.map_structure(lambda values: tf.gather(values, chosen), part)
 
 
-def _n_classes(by_head: dict[str, dict[str, np.ndarray]]) -> int:
-    return int(max((codes.max() for codes in by_head.get("genre", {}).values()), default=0)) + 1
+class _Parts:
+    """What is trained on, as tensors: a part at a time if it is on disk, else all at once."""
+
+    def __init__(self, net: TwoHeadedNet, tf: Any, x: Rows, truth: dict[str, Rows]) -> None:
+        self.x = x
+        self._tf = tf
+        self._chunks = chunks_of(x)
+        self._random = np.random.default_rng(net.seed)
+        self._net, self._truth = net, truth
+        self._kept = None if isinstance(x, StoredRows) else self._read(self._chunks[0])
+
+    def _read(self, rows: slice) -> tuple[Any, dict[str, Any]]:
+        return self._net.tensors(self._tf, self.x[rows], {head: y[rows] for head, y in self._truth.items()})
+
+    def mean_of(self, run: Any) -> float:
+        """The mean over the rows of what `run(order, part)` returns for each part, rows and parts in random order."""
+        found, weights = [], []
+        for place in self._random.permutation(len(self._chunks)):
+            part = self._kept or self._read(self._chunks[place])
+            n_rows = len(part[0])
+            found.append(float(run(self._tf.random.shuffle(self._tf.range(n_rows)), part)))
+            weights.append(n_rows)
+        return float(np.average(found, weights=weights))
+
+
+def _first_chunk(rows: Rows) -> np.ndarray:
+    """All rows in memory, or the first of those on disk, which stand in random order."""
+    return rows[chunks_of(rows)[0]]
+
+
+def _n_features(x: Rows) -> int:
+    return int(x[:1].shape[1])
+
+
+def _n_classes(by_head: dict[str, dict[str, Rows]]) -> int:
+    codes = by_head.get("genre", {}).values()
+    return max((int(part[rows].max()) for part in codes for rows in chunks_of(part)), default=0) + 1
 
 
 def _tensorflow(threads: int) -> Any:

@@ -112,6 +112,8 @@ def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[Cel
         ended = train()
         if ended.status != "ok" and not job.is_stored:
             raise CellError(outcome_of(job, ended.status, error=ended.error))
+    if sample := cells.sample_of(job.result, Warehouse.at(job.warehouse)):
+        get_run_logger().warning("%s: %s", job.cell.title, sample)
     return Completed(data=outcome_of(job, "ok", result=job.result))
 
 

@@ -106,6 +106,7 @@ def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) 
     table = []
     for protocol in readback.protocols(connection, run_id):
         rows = readback.leaderboard(connection, run_id, protocol, task)
+        has_samples = any(row["sampled_from"] for row in rows)
         for place, row in enumerate(rows, start=1):
             figures = {name.removesuffix("_macro"): number(row[name]) for name in others}
             spread = {"± seeds": number(row["sd"])} if any(other["seeds"] > 1 for other in rows) else {}
@@ -121,6 +122,7 @@ def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) 
                     **figures,
                     "fit s": number(row["fit_seconds"], 1),
                     "reused": "reused" if row["reused"] else "",
+                    **({"trained on": readback.sampled(row) or "all rows"} if has_samples else {}),
                 }
             )
     return table

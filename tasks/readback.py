@@ -51,7 +51,8 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
         f"""
         select model, feature_set, count(*) as seeds, min(seed) as seed, {means}, stddev_samp({metrics[0]}) as sd,
             avg({metrics[0]}_low) as low, avg({metrics[0]}_high) as high, avg(fit_seconds) as fit_seconds,
-            avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused
+            avg(predict_seconds) as predict_seconds, max(peak_rss_mb) as peak_rss_mb, bool_and(reused) as reused,
+            max(n_train) as n_train, max(sampled_from) as sampled_from, any_value(sample_reason) as sample_reason
         from results.scores
         inner join results.feature_sets using (feature_set)
         where run_id = $run_id and task = $task and protocol = $protocol and leaks is null
@@ -121,6 +122,11 @@ def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 def number(value: float | None, digits: int = 3) -> str:
     """With `digits` decimals; empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def sampled(row: Row) -> str:
+    """What a leaderboard's row says of a model that was trained on a sample of the rows; empty for all others."""
+    return "" if row["sampled_from"] is None else f"{row['n_train']:,} of {row['sampled_from']:,} rows"
 
 
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:

@@ -67,7 +67,7 @@ def leaderboard(results: Results, task: str) -> Figure:
         has_seeds = any(row["seeds"] > 1 for row in board)
         rows = [
             [
-                row["model"],
+                f"{row['model']} (sample)" if row["sampled_from"] else row["model"],
                 row["feature_set"],
                 charts.dots(scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]),
                 number(row[metrics[0]], digits),
@@ -92,7 +92,19 @@ def leaderboard(results: Results, task: str) -> Figure:
         title=f"{task.capitalize()}: {LEADERS[metrics[0]]} on test rows",
         finding="\n".join(findings) or NOTHING,
         tables=tables,
-        note="The vertical line is the best model's figure." if tables else "",
+        note=" ".join(["The vertical line is the best model's figure.", *_samples(boards)]) if tables else "",
+    )
+
+
+def _samples(boards: dict[str, list[Row]]) -> list[str]:
+    """Which models were trained on a sample of the rows, and why: of no table that memory holds."""
+    return sorted(
+        {
+            f"{row['model']} was trained on a stratified sample, {readback.sampled(row)}: {row['sample_reason']}."
+            for board in boards.values()
+            for row in board
+            if row["sampled_from"]
+        }
     )
 
 

@@ -27,6 +27,7 @@ AUDIO_FEATURES = (
     "tempo",
     "valence",
 )
+EVALUATED = ("val", "test")  # the splits that models are judged on
 SLICES = ("all", "imputed", "observed")
 METRICS = {
     "genre": (
@@ -225,6 +226,7 @@ class Budget:
     """How much training to spend. Cells of different budgets never mix."""
 
     name: str
+    is_quick: bool = False  # whether each model's settings are those that spend less
     max_train_rows: int | None  # the first rows of the training split, which is in random order
     importance_rows: int  # validation rows that permutation importance looks at
     cell_timeout: float  # seconds
@@ -233,7 +235,8 @@ class Budget:
 BUDGETS = Registry(
     "budget",
     Budget(name="full", max_train_rows=None, importance_rows=500, cell_timeout=3_600.0),
-    Budget(name="smoke", max_train_rows=4_000, importance_rows=200, cell_timeout=120.0),
+    Budget(name="brief", is_quick=True, max_train_rows=None, importance_rows=500, cell_timeout=3_600.0),
+    Budget(name="smoke", is_quick=True, max_train_rows=4_000, importance_rows=200, cell_timeout=120.0),
 )
 
 

@@ -139,7 +139,8 @@ def _leaderboard(
             cells += [number(row["sd"])] if has_seeds else []
             cells += [number(row[name]) for name in metrics[1:]]
             cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
-            made.add_row(*cells, "reused" if row["reused"] else "", style="" if place else "bold")
+            notes = [readback.sampled(row), "reused" if row["reused"] else ""]
+            made.add_row(*cells, ", ".join(filter(None, notes)), style="" if place else "bold")
         return made
 
     _print(console, table)

@@ -6,7 +6,9 @@ import resource
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,27 +17,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import scoring, uncertainty
+from tasks import large, scoring, uncertainty
 from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job, parameters_json
-from tasks.inference import Predicted, predict, predict_values
+from tasks.inference import Predicted, join, predict, predict_values
 from tasks.model_files import save_model
 from tasks.models import ModelSpec, spec_of
-from tasks.specs import BUDGETS, FEATURE_SETS, SLICES
+from tasks.rows import Data, Rows, StoredRows, blocks_of, chunks_of
+from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, SLICES
 from tasks.warehouse import Warehouse
-
-EVALUATED = ("val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A feature table as arrays, by split, in the order of the split."""
-
-    features: list[str]
-    x: dict[str, np.ndarray]  # (n_rows, n_features)
-    y: dict[str, dict[str, np.ndarray]]  # by task: genre codes, popularity
-    track_id: dict[str, np.ndarray]
-    is_imputed: dict[str, np.ndarray]
-    units: dict[str, np.ndarray]  # rows of equal unit are not independent of one another
 
 
 def train_cell(job: Job) -> None:
@@ -45,15 +34,19 @@ def train_cell(job: Job) -> None:
     """
     warnings.filterwarnings("ignore", category=UserWarning)  # the study's MLP stops at its 300 iterations: known
     started_at = datetime.now(UTC)
+    with opened(job) as data:
+        _train(job, data, started_at)
+
+
+def _train(job: Job, data: Data, started_at: datetime) -> None:
     spec = spec_of(job.cell)
     budget = BUDGETS[job.cell.budget]
-    data = load(job)
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
     fit(estimator, spec, data)
     fitted = time.perf_counter()
-    predicted = {split: predict(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
+    predicted = {split: predict_all(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
@@ -68,6 +61,8 @@ def train_cell(job: Job) -> None:
             "fit_seconds": fitted - started,
             "predict_seconds": predict_seconds,
             "n_train": len(data.x["train"]),
+            "sampled_from": data.sampled_from,
+            "sample_reason": spec.needs_memory if data.sampled_from else None,
             "params": parameters_json(job.cell),
             "feature_version": job.feature_version,
             "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
@@ -82,17 +77,38 @@ def train_cell(job: Job) -> None:
         }
         replicates = [{"result": job.result, **row} for row in replicates]
         pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
-        pq.write_table(_predictions(job, data, predicted), folder / "predictions.parquet", compression="zstd")
+        with pq.ParquetWriter(folder / "predictions.parquet", PREDICTIONS, compression="zstd") as writer:
+            for part in _predictions(job, data, predicted):
+                writer.write_table(part)
         pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
 
 
 def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
     """Fit on the training rows; an estimator that watches validation sees those rows too, by split."""
-    if spec.watches_validation:
-        seen = (data.x, *(data.y[target] for target in spec.targets))
-        estimator.fit(*({split: part[split] for split in ("train", "val")} for part in seen))
+    watched = slice(large.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
+    rows = (data.x, *(data.y[target] for target in spec.targets))
+    by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
+    if isinstance(data.x["train"], StoredRows) and spec.stream:
+        spec.stream(estimator, *by_split)
+    elif spec.watches_validation:
+        estimator.fit(*by_split)
     else:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
+
+
+def predict_all(estimator: Any, spec: ModelSpec, x: Rows, n_genres: int) -> Predicted:
+    """As `predict`, of stored rows a chunk at a time."""
+    return join([predict(estimator, spec, x[rows], n_genres) for rows in chunks_of(x)])
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[Data]:
+    """A cell's rows while the block lasts: in memory, or those of a large table on disk."""
+    if large.is_large(job):
+        with large.stored(job) as data:
+            yield data
+    else:
+        yield load(job)
 
 
 def load(job: Job) -> Data:
@@ -218,29 +234,27 @@ def _calibration(data: Data, predicted: dict[str, Predicted]) -> list[dict[str, 
     ]
 
 
-def _predictions(job: Job, data: Data, predicted: dict[str, Predicted]) -> pa.Table:
+def _predictions(job: Job, data: Data, predicted: dict[str, Predicted]) -> Iterator[pa.Table]:
     names = np.array(job.genres, dtype=object)
-    parts = []
     for split, found in predicted.items():
         for task, y_pred in found.values.items():
-            y_true = data.y[task][split]
             is_genre = task == "genre"
-            parts.append(
-                pa.table(
+            for rows in blocks_of(len(y_pred)):
+                n_rows = rows.stop - rows.start
+                guesses = names[y_pred[rows]] if is_genre else [None] * n_rows
+                yield pa.table(
                     {
-                        "result": [job.result] * len(y_pred),
-                        "task": [task] * len(y_pred),
-                        "split": [split] * len(y_pred),
-                        "track_id": data.track_id[split],
-                        "y_true": y_true.astype(np.float64),
-                        "y_pred": y_pred.astype(np.float64),
-                        "true_genre": pa.array(names[data.y["genre"][split]], pa.string()),
-                        "predicted_genre": pa.array(names[y_pred] if is_genre else [None] * len(y_pred), pa.string()),
+                        "result": [job.result] * n_rows,
+                        "task": [task] * n_rows,
+                        "split": [split] * n_rows,
+                        "track_id": data.track_id[split][rows],
+                        "y_true": data.y[task][split][rows].astype(np.float64),
+                        "y_pred": y_pred[rows].astype(np.float64),
+                        "true_genre": pa.array(names[data.y["genre"][split][rows]], pa.string()),
+                        "predicted_genre": pa.array(guesses, pa.string()),
                     },
                     schema=PREDICTIONS,
                 )
-            )
-    return pa.concat_tables(parts)
 
 
 def _peak_rss_mb() -> float:

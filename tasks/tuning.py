@@ -115,16 +115,16 @@ def tunable(task: str, model: str) -> ModelSpec:
 def validate(trial: Trial) -> float:
     """Fit with a trial's settings; the metric of its task on the validation split."""
     spec, cell = spec_of(trial.job.cell), trial.job.cell
-    data = training.load(trial.job)
     estimator = spec.build(trial.parameters, cell.seed, trial.job.threads)
-    training.fit(estimator, spec, data)
-    predicted = estimator.predict(data.x["val"])
-    by_target = predicted if spec.task == "multitask" else {spec.task: predicted}
-    scores = {
-        name: value
-        for target, values in by_target.items()
-        for name, value in scoring.score(target, data.y[target]["val"], values).items()
-    }
+    with training.opened(trial.job) as data:
+        training.fit(estimator, spec, data)
+        n_genres = len(trial.job.genres)
+        predicted = training.predict_all(estimator, spec, data.x["val"], n_genres)
+        scores = {
+            name: value
+            for target, values in predicted.values.items()
+            for name, value in scoring.score(target, data.y[target]["val"], values).items()
+        }
     return scores["accuracy"] + scores["r2"] if spec.task == "multitask" else scores[METRICS[spec.task]]
 
 

@@ -3,6 +3,8 @@
 -- Cells of learning curves that train on a part of the rows are in results.learning_curve instead.
 -- started_at to finished_at: when its process trained and scored it, in an earlier run if reused. model_sha256: of the
 -- file at model_path, below the warehouse; NULL where no model is kept.
+-- sampled_from: so many training rows those n_train are a stratified sample of, because of sample_reason; NULL: they
+-- are all that the budget allows.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it; n_train rows.
 with
 
@@ -37,6 +39,8 @@ select
     trained.predict_seconds,
     trained.peak_rss_mb,
     trained.n_train,
+    trained.sampled_from,
+    trained.sample_reason,
     cast(reported.cell.params as json) as params,
     reported.cell.feature_version as feature_version,
     reported.cell.staging_version as staging_version,

@@ -34,6 +34,8 @@ select
     avg(latest.predict_seconds) as predict_seconds,
     avg(latest.peak_rss_mb) as peak_rss_mb,
     max(latest.n_train) as n_train,
+    max(latest.sampled_from) as sampled_from,
+    any_value(latest.sample_reason) as sample_reason,
     arg_max(latest.source, latest.started_at) as source,
     any_value(latest.is_generated) as is_generated,
     arg_max(latest.snapshot, latest.started_at) as snapshot,

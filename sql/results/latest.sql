@@ -12,6 +12,8 @@ select
     newest.predict_seconds,
     newest.peak_rss_mb,
     newest.n_train,
+    newest.sampled_from,
+    newest.sample_reason,
     newest.result
 from results.metrics as metrics
 inner join results.newest as newest

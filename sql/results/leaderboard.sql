@@ -26,6 +26,8 @@ wide as (
         max(predict_seconds) as predict_seconds,
         max(peak_rss_mb) as peak_rss_mb,
         max(n_train) as n_train,
+        max(sampled_from) as sampled_from,
+        any_value(sample_reason) as sample_reason,
         any_value(source) as source,
         any_value(is_generated) as is_generated,
         any_value(snapshot) as snapshot,

@@ -18,6 +18,8 @@ select
     cells.predict_seconds,
     cells.peak_rss_mb,
     cells.n_train,
+    cells.sampled_from,
+    cells.sample_reason,
     cells.reused,
     runs.source,
     runs.is_generated,

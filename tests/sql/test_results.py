@@ -32,7 +32,8 @@ def results() -> duckdb.DuckDBPyConnection:
         select distinct run_id, protocol, task, model, feature_set, seed,
             'full' as budget, 'ok' as status, false as reused, 'v' as staging_version,
             1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
-            1 as n_train, run_id || model as result, 'v' as feature_version, '{{}}'::json as params
+            1 as n_train, null::bigint as sampled_from, null as sample_reason,
+            run_id || model as result, 'v' as feature_version, '{{}}'::json as params
         from results.metrics;
         create table results.protocols as
         select p as protocol, p like '%_apart' as is_probe

@@ -103,8 +103,44 @@ def test_intervals_cover_what_they_promise() -> None:
     assert _coverage(grouped, by_group=False) < 0.85  # what resampling rows would claim
 
 
+def test_bags_spread_as_the_rows_in_them_do(monkeypatch) -> None:
+    """The standard error of 2,000 replicates from 1,000 bags is known to 2.7 %."""
+    random = np.random.default_rng(9)
+    n = 6000
+    genre, popularity = random.integers(0, 4, n), random.integers(0, 30, n).astype(float)
+    guess = np.where(random.random(n) < 0.6, genre, random.integers(0, 4, n))
+    points = popularity + random.normal(0, 20, n)
+    units = random.integers(0, 4000, n)
+    found = []
+    for most in (uncertainty.MOST_UNITS, 1000):
+        monkeypatch.setattr(uncertainty, "MOST_UNITS", most)
+        monkeypatch.setattr(uncertainty, "BAGS", 1000)
+        one = replicates("genre", genre, guess, None, whole(n), units, 2000)
+        found.append(one | replicates("popularity", popularity, points, None, whole(n), units, 2000))
+    for key, values in found[0].items():
+        bagged = found[1][key]
+        assert bagged.mean() == pytest.approx(values.mean(), abs=0.15 * values.std()), key
+        assert bagged.std() == pytest.approx(values.std(), rel=0.1), key
+
+
+def test_influences_add_up_to_the_rank_correlation(monkeypatch) -> None:
+    random = np.random.default_rng(10)
+    n = 5000
+    monkeypatch.setattr(uncertainty, "BAGS", n)
+    x = random.normal(size=n)
+    y = (0.5 * x + random.normal(size=n)).round(1)  # with ties
+    rows = np.arange(n)
+    weights = np.concatenate(list(uncertainty._resamples(rows, n, 200)), axis=1)
+    exact = WeightedSpearman(x, y, rows)(weights)
+    linear = uncertainty.LinearSpearman(x, y, rows)(weights)
+    assert np.sqrt(((linear - exact) ** 2).mean()) < 0.05 * exact.std()
+    assert linear.std() == pytest.approx(exact.std(), rel=0.02)
+
+
 def test_spearman_needs_variation() -> None:
-    assert np.isnan(WeightedSpearman(np.ones(5), np.arange(5))(np.ones((5, 1), np.float32), np.arange(5)))[0]
+    for kind in (WeightedSpearman, uncertainty.LinearSpearman):
+        kept = kind(np.ones(5), np.arange(5), np.arange(5))
+        assert np.isnan(kept(np.ones((5 if kind is WeightedSpearman else uncertainty.BAGS, 1), np.float32)))[0]
 
 
 def _contrast(a: list[np.ndarray], b: list[np.ndarray], name: str = "") -> dict[str, float]:

@@ -1,0 +1,221 @@
+"""Tables too large for memory: here any, by lower thresholds."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks import large, report, rows, summary, training
+from tasks.cells import Job, make_jobs, sample_of
+from tasks.inference import Predicted
+from tasks.models import MODELS, spec_of
+from tasks.processes import Processes
+from tasks.rows import StoredRows
+from tasks.specs import Cell
+from tasks.streaming import least_squares
+from tests.runs import make_run
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
+FEATURES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def all_is_large(monkeypatch) -> None:
+    """Every table is large, and 1,400 training rows are six chunks, the last one short."""
+    monkeypatch.setattr(large, "LARGE_ROWS", 0)
+    monkeypatch.setattr(rows, "CHUNK_ROWS", 256)
+    monkeypatch.setattr(large, "CHUNK_ROWS", 256)
+    monkeypatch.setattr(large, "SUBSAMPLE_ROWS", 200)
+
+
+@pytest.fixture
+def job_of(sample_tables, shared_warehouse):
+    def make(name: str, budget: str = "brief") -> Job:
+        task, model = name.split("/")
+        cell = Cell(protocol="published", task=task, model=model, feature_set="all", seed=42, budget=budget)
+        [job] = make_jobs([cell], sample_tables, "run", shared_warehouse, 1)
+        return job
+
+    return make
+
+
+def fitted(job: Job) -> Predicted:
+    """What a cell's model predicts of the test rows."""
+    spec = spec_of(job.cell)
+    with training.opened(job) as data:
+        model = spec.build(spec.parameters_for(job.cell.budget), 42, 1)
+        training.fit(model, spec, data)
+        return training.predict_all(model, spec, data.x["test"], len(job.genres))
+
+
+def test_every_model_streams_or_says_why_it_does_not() -> None:
+    for spec in MODELS.values():
+        assert (spec.stream is None) == bool(spec.needs_memory), spec.name
+
+
+def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of, shared_warehouse) -> None:
+    job = job_of("popularity/linear")
+    whole = training.load(job)
+    with training.opened(job) as data:
+        assert isinstance(data.x["train"], StoredRows)
+        assert data.features == whole.features
+        for split in ("train", "val", "test"):
+            np.testing.assert_array_equal(data.x[split][:], whole.x[split])
+            for task in ("genre", "popularity"):
+                np.testing.assert_array_equal(data.y[task][split][:], whole.y[task][split])
+        np.testing.assert_array_equal(data.x["train"][300:301], whole.x["train"][300:301])
+        for split in ("val", "test"):
+            for name in ("track_id", "is_imputed", "units"):
+                np.testing.assert_array_equal(getattr(data, name)[split], getattr(whole, name)[split])
+        folder = data.x["train"].file.parent
+        assert folder.is_relative_to(shared_warehouse.root / "tmp")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "popularity/linear",
+        "popularity/ridge",
+        "popularity/lasso",
+        "popularity/xgboost",  # its sketches of the quantiles are fed row by row either way: the same bins and trees
+        "genre/xgboost",
+        "genre/logistic_regression",
+    ],
+)
+def test_fitted_from_disk_as_from_memory(name, job_of, request) -> None:
+    job = job_of(name)
+    expected = fitted(job)
+    request.getfixturevalue("all_is_large")
+    found = fitted(job)
+    if expected.probabilities is None:
+        np.testing.assert_allclose(found.values["popularity"], expected.values["popularity"], rtol=1e-9)
+    else:
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-9)
+
+
+def test_of_two_genres_as_from_memory(all_is_large, tmp_path) -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1000, 4))
+    y = 3 * (x[:, 0] + random.standard_normal(1000) > 0).astype(np.int64)  # codes 0 and 3
+    stored = on_disk(tmp_path, x, y)
+    for name, tolerance in (("genre/logistic_regression", 1e-3), ("genre/mlp", 0.2)):
+        spec = MODELS[name]
+        expected, found = (spec.build(spec.parameters_for("brief"), 1, 1) for _ in range(2))
+        expected.fit(x, y)
+        spec.stream(found, *stored)
+        assert found.classes_.tolist() == [0, 3]
+        np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=tolerance)
+
+
+def on_disk(folder, x, y) -> tuple[dict[str, StoredRows], dict[str, StoredRows]]:
+    file = folder / "rows.parquet"
+    pl.DataFrame(x, schema=list(FEATURES)).with_columns(y=y).write_parquet(file, row_group_size=16_384)
+    return {"train": StoredRows(file, FEATURES, "float64", len(x))}, {"train": StoredRows(file, "y", "float64", len(y))}
+
+
+def test_mini_batches_from_disk_learn_as_from_memory_and_the_same_way_twice(job_of, request) -> None:
+    job = job_of("genre/mlp")
+    truth = training.load(job).y["genre"]["test"]
+    expected = (fitted(job).values["genre"] == truth).mean()
+    request.getfixturevalue("all_is_large")
+    found = [fitted(job) for _ in range(2)]
+    np.testing.assert_array_equal(found[0].probabilities, found[1].probabilities)
+    assert (found[0].values["genre"] == truth).mean() == pytest.approx(expected, abs=0.05)
+
+
+def test_a_net_learns_from_disk(all_is_large, job_of) -> None:
+    job = job_of("multitask/multitask_tuned")
+    truth = training.load(job).y
+    found = fitted(job)
+    assert (found.values["genre"] == truth["genre"]["test"]).mean() > 0.25
+    assert np.corrcoef(found.values["popularity"], truth["popularity"]["test"])[0, 1] > 0.3
+
+
+def test_a_sample_is_of_each_genre_its_share_and_the_same_however_many_more_are_taken(
+    all_is_large, job_of, monkeypatch
+) -> None:
+    job = job_of("genre/knn")
+    whole = training.load(job)
+    genre = whole.y["genre"]["train"]
+    taken = []
+    for n in (100, 200):
+        monkeypatch.setattr(large, "SUBSAMPLE_ROWS", n)
+        with training.opened(job) as data:
+            assert data.sampled_from == 1400
+            assert isinstance(data.x["train"], np.ndarray)
+            np.testing.assert_array_equal(data.x["train"], whole.x["train"][training.stratified(genre, n)])
+            counts = np.bincount(data.y["genre"]["train"])
+            assert np.abs(counts - n * np.bincount(genre) / 1400).max() <= 1
+            taken.append({tuple(row) for row in data.x["train"]})
+    assert taken[0] < taken[1]
+
+
+def test_a_learning_curves_rows_are_those_in_memory(all_is_large, job_of) -> None:
+    job = job_of("popularity/linear")
+    job = replace(job, cell=replace(job.cell, train_rows=600))
+    with training.opened(job) as data:
+        np.testing.assert_array_equal(data.x["train"][:], training.load(job).x["train"])
+        assert data.sampled_from is None
+
+
+def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch) -> None:
+    monkeypatch.setattr(large, "BUDGETS", {"smoke": replace(large.BUDGETS["smoke"], max_train_rows=700)})
+    whole = training.load(job_of("popularity/linear"))
+    with training.opened(job_of("popularity/linear", "smoke")) as data:
+        np.testing.assert_array_equal(data.x["train"][:], whole.x["train"][:700])
+        assert data.sampled_from is None
+    with training.opened(job_of("genre/svm", "smoke")) as data:
+        assert (len(data.x["train"]), data.sampled_from) == (200, 700)
+
+
+def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
+    run_id = make_run(warehouse, "sample:2000", ["linear", "knn", "gradient_boosting", "multitask"])
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+        found = connection.sql("select model, n_train, sampled_from, sample_reason from results.leaderboard order by 1")
+        assert found.fetchall() == [
+            ("gradient_boosting", 200, 1400, MODELS["popularity/gradient_boosting"].needs_memory),
+            ("knn", 200, 1400, MODELS["genre/knn"].needs_memory),
+            ("linear", 1400, None, None),
+            ("multitask", 1400, None, None),
+            ("multitask", 1400, None, None),
+        ]
+        counts = connection.sql("select task, model, count(distinct track_id) from results.predictions group by all")
+        assert {row[2] for row in counts.fetchall()} == {600}
+        [result] = connection.sql("select result from results.cells where model = 'knn'").fetchall()
+        [accuracy] = connection.sql(
+            "select accuracy from results.scores where model = 'multitask'and task = 'genre'"
+        ).fetchall()
+        assert accuracy[0] > 0.15
+    assert "sample, 200 of 1,400 rows, because it keeps" in str(sample_of(result[0], warehouse))
+    summary.print_run(run_id, warehouse)
+    assert capsys.readouterr().out.count("200 of 1,400 rows") == 2
+    report.write_report(run_id, warehouse)
+    page = warehouse.report(run_id).read_text()
+    assert "knn (sample)" in page
+    assert "linear (sample)" not in page
+    assert "gradient_boosting was trained on a stratified sample, 200 of 1,400 rows: scikit-learn grows trees" in page
+
+
+def peak_of(stored: tuple[dict[str, StoredRows], dict[str, StoredRows]]) -> float:
+    """Of a process that fits least squares to rows on disk, MiB."""
+    rows.CHUNK_ROWS = 50_000
+    least_squares(MODELS["popularity/linear"].build({}, 0, 1), *stored)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def test_memory_does_not_grow_with_the_rows(warehouse, tmp_path) -> None:
+    """2,000,000 rows more are 76 MiB in memory."""
+    random = np.random.default_rng(0)
+    peaks = []
+    with Processes(threads=1, timeout=300) as processes:
+        for n in (200_000, 2_200_000):
+            (tmp_path / str(n)).mkdir()
+            stored = on_disk(tmp_path / str(n), random.standard_normal((n, 4)), random.standard_normal(n))
+            peaks.append(processes.run(peak_of, stored, warehouse.temporary("log")).value)
+    assert peaks[1] - peaks[0] < 40
