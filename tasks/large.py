@@ -33,7 +33,8 @@ WATCHED_ROWS = 50_000  # of the validation split, for what watches it while it l
 
 def is_large(job: Job) -> bool:
     """Whether the rows of a cell's table stay on disk."""
-    return bool(pq.read_metadata(Warehouse.at(job.warehouse).here(job.table)).num_rows > LARGE_ROWS)
+    table = pl.scan_parquet(Warehouse.at(job.warehouse).here(job.table))
+    return bool(table.select(pl.len()).collect().item() > LARGE_ROWS)
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def stored(job: Job) -> Iterator[Data]:
     spec = spec_of(job.cell)
     warehouse = Warehouse.at(job.warehouse)
     table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
-    features = FEATURE_SETS[job.cell.feature_set].columns_in(pq.read_schema(table).names)
+    features = FEATURE_SETS[job.cell.feature_set].columns_in(pl.scan_parquet(table).collect_schema().names())
     folder = warehouse.temporary(job.result)
     folder.mkdir()
     try:

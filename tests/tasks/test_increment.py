@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks import champions, duck, features, increment, upkeep
+from tasks import champions, duck, features, increment, large, upkeep
 from tasks.candidates import lineage
 from tasks.errors import CheckError, InputError, UserError
 from tasks.features import BuiltTable, build_features, dynamic_columns, rare_genres, read_registry
@@ -249,7 +249,10 @@ def test_what_cannot_be_appended_is_refused(home, warehouse) -> None:
         read("bad", warehouse, Append(generated.snapshot))
 
 
-def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(warehouse) -> None:
+@pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "from disk"])
+def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_large, warehouse, monkeypatch) -> None:
+    if is_large:
+        monkeypatch.setattr(large, "LARGE_ROWS", 0)
     write(many(600), warehouse.root / "base.csv")
     write(many(100).with_columns(instance_id=pl.int_range(pl.len()).cast(pl.String)), warehouse.root / "new.csv")
     snapshot = appended(warehouse, "kept")
