@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -70,7 +69,7 @@ def show(label: str, took: list[float], tracks: int) -> None:
 def main() -> None:
     """Print latencies and rates."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", type=Path, help="one with a finished run of cold_start")
+    parser.add_argument("warehouse", help="one with a finished run of cold_start")
     parser.add_argument("--model", help="instead of the champions")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options = parser.parse_args()
@@ -88,7 +87,7 @@ def main() -> None:
         inputs = [model_inputs(one, prepared[one.feature_version]) for one in chosen]
         show(f"plain predict in memory, {n} at once", timed(lambda x=inputs: plain(models, x), options.seconds), n)  # type: ignore[misc]
     named = ["--model", options.model] if options.model else []
-    with serving("--warehouse", str(home.root), *named) as address:
+    with serving("--warehouse", home.address, *named) as address:
 
         def client(n: int) -> list[float]:
             with httpx.Client(base_url=address, timeout=60.0) as http:

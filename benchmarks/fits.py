@@ -7,6 +7,7 @@ seconds: so that neither other work on the machine nor the number of cores decid
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS, fit_multitask
 from tasks.specs import AUDIO_FEATURES
 
 Arrays = dict[str, np.ndarray]
-LEAST_SECONDS = 0.2  # predictions are repeated for so long
+LEAST_SECONDS = 0.2  # what is quick is repeated for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,16 @@ def time_fit(fit: Fit) -> tuple[float, float]:
         estimator = (CLASSIFIERS if fit.task == "genre" else REGRESSORS)[fit.model]()
         if hasattr(estimator, "n_jobs"):
             estimator.set_params(n_jobs=1)
-    began = time.process_time()
-    estimator.fit(x["train"], y["train"])
-    fitted = time.process_time()
-    repeats = 0
-    while repeats == 0 or time.process_time() - fitted < LEAST_SECONDS:
-        estimator.predict(x["test"])
+    seconds = _seconds_each(lambda: estimator.fit(x["train"], y["train"]))
+    return seconds, _seconds_each(lambda: estimator.predict(x["test"]))
+
+
+def _seconds_each(call: Callable[[], Any]) -> float:
+    repeats, began = 0, time.process_time()
+    while repeats == 0 or time.process_time() - began < LEAST_SECONDS:
+        call()
         repeats += 1
-    return fitted - began, (time.process_time() - fitted) / repeats
+    return (time.process_time() - began) / repeats
 
 
 def _time_net(net: Any, is_ours: bool, x: Arrays, genre: Arrays, popularity: Arrays) -> float:

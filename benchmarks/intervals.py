@@ -16,7 +16,6 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -50,7 +49,7 @@ def resample(job: tuple[str, str, str]) -> float:
 def main() -> None:
     """Print the seconds of each part, and the memory."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", type=Path, help="one with a finished run")
+    parser.add_argument("warehouse", help="one with a finished run")
     home = parser.parse_args().warehouse
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     with duckdb.connect(str(home / "music.duckdb"), read_only=True) as connection:

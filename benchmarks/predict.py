@@ -114,7 +114,7 @@ def compare(home: Warehouse, rows: int, model: str | None, file_format: str, pai
 def main() -> None:
     """Print seconds, rows a second and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", type=Path, help="one with a finished run of cold_start")
+    parser.add_argument("warehouse", help="one with a finished run of cold_start")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--model", help="instead of the champions")
     parser.add_argument("--pairs", type=int, default=1, help="how often plain and ours take turns")

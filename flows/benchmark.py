@@ -53,7 +53,7 @@ def benchmark(
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
     Args:
-        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         protocol: how rows are filled and split: a protocol's name, or all.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default full for a real source.

@@ -14,6 +14,7 @@ from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
 from tasks.curve import curve_cells, sizes, training_rows
+from tasks.large import LARGE_ROWS
 from tasks.models import GROUPS, plan_cells
 from tasks.observed import features_task, ingest_task
 from tasks.specs import BUDGETS, STUDY_SEED
@@ -41,7 +42,7 @@ def learning_curve(
     """Ingest, build features, train each model on all training rows and on halves of halves of them, publish.
 
     Args:
-        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         protocol: how rows are filled and split: a protocol's name.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default full for a real source.
@@ -64,8 +65,9 @@ def learning_curve(
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = features_task(snapshot, protocol, min_genre_rows, home)
     cells = plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED])
+    is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(
-        curve_cells(cells, sizes(training_rows(tables, spent, home), smallest)),
+        curve_cells(cells, sizes(training_rows(tables, spent, home), smallest), is_large=is_large),
         snapshot,
         tables,
         spent,

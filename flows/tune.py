@@ -43,7 +43,7 @@ def tune(
         trials: of this search in all, those of earlier runs included.
         timeout: start no further trial after this many seconds.
         threads: of a trial; by default one per core.
-        source: path, URL without secrets or sample[:ROWS]; by default $MUSIC_SOURCE, else the generated sample.
+        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         protocol: how rows are filled and split: a protocol's name.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 
 from tasks import runs
-from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
+from tasks.cells import REPLICATES, RESULT, Job
 from tasks.errors import UnknownNameError, UserError
 from tasks.features import TABLES, BuiltTable, read_registry, table_version
 from tasks.models import MODELS, ModelSpec
@@ -128,11 +129,10 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
-    """The ids of its validation rows, sorted."""
-    table = pq.read_table(warehouse.here(warehouse.cell(candidate.result) / "predictions.parquet"), schema=PREDICTIONS)
-    frame = table.select(["task", "split", "track_id"])
-    chosen = (frame["task"].to_numpy() == candidate.task) & (frame["split"].to_numpy() == "val")
-    return np.sort(frame["track_id"].to_numpy()[chosen])
+    """Its validation rows: (n_rows, 2), each one's id and true value, sorted by id."""
+    predictions = pl.scan_parquet(warehouse.here(warehouse.cell(candidate.result) / "predictions.parquet"))
+    rows = predictions.filter(task=candidate.task, split="val").sort("track_id")
+    return rows.select("track_id", "y_true").collect().to_numpy()
 
 
 def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]:

@@ -259,7 +259,8 @@ def code_version(build: Any) -> str:
     own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
     shared = [training, inference, large, rows, scoring, streaming, uncertainty, *builders]
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
-    return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used))
+    selects = [duck.source(f"training/{name}") for name in ("rows", "chosen_rows")]
+    return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used), *selects)
 
 
 def _functions_of(build: Any) -> list[Any]:

@@ -1,10 +1,10 @@
 """Champions: the model of each task that predicts new tracks, chosen by a declared rule, and why.
 
 The rule. Candidates are a run's cells with a stored model (and probabilities, for genre) of an honest protocol; full
-settings come before smoke, `cold_start` before `label_free`; of each model and feature set the lowest seed. The best is
-the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of the difference to
-it, paired over the same bootstrap resamples, counts as equal, and of equals the one that predicts fastest is chosen
-(Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). It takes over from the champion that stands
+settings come before brief before smoke, `cold_start` before `label_free`; of each model and feature set the lowest
+seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of the
+difference to it, paired over the same bootstrap resamples, counts as equal, and of equals the one that predicts fastest
+is chosen (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). It takes over from the champion that stands
 only if the 95 % interval of their paired difference is above 0, or if the two cannot be compared. Generated data has
 champions of its own, which are used only where real data has none.
 """
@@ -131,9 +131,7 @@ def _verdict(
         return challenger.tier > standing.tier, f"{new}, against {old} of the champion before"
     if obstacle:
         return True, f"the champion before can no longer be used: {obstacle}"
-    if challenger.staging_version != standing.staging_version or not np.array_equal(
-        validation_rows(challenger, warehouse), validation_rows(standing, warehouse)
-    ):
+    if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
         return True, "the data changed: the champion before was judged on other validation rows"
     ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
     low, high = interval(ours - theirs)

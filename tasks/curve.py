@@ -10,6 +10,8 @@ import polars as pl
 
 from tasks.errors import UserError
 from tasks.features import BuiltTable
+from tasks.large import SUBSAMPLE_ROWS
+from tasks.models import spec_of
 from tasks.readback import Row, rows
 from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
@@ -42,10 +44,16 @@ def training_rows(tables: list[BuiltTable], budget: Budget, warehouse: Warehouse
     return min(n_rows, budget.max_train_rows or n_rows)
 
 
-def curve_cells(cells: Iterable[Cell], train_rows: Iterable[int]) -> list[Cell]:
-    """Each cell on all rows, as it is, and on so many of them; those on most rows, which take longest, first."""
+def curve_cells(cells: Iterable[Cell], train_rows: Iterable[int], *, is_large: bool = False) -> list[Cell]:
+    """Each cell on all rows, as it is, and on so many of them; those on most rows, which take longest, first.
+
+    Args: is_large: of a table that stays on disk models that need their rows in memory get no more than a sample.
+    """
     cells = list(cells)
-    return [*cells, *(replace(cell, train_rows=n) for n in train_rows for cell in cells)]
+    parts = [replace(cell, train_rows=n) for n in train_rows for cell in cells]
+    if is_large:
+        parts = [cell for cell in parts if spec_of(cell).stream or (cell.train_rows or 0) < SUBSAMPLE_ROWS]
+    return [*cells, *parts]
 
 
 def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:

@@ -29,7 +29,8 @@ from tasks.warehouse import Warehouse, flush
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
-AT_ONCE = 2  # tables built at a time: each SELECT of a small file keeps one core busy
+AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
+ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
 REGISTRY = pa.schema(
     [
         pa.field("table_name", pa.string(), nullable=False),
@@ -198,7 +199,7 @@ def build_features(
     with (
         warehouse.lock("features"),
         duck.workspace(spill=warehouse.root / "tmp") as connection,
-        ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+        ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
         ThreadPoolExecutor(max_workers=1) as flusher,
     ):
         ingest.attach(connection, snapshot.snapshot, warehouse)

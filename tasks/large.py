@@ -2,7 +2,7 @@
 
 DuckDB sorts them into a scratch folder, once a cell, from where they are read a slice at a time. They come in the order
 of `position`, not of the file, so that the same rows give the same result however they were written. That order is
-random: a slice is a sample of the split.
+random, so that a slice is a sample of the split; but tracks appended later, with statistics kept, stand behind it.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ class _Parts:
 
 
 def _first_chunk(rows: Rows) -> np.ndarray:
-    """All rows in memory, or the first of those on disk, which stand in random order."""
+    """All rows in memory, or the first of those on disk, which stand in random order (tracks appended later last)."""
     return rows[chunks_of(rows)[0]]
 
 

@@ -20,6 +20,7 @@ from tasks import (
 from tasks.readback import GENERATED, Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
+from tasks.specs import BUDGETS
 from tasks.warehouse import Warehouse
 
 OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
@@ -151,10 +152,8 @@ def warnings(connection: duckdb.DuckDBPyConnection, run: Row) -> list[str]:
     found = []
     if run["status"] != "completed":
         found.append(f"This run is {run['status']}: its results are not whole.")
-    if run["budget"] != "full":
-        found.append(
-            "Budget smoke: models are trained for seconds on few rows. These figures show that it works, no more."
-        )
+    if caution := BUDGETS[run["budget"]].caution:
+        found.append(caution)
     if failed := readback.cell_counts(connection, run["run_id"])["failed"]:
         found.append(f"{failed} cells failed: see The run, Failures.")
     return found

@@ -227,16 +227,31 @@ class Budget:
 
     name: str
     is_quick: bool = False  # whether each model's settings are those that spend less
-    max_train_rows: int | None  # the first rows of the training split, which is in random order
+    max_train_rows: int | None  # the first rows of the training split: in random order, tracks appended later last
     importance_rows: int  # validation rows that permutation importance looks at
     cell_timeout: float  # seconds
+    caution: str | None = None  # what a reader of its figures must know
 
 
 BUDGETS = Registry(
     "budget",
     Budget(name="full", max_train_rows=None, importance_rows=500, cell_timeout=3_600.0),
-    Budget(name="brief", is_quick=True, max_train_rows=None, importance_rows=500, cell_timeout=3_600.0),
-    Budget(name="smoke", is_quick=True, max_train_rows=4_000, importance_rows=200, cell_timeout=120.0),
+    Budget(
+        name="brief",
+        is_quick=True,
+        max_train_rows=None,
+        importance_rows=500,
+        cell_timeout=3_600.0,
+        caution="Budget brief: models are trained with fewer trees and epochs than the study's. More would do better.",
+    ),
+    Budget(
+        name="smoke",
+        is_quick=True,
+        max_train_rows=4_000,
+        importance_rows=200,
+        cell_timeout=120.0,
+        caution="Budget smoke: models are trained for seconds on few rows. These figures show that it works, no more.",
+    ),
 )
 
 

@@ -67,9 +67,7 @@ class Store:
         """Leave a note of what is kept here. Raises: StoreError: nothing can be written."""
         if self.read(ABOUT) is None:
             with self._telling("written"), self._whole(ABOUT) as path:
-                self._filesystem.pipe_file(
-                    path, b"A warehouse of music-benchmark; manifest.json names what is published.\n"
-                )
+                self._filesystem.pipe_file(path, ABOUT_TEXT)
 
     def exists(self) -> bool:
         """Whether this is a warehouse."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.candidates import Candidate
 from tasks.explain import Reasons
 from tasks.feedback import Because, Feedback
+from tasks.specs import BUDGETS
 from tasks.what_if import WhatIf
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -114,6 +115,5 @@ def cautions(feedback: Feedback) -> list[str]:
         found.append(f"Missing and filled in with the usual value of the training tracks: {filled}.")
     if feedback.split == "train":
         found.append("The models were trained on this track, so they know more of it than of a new one.")
-    if any(one.champion.candidate.cell.budget != "full" for one in feedback.because.values()):
-        found.append("Models of budget smoke, trained for seconds on few rows: this shows that it works, no more.")
-    return found
+    budgets = {one.champion.candidate.cell.budget for one in feedback.because.values()}
+    return found + [caution for name in sorted(budgets) if (caution := BUDGETS[name].caution)]

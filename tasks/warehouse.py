@@ -308,6 +308,10 @@ class Warehouse:
 
 def _named(named: str | Path | None) -> Warehouse:
     address = str(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", address):
+        raise UserError(
+            f"{address}: is neither a path nor a URL. A URL has two slashes: {address.replace(':/', '://', 1)}"
+        )
     if "://" not in address:
         return Warehouse(Path(address).expanduser().resolve())
     store = Store.at(address)

@@ -98,7 +98,6 @@ def test_a_challenger_must_be_better_beyond_the_uncertainty(value, own, takes_ov
     [
         ({"budget": "smoke"}, False, "budget smoke, against cold_start, budget full"),
         ({"protocol": "label_free"}, False, "label_free"),
-        ({"staging": "other"}, True, "the data changed"),
         ({"rows": 40}, True, "the data changed"),
     ],
 )
@@ -110,6 +109,12 @@ def test_what_cannot_be_compared(change, takes_over, reason, warehouse) -> None:
     assert (decision.takes_over, reason in decision.reason) == (takes_over, True)
     if not takes_over:
         assert decide(standing, other, None, warehouse).takes_over
+
+
+def test_tracks_appended_for_training_alone_do_not_let_a_worse_model_take_over(warehouse) -> None:
+    standing = candidate(warehouse, "standing", 0.48)
+    worse = candidate(warehouse, "worse", 0.30, staging="with tracks appended, and the same validation rows")
+    assert not decide(worse, standing, None, warehouse).takes_over
 
 
 def test_a_champion_that_can_no_longer_predict_is_replaced(warehouse) -> None:
