@@ -2,9 +2,10 @@
 
 The rule. Candidates are a run's cells with a stored model (and probabilities, for genre) of an honest protocol; full
 settings come before brief before smoke, `cold_start` before `label_free`; of each model and feature set the lowest
-seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of the
-difference to it, paired over the same bootstrap resamples, counts as equal, and of equals the one that predicts fastest
-is chosen (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). It takes over from the champion that stands
+seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of
+the difference to it, paired over the same bootstrap resamples, counts as equal, and of equals the one that predicts
+fastest is chosen
+(Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). It takes over from the champion that stands
 only if the 95 % interval of their paired difference is above 0, or if the two cannot be compared. Generated data has
 champions of its own, which are used only where real data has none.
 """
