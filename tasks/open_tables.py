@@ -114,9 +114,9 @@ def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> No
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def remove_superseded(newest: str, warehouse: Warehouse) -> None:
-    """Remove the files of publications that another took the place of longer ago than `GRACE`."""
-    latest = f"{datetime.now(UTC) - GRACE:{STAMP}}~"
+def remove_superseded(newest: str, warehouse: Warehouse, grace: timedelta = GRACE) -> None:
+    """Remove the files of publications that another took the place of longer ago than `grace`."""
+    latest = f"{datetime.now(UTC) - grace:{STAMP}}~"
     stamped = sorted(name for name in warehouse.folders("published") if name <= newest)
     for name, successor in pairwise(stamped):
         if successor <= latest:

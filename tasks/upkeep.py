@@ -39,6 +39,7 @@ from tasks.inventory import (
     snapshot_paths,
     take_inventory,
 )
+from tasks.open_tables import remove_superseded
 from tasks.publish import publish
 from tasks.warehouse import Warehouse, in_use_message
 
@@ -203,10 +204,13 @@ def tidy(
         if running and not dry_run:
             raise UserError(in_use_message(warehouse.root, f"run {running[0]}"))
         plan = make_plan(inventory, policy)
+        going = plan.going if dry_run else carry_out(plan, inventory, warehouse)
+        if not dry_run and (manifest := warehouse.manifest()):
+            remove_superseded(manifest["publication"], warehouse, timedelta(hours=policy.grace_hours))
         return Report(
             is_dry_run=dry_run,
             kept=plan.keep,
-            going=plan.going if dry_run else carry_out(plan, inventory, warehouse),
+            going=going,
             later=plan.later,
             grace_hours=policy.grace_hours,
             size=size_of(warehouse.root),

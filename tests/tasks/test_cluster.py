@@ -13,6 +13,8 @@ from tasks import cluster, observed
 from tasks.cells import make_jobs
 from tasks.cluster import Seen, check_cluster, refusal, why_lost
 from tasks.errors import UserError
+from tasks.features import build_features
+from tasks.ingest import ingest
 from tasks.models import plan_cells
 from tasks.processes import Outcome
 from tasks.training import train_cell
@@ -57,11 +59,12 @@ def test_a_cluster_is_checked_before_it_is_used(own_cluster, warehouse, monkeypa
         check_cluster("tcp://127.0.0.1:9", warehouse)
 
 
-def test_what_a_lost_worker_had_finished_counts(sample_tables, shared_warehouse, monkeypatch) -> None:
+def test_what_a_lost_worker_had_finished_counts(warehouse, monkeypatch) -> None:
     """Its process may still store the cell, before another worker starts on it or while it trains."""
     monkeypatch.setattr("tasks.artifacts.tag_cell", id)
     cells = plan_cells(["published"], "smoke", ["linear", "ridge"], ["all"], [42])
-    before, meanwhile = make_jobs(cells, sample_tables, "lost", shared_warehouse, 1)
+    tables = build_features(ingest("sample:300", {}, 0.05, warehouse), "published", 5, warehouse)
+    before, meanwhile = make_jobs(cells, tables, "lost", warehouse, 1)
 
     def fail() -> Outcome:
         return Outcome("failed", error="the folder is there")

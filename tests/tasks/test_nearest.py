@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tasks import duck, nearest
 from tasks.chosen import choosing
 from tasks.errors import UserError
+from tasks.features import build_features
+from tasks.ingest import ingest
 from tasks.nearest import known_tracks, search
 from tasks.specs import AUDIO_FEATURES
-from tasks.warehouse import Warehouse
 from tests.conftest import TRACK, tracks
 
 NAMES = [name for name in AUDIO_FEATURES if name not in {"tempo", "duration_ms"}]  # of what a recording is known by
@@ -125,7 +126,7 @@ def test_other_things_that_are_refused(trained, tmp_path) -> None:
             nearest.nearest(chosen.connection, known, 2, 1)
 
 
-def test_a_warehouse_prepared_by_the_studys_protocol_alone_knows_no_tracks(shared_warehouse, sample_tables) -> None:
-    assert sample_tables
+def test_a_warehouse_prepared_by_the_studys_protocol_alone_knows_no_tracks(warehouse) -> None:
+    build_features(ingest("sample:300", {}, 0.05, warehouse), "published", 5, warehouse)
     with pytest.raises(UserError, match="--protocol cold_start"):
-        known_tracks(Warehouse(shared_warehouse.root))
+        known_tracks(warehouse)

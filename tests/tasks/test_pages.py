@@ -35,7 +35,8 @@ def published(warehouse) -> Warehouse:
             ) as t(task, model, key, status, reused, error);
             create table results.scores as
             select run_id, protocol, task, model, feature_set, seed, reused, 1.0 as fit_seconds, 1.0 as predict_seconds,
-                1.0 as peak_rss_mb, if(model = 'svm', 0.45551, 0.5) as accuracy, accuracy - 0.01 as accuracy_low,
+                1.0 as peak_rss_mb, 100 as n_train, null::bigint as sampled_from, null::varchar as sample_reason,
+                if(model = 'svm', 0.45551, 0.5) as accuracy, accuracy - 0.01 as accuracy_low,
                 accuracy + 0.01 as accuracy_high, 0.4 as precision_macro, 0.4 as recall_macro, 0.4 as f1_macro,
                 null as rmse, null as rmse_low, null as rmse_high, null as mae, null as r2, null as spearman
             from results.cells where status = 'ok';

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import open_tables, upkeep
+from tasks import upkeep
 from tasks.cells import find_result, make_jobs
 from tasks.errors import UserError
 from tasks.features import BuiltTable, build_features, compact_registry, read_registry
@@ -35,11 +35,6 @@ from tasks.warehouse import Warehouse
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 AT_ONCE = 0.0  # hours of grace
-
-
-@pytest.fixture(autouse=True)
-def no_time_for_readers_of_open_tables(monkeypatch) -> None:
-    monkeypatch.setattr(open_tables, "GRACE", timedelta(0))
 
 
 def night(
