@@ -132,9 +132,6 @@ def main() -> int:
         options["seeds"],
     )
     home = Warehouse.at(options["warehouse"])
-    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
-    with cli.prefect_server():
-        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
     run_id = run_flow(benchmark, options, home)
     return 1 if summary.print_run(run_id, home) == "failed" else 0
 

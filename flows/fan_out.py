@@ -123,10 +123,13 @@ def run_cells(
 
 
 def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -> str:
-    """Run a flow that ends with `run_cells`.
+    """Run a flow that ends with `run_cells`, for its command. Args: options: the flow's parameters.
 
     Returns: the run's id, also if Prefect's server went away before it could be told the end.
     """
+    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
+    with cli.prefect_server():
+        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
     try:
         state = flow(**options, return_state=True)
         result = state.result(raise_on_failure=False)

@@ -97,9 +97,6 @@ def main() -> int:
     options = cli.parameters(parser(), learning_curve)
     plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
     home = Warehouse.at(options["warehouse"])
-    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
-    with cli.prefect_server():
-        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
     run_id = run_flow(learning_curve, options, home)
     return 1 if summary.print_curve(run_id, home) == "failed" else 0
 

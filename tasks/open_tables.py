@@ -24,7 +24,7 @@ from tasks.features import BuiltTable
 from tasks.warehouse import MANIFEST, Warehouse
 
 # results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.
-GRACE = timedelta(hours=12)  # as flows.upkeep gives readers of an older publication
+GRACE = timedelta(hours=12)  # for readers of an older publication
 STAMP = "%Y%m%dT%H%M%S%f"
 LEFT_OUT = ("ceiling", "predictions", "no_predictions")
 FILES = pa.schema(

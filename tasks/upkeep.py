@@ -39,12 +39,12 @@ from tasks.inventory import (
     snapshot_paths,
     take_inventory,
 )
-from tasks.open_tables import remove_superseded
+from tasks.open_tables import GRACE, remove_superseded
 from tasks.publish import publish
 from tasks.warehouse import Warehouse, in_use_message
 
 KEEP_RUNS = 14
-GRACE_HOURS = 12.0
+GRACE_HOURS = GRACE / timedelta(hours=1)
 MOST = 36_500  # runs, or days
 REGISTRY_FILES = 20  # more are put together: each build adds one
 
