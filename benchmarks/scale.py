@@ -10,6 +10,7 @@ multi-task. pandas does what the study did: it keeps no rows as read and refuses
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -26,6 +27,7 @@ import polars as pl
 
 from benchmarks import study
 from tasks.specs import AUDIO_FEATURES
+from tasks.split import SHARES
 
 GENRE = "music_genre"
 TARGETS = ["popularity", GENRE]
@@ -42,75 +44,122 @@ def prepare_music(csv: Path, out: Path) -> None:
 
 
 def prepare_polars(csv: Path, out: Path) -> None:
-    """The same tables by polars' streaming engine, one lazy query a table."""
-    from tasks.split import study_split
-
+    """The same tables and checks by polars' streaming engine, one lazy query a table."""
+    digest = hashlib.file_digest(csv.open("rb"), "sha256").hexdigest()
     as_read = pl.scan_csv(csv, infer_schema=False, row_index_name="row_number", row_index_offset=1)
-    as_read.sink_parquet(out / "tracks.parquet", compression="snappy")
-    typed = _typed(pl.scan_parquet(out / "tracks.parquet"))
-    typed.sink_parquet(out / "typed_tracks.parquet", compression="snappy")
-    typed = pl.scan_parquet(out / "typed_tracks.parquet")
-    rejects = _rejects(typed, pl.scan_parquet(out / "tracks.parquet"))
+    raw = _stored(as_read, out / f"tracks_{digest[:16]}.parquet")
+    typed = _stored(_typed(raw), out / "typed_tracks.parquet")
+    rejects = _rejects(typed, raw)
     rejects.write_parquet(out / "rejects.parquet")
-    typed.filter(pl.col(GENRE).is_not_null()).join(rejects.lazy(), on="row_number", how="anti").sink_parquet(
-        out / "stg_tracks.parquet", compression="snappy"
-    )
-    staged = pl.scan_parquet(out / "stg_tracks.parquet")
+    sound = typed.filter(pl.col(GENRE).is_not_null()).join(rejects.lazy(), on="row_number", how="anti")
+    counts = sound.group_by(GENRE).len().filter(pl.col("len") >= 20).collect(engine="streaming")
+    genres = pl.DataFrame({GENRE: counts[GENRE].sort()}).with_row_index("genre_id")
+    staged = _stored(sound.join(genres.lazy(), on=GENRE, how="semi"), out / "stg_tracks.parquet")
+    split = _stored(_split(staged, genres), out / "split_assignment.parquet")
+    clean = _stored(_clean(staged, split, genres), out / "tracks_clean.parquet")
 
-    keys = staged.select("track_id", pl.col(GENRE).cast(pl.Categorical).to_physical()).collect(engine="streaming")
-    track_id = keys["track_id"].to_numpy()
-    parts = study_split(keys[GENRE].to_numpy())
-    del keys
-    pl.concat(
-        pl.DataFrame({"track_id": track_id[rows], "position": np.arange(len(rows))}).with_columns(split=pl.lit(name))
-        for name, rows in parts.items()
-    ).write_parquet(out / "split_assignment.parquet", compression="snappy")
-    del track_id, parts
-
-    means = staged.group_by(GENRE).agg(
-        pl.col("tempo").mean().round(3).alias("tempo_fill"), pl.col("duration_ms").mean().round(0).alias("ms_fill")
+    protocol = pl.lit("published").alias("protocol")
+    place, known = ["track_id", "split", "position"], ["genre_id", "is_imputed"]
+    one_hot = [(pl.col("genre_id") == row).cast(pl.UInt8).alias(f"genre_{name}") for row, name in genres.iter_rows()]
+    _stored(clean.select(protocol, "track_id", *AUDIO_FEATURES, "popularity", *one_hot), out / "tracks_one_hot.parquet")
+    moments = (
+        clean.filter(pl.col("split") == "train")
+        .select(
+            *(pl.col(name).mean().alias(f"{name}_mean") for name in AUDIO_FEATURES),
+            *(pl.col(name).std(ddof=0).alias(f"{name}_std") for name in AUDIO_FEATURES),
+        )
+        .collect(engine="streaming")
     )
-    staged.join(means.collect().lazy(), on=GENRE).with_columns(
-        pl.coalesce("tempo", "tempo_fill").round(3).alias("tempo"),
-        pl.coalesce("duration_ms", "ms_fill").alias("duration_ms"),
-    ).join(pl.scan_parquet(out / "split_assignment.parquet"), on="track_id").select(
-        "track_id", "split", "position", *AUDIO_FEATURES, *TARGETS
-    ).sink_parquet(out / "tracks_clean.parquet", compression="snappy")
-
-    clean = pl.scan_parquet(out / "tracks_clean.parquet")
-    genres = clean.select(pl.col(GENRE).unique()).collect(engine="streaming")[GENRE].sort().to_list()
-    one_hot = [(pl.col(GENRE) == name).cast(pl.UInt8).alias(f"genre_{name}") for name in genres]
-    clean.select("track_id", *AUDIO_FEATURES, "popularity", *one_hot).sink_parquet(
-        out / "tracks_one_hot.parquet", compression="snappy"
-    )
-    train = clean.filter(pl.col("split") == "train")
-    moments = train.select(
-        *(pl.col(name).mean().alias(f"{name}_mean") for name in AUDIO_FEATURES),
-        *(pl.col(name).std(ddof=0).alias(f"{name}_std") for name in AUDIO_FEATURES),
-    ).collect(engine="streaming")
     z_scores = [
         ((pl.col(name) - moments[f"{name}_mean"][0]) / moments[f"{name}_std"][0]).alias(name) for name in AUDIO_FEATURES
     ]
-    clean.select("track_id", "split", "position", *z_scores, *TARGETS).sink_parquet(
-        out / "tracks_std.parquet", compression="snappy"
+    standardized = _stored(clean.select(protocol, *place, *z_scores, *TARGETS, *known), out / "tracks_std.parquet")
+    _stored(
+        standardized.select(protocol, *place, *AUDIO_FEATURES, *one_hot, "popularity", *known),
+        out / "tracks_multitask.parquet",
     )
-    standardized = pl.scan_parquet(out / "tracks_std.parquet")
-    standardized.select("track_id", "split", "position", *AUDIO_FEATURES, *one_hot, "popularity").sink_parquet(
-        out / "tracks_multitask.parquet", compression="snappy"
+    _stored(
+        standardized.select(protocol, *place, *_components(standardized), *TARGETS, *known), out / "tracks_pca.parquet"
     )
+    _check(staged, split, standardized)
+
+
+def _stored(table: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    table.sink_parquet(path, compression="snappy")
+    return pl.scan_parquet(path)
+
+
+def _split(staged: pl.LazyFrame, genres: pl.DataFrame) -> pl.LazyFrame:
+    from tasks.split import study_split
+
+    with_genre = staged.select("track_id", GENRE).join(genres.lazy(), on=GENRE, how="left", maintain_order="left")
+    keys = with_genre.select("track_id", "genre_id").collect(engine="streaming")
+    track_id = keys["track_id"].to_numpy()
+    parts = study_split(keys["genre_id"].to_numpy())
+    del keys
+    return pl.concat(
+        pl.LazyFrame({"track_id": track_id[rows], "position": np.arange(len(rows))}).select(
+            pl.lit("published").alias("protocol"),
+            "track_id",
+            pl.lit(name).alias("split"),
+            "position",
+            pl.col("track_id").alias("group_id"),
+        )
+        for name, rows in parts.items()
+    )
+
+
+def _clean(staged: pl.LazyFrame, split: pl.LazyFrame, genres: pl.DataFrame) -> pl.LazyFrame:
+    keys = staged.filter(pl.col("key_code").is_not_null()).group_by(GENRE, "key_code").len()
+    key_fill = keys.sort("len", "key_code", descending=[True, False]).group_by(GENRE, maintain_order=True).first()
+    means = staged.group_by(GENRE).agg(
+        pl.col("tempo").mean().round(3).alias("tempo_fill"), pl.col("duration_ms").mean().round(0).alias("ms_fill")
+    )
+    fill = means.join(key_fill.select(GENRE, pl.col("key_code").alias("key_fill")), on=GENRE)
+    learnt = fill.join(genres.lazy(), on=GENRE).collect(engine="streaming").lazy()
+    return (
+        staged.join(learnt, on=GENRE)
+        .join(split.select("track_id", "split", "position"), on="track_id")
+        .with_columns(
+            pl.coalesce("tempo", "tempo_fill").round(3).alias("tempo"),
+            pl.coalesce("duration_ms", "ms_fill").alias("duration_ms"),
+            pl.coalesce("key_code", "key_fill").alias("key_code"),
+            (pl.col("is_tempo_missing") | pl.col("is_duration_missing") | pl.col("is_key_missing")).alias("is_imputed"),
+        )
+        .select(
+            pl.lit("published").alias("protocol"),
+            *("track_id", "row_number", "split", "position"),
+            *AUDIO_FEATURES,
+            *TARGETS,
+            *("genre_id", "is_imputed"),
+        )
+    )
+
+
+def _components(standardized: pl.LazyFrame) -> list[pl.Expr]:
     products = [pl.col(a).dot(pl.col(b)).alias(f"{a}*{b}") for a in AUDIO_FEATURES for b in AUDIO_FEATURES]
     sums = standardized.filter(pl.col("split") == "train").select(*products).collect(engine="streaming")
     variance, vectors = np.linalg.eigh(np.array(sums.row(0)).reshape(len(AUDIO_FEATURES), -1))
     kept = int(np.searchsorted(np.cumsum(variance[::-1] / variance.sum()), 0.95, side="right")) + 1
-    components = [
+    return [
         pl.sum_horizontal(pl.col(name) * vectors[row, -1 - number] for row, name in enumerate(AUDIO_FEATURES)).alias(
             f"pc{number + 1}"
         )
         for number in range(kept)
     ]
-    standardized.select("track_id", "split", "position", *components, *TARGETS).sink_parquet(
-        out / "tracks_pca.parquet", compression="snappy"
+
+
+def _check(staged: pl.LazyFrame, split: pl.LazyFrame, standardized: pl.LazyFrame) -> None:
+    """sql/checks/one_split and finite."""
+    known = split.group_by("track_id").agg(pl.len().alias("splits"), pl.col("split").is_in(list(SHARES)).all())
+    tracks = staged.group_by("track_id").len()
+    apart = tracks.join(known, on="track_id", how="full").filter(
+        pl.col("len").ne_missing(1) | pl.col("splits").ne_missing(1) | ~pl.col("split")
     )
+    values = pl.all_horizontal(pl.col("popularity", *AUDIO_FEATURES).is_finite().fill_null(value=False))
+    for broken in (apart, standardized.filter(~values)):
+        if broken.head(3).collect(engine="streaming").height:
+            raise SystemExit("a check found rows")
 
 
 def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
