@@ -24,6 +24,7 @@ OPENING = threading.Lock()
 MEMORY_LIMIT = "2GB"  # of a process that prepares features, unless $MUSIC_MEMORY_LIMIT says otherwise
 LEAST_MIB = 150  # for DuckDB, below which small files fail, too
 DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
+MANY_ROWS = 500_000
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
@@ -152,9 +153,14 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -
     )
 
 
-def copy(select: str, path: Path) -> str:
-    """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share."""
-    return f"copy ({select}) to {literal(path)} (format parquet, compression snappy, row_group_size 16384)"
+def copy(select: str, path: Path, about_rows: int) -> str:
+    """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share.
+
+    Args: about_rows: how many there will be, more or less. Of many, larger groups take less time to write and to read.
+    """
+    group = 16_384 if about_rows < MANY_ROWS else 65_536
+    options = f"format parquet, compression snappy, row_group_size {group}, dictionary_size_limit {group // 8}"
+    return f"copy ({select}) to {literal(path)} ({options})"
 
 
 def digest(*parts: object) -> str:

@@ -24,7 +24,7 @@ from tasks import duck, ingest, split
 from tasks.errors import CheckError, InputError, UserError, one_line
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
 from tasks.split import linked_artists, split_tracks
-from tasks.warehouse import Warehouse, flush
+from tasks.warehouse import Warehouse, flush, link
 
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
@@ -275,7 +275,11 @@ class Build:
         path = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
         with self.warehouse.replacing(path, flushed=False) as temporary:
-            rows = write_table(table, self.protocol, self.values, cursor, temporary)
+            if table.name == "staging.stg_tracks" and (whole := self._all_typed(cursor)):
+                link(whole, temporary)
+                rows = pq.read_metadata(whole).num_rows
+            else:
+                rows = write_table(table, self.protocol, self.values, cursor, temporary, self.snapshot.rows_read)
         return BuiltTable(
             table_name=table.name,
             protocol=self.protocol.name if table.is_by_protocol else None,
@@ -289,9 +293,22 @@ class Build:
             upstream=tuple(self.versions[at] for at in table.upstream(self.protocol) if at in self.versions),
         )
 
+    def _all_typed(self, cursor: duckdb.DuckDBPyConnection) -> Path | None:
+        """The file of staging.typed_tracks if staging.stg_tracks drops none of its rows, and so is that file."""
+        snapshot = self.snapshot
+        [(n_rare,)] = cursor.execute("select count(*) from staging.rare_genres").fetchall()
+        if n_rare or snapshot.rejected_rows or snapshot.rows_without_genre or snapshot.base:
+            return None
+        return self.warehouse.here(self.warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+
 
 def write_table(
-    table: Table, protocol: Protocol, values: dict[str, object], connection: duckdb.DuckDBPyConnection, path: Path
+    table: Table,
+    protocol: Protocol,
+    values: dict[str, object],
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    about_rows: int,
 ) -> int:
     """Write a table, made of those that `connection` sees, as a Parquet file. Returns: its rows."""
     source = table.select(protocol)
@@ -302,7 +319,7 @@ def write_table(
         pq.write_table(made, path, compression="snappy", use_dictionary=texts)
         return int(made.num_rows)
     bound = duck.bound(duck.source(source), values)
-    return int(connection.execute(duck.copy(select, path), bound).fetchall()[0][0])
+    return int(connection.execute(duck.copy(select, path, about_rows), bound).fetchall()[0][0])
 
 
 def checks_of(protocol: Protocol) -> list[str]:

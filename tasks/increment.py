@@ -9,8 +9,6 @@ they read a file.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -37,7 +35,7 @@ from tasks.features import (
 from tasks.ingest import Snapshot, load_snapshot
 from tasks.specs import STUDY_SEED, Protocol
 from tasks.split import split_appended
-from tasks.warehouse import Warehouse
+from tasks.warehouse import Warehouse, link
 
 LEARNT = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
 GROUPS = "features.track_groups"
@@ -205,9 +203,9 @@ class Extension:
         with self.warehouse.new_folder(final) as folder:
             before = self._parts(base)
             for number, file in enumerate(before):
-                _link_file(file, folder / f"{number:06}.parquet")
+                link(file, folder / f"{number:06}.parquet")
             own = folder / f"{len(before):06}.parquet"
-            rows = write_table(table, self.protocol, self.values, connection, own)
+            rows = write_table(table, self.protocol, self.values, connection, own, self.snapshot.rows_read)
         return replace(
             base,
             version=version,
@@ -246,11 +244,3 @@ def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
 
 def _base(snapshot: Snapshot, warehouse: Warehouse) -> Snapshot:
     return load_snapshot(str(snapshot.base), warehouse)
-
-
-def _link_file(file: Path, name: Path) -> None:
-    """Give a file another name; where the file system knows no hard links, copy it."""
-    try:
-        os.link(file, name)
-    except OSError:
-        shutil.copyfile(file, name)

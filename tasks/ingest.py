@@ -23,6 +23,7 @@ from tasks.warehouse import Warehouse, flush
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "2b63882f43a25ea5"
+BYTES_OF_ROW = 150  # of a CSV file, more or less
 
 Statistics = Literal["relearned", "kept"]
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
@@ -217,16 +218,16 @@ def copy_raw(
         values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
     link.symlink_to(file.path.resolve())
     try:
-        connection.execute(duck.copy(select, target), values)
+        connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
     finally:
         link.unlink()
 
 
-def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
-    """Write staging.typed_tracks of the raw.tracks that `connection` sees."""
-    connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target))
+def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path, rows: int) -> None:
+    """Write staging.typed_tracks of the raw.tracks that `connection` sees. Args: rows: how many it has."""
+    connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target, rows))
 
 
 def define_raw_tracks(
@@ -308,11 +309,12 @@ def _read(
         if base:
             _know_base(connection, base, warehouse)
         define_raw_tracks(connection, tracks, after=after)
+        rows_read = pq.read_metadata(tracks).num_rows
         with warehouse.replacing(typed, flushed=False) as temporary:
-            copy_typed(connection, temporary)
+            copy_typed(connection, temporary, rows_read)
         flushing.append(aside.submit(flush, typed))
         duck.view(connection, "staging.typed_tracks", typed)
-        rows_read, rows_typed = (pq.read_metadata(path).num_rows for path in (tracks, typed))
+        rows_typed = pq.read_metadata(typed).num_rows
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
         reasons = connection.execute(
             duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))

@@ -59,7 +59,7 @@ def stored(job: Job) -> Iterator[Data]:
             columns["number"] = "float" if spec.dtype == "float32" else "double"
             for split in ("train", *EVALUATED):
                 select = duck.render("training/rows", split=split, is_evaluated=split in EVALUATED, **columns)
-                connection.execute(duck.copy(select, folder / f"{split}.parquet"))
+                connection.execute(duck.copy(select, folder / f"{split}.parquet", LARGE_ROWS))
         yield _data(folder, features, spec, n_asked)
     finally:
         remove(folder)

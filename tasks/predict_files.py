@@ -189,9 +189,10 @@ def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) 
         with duck.workspace(spill=warehouse.root / "tmp") as connection:
             copy_raw(connection, file, positions, raw, warehouse)
             define_raw_tracks(connection, raw)
-            copy_typed(connection, typed)
+            rows = pq.read_metadata(raw).num_rows
+            copy_typed(connection, typed, rows)
             duck.view(connection, "staging.typed_tracks", typed)
-            rows, with_content = (pq.read_metadata(path).num_rows for path in (raw, typed))
+            with_content = pq.read_metadata(typed).num_rows
             rejected = find_rejects(connection, present, has_blank_rows=rows > with_content)
             yield ReadTracks(connection, rows, rows - with_content, rejected)
     finally:

@@ -342,6 +342,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def link(file: Path, name: Path) -> None:
+    """Give a file another name; where the file system knows no hard links, copy it."""
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)
+
+
 def flush(path: Path) -> None:
     """Have the operating system write a file to the disk now."""
     with path.open("rb") as handle:

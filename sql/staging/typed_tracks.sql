@@ -25,18 +25,17 @@ numbers as (
         {% endfor %}
         case
             when regexp_full_match(instance_id, ' *[+-]?[0-9]+([.]0*)? *')
-                then try_cast(try_cast(instance_id as decimal(38, 6)) as bigint)
+                then try_cast(instance_id as bigint)
         end as track_id,
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
         try_cast(case when "key" < ':' then "key" end as double) as key_number,
         try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
         upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
         lower(trim("mode")) as mode_name,
-        coalesce(trim(tempo) in ('?', ''), true) or coalesce(try_cast(tempo as double) in (-1, 0), false)
-            as is_tempo_missing,
-        coalesce(trim(duration_ms) in ('?', ''), true) or coalesce(try_cast(duration_ms as double) = -1, false)
-            as is_duration_missing,
-        coalesce(trim("key") in ('?', ''), true) or coalesce(try_cast("key" as double) = -1, false) as is_key_missing
+        -- Of a number the text is not looked at.
+        coalesce(try_cast(tempo as double) in (-1, 0), trim(tempo) in ('?', ''), true) as is_tempo_missing,
+        coalesce(try_cast(duration_ms as double) = -1, trim(duration_ms) in ('?', ''), true) as is_duration_missing,
+        coalesce(key_number = -1, trim("key") in ('?', ''), true) as is_key_missing
     from source
 ),
 
