@@ -153,14 +153,18 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -
     )
 
 
-def copy(select: str, path: Path, about_rows: int) -> str:
+def copy(select: str, path: Path, about_rows: int, *, is_ordered: bool = True) -> str:
     """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share.
 
-    Args: about_rows: how many there will be, more or less. Of many, larger groups take less time to write and to read.
+    Args: about_rows: how many there will be, more or less; many take less time in larger groups. is_ordered: whether
+        many are stored in the order in which they were read, for which threads wait for one another.
     """
     group = 16_384 if about_rows < MANY_ROWS else 65_536
-    options = f"format parquet, compression snappy, row_group_size {group}, dictionary_size_limit {group // 8}"
-    return f"copy ({select}) to {literal(path)} ({options})"
+    order = "true" if is_ordered or about_rows < MANY_ROWS else "false"
+    return (
+        f"copy ({select}) to {literal(path)} (format parquet, compression snappy, "
+        f"row_group_size {group}, dictionary_size_limit {group // 8}, preserve_order {order})"
+    )
 
 
 def digest(*parts: object) -> str:
