@@ -133,6 +133,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.register("stored_results", _read([folder / LAST_OF_CELL for folder in folders], RESULT))
     connection.register("stored_trials", _read(warehouse.files("tuning", "trials"), TRIALS))
     connection.register("stored_champions", _read(warehouse.files("champions", "decisions"), CHAMPIONS))
+    connection.execute(f"create temp table reported_cells as {duck.render('results/reported_cells')}")
     for name in RESULT_TABLES:
         _create(connection, "table", name)
     published = {"published_csv": str(duck.SQL_ROOT / "results" / "published.csv")}

@@ -3,31 +3,8 @@
 -- test rows are always the same; the training rows are stratified by genre, and those of a smaller number are among
 -- those of a larger. train_rows is NULL for all rows of the training split, which is an ordinary cell of results.cells;
 -- the others are no cells of results.cells, so that nothing made from it mixes them in. A cell that failed has one row,
--- without metric. Units: fit_seconds, predict_seconds seconds; peak_rss_mb MiB.
+-- without metric. sampled_from and units are as in results.cells.
 with
-
-ended as (
-    select
-        run_id,
-        unnest(cells) as cell
-    from stored_finished
-),
-
-curves as (
-    select ended.run_id
-    from ended
-    where ended.cell.train_rows is not null
-    group by ended.run_id
-),
-
-reported as (
-    select
-        ended.run_id,
-        ended.cell,
-        unnest(if(ended.cell.task = 'multitask', ['genre', 'popularity'], [ended.cell.task])) as task
-    from ended
-    inner join curves on ended.run_id = curves.run_id
-),
 
 scored as (
     select
@@ -45,43 +22,44 @@ measured as (
 )
 
 select
-    reported.run_id,
-    reported.cell.protocol as protocol,
-    reported.task,
-    reported.cell.model as model,
-    reported.cell.feature_set as feature_set,
-    reported.cell.seed as seed,
-    reported.cell.budget as budget,
-    reported.cell.train_rows as train_rows,
-    trained.n_train,
-    reported.cell.status as status,
-    reported.cell.reused as reused,
-    reported.cell.error as error,
+    cells.run_id,
+    cells.protocol,
+    cells.task,
+    cells.model,
+    cells.feature_set,
+    cells.seed,
+    cells.budget,
+    cells.train_rows,
+    cells.n_train,
+    cells.sampled_from,
+    cells.status,
+    cells.reused,
+    cells.error,
     measured.metric,
     measured.value,
     measured.ci_low,
     measured.ci_high,
-    trained.fit_seconds,
-    trained.predict_seconds,
-    trained.peak_rss_mb,
+    cells.fit_seconds,
+    cells.predict_seconds,
+    cells.peak_rss_mb,
     runs.source,
     runs.is_generated,
-    reported.cell.staging_version as staging_version,
-    reported.cell.cell_key as cell_key,
-    reported.cell.result as result
-from reported
-inner join results.runs as runs on reported.run_id = runs.run_id
-left join stored_results as trained on reported.cell.result = trained.result
+    cells.staging_version,
+    cells.cell_key,
+    cells.result
+from reported_cells as cells
+inner join results.runs as runs on cells.run_id = runs.run_id
 left join measured
     on
-        reported.cell.result = measured.result
-        and reported.task = measured.task
+        cells.result = measured.result
+        and cells.task = measured.task
+where cells.run_id in (select curves.run_id from reported_cells as curves where curves.train_rows is not null)
 order by
-    reported.run_id,
-    protocol,
-    reported.task,
-    model,
-    feature_set,
-    seed,
-    trained.n_train nulls last,
+    cells.run_id,
+    cells.protocol,
+    cells.task,
+    cells.model,
+    cells.feature_set,
+    cells.seed,
+    cells.n_train nulls last,
     measured.metric
