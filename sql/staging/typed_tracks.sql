@@ -1,6 +1,7 @@
 -- staging.typed_tracks: one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
 -- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1, 0
 -- or empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
+-- Its columns are those of staging.stg_tracks, which is the same file where that drops no row.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
 with
 
@@ -41,8 +42,8 @@ numbers as (
 
 typed as (
     select
-        row_number,
         track_id,
+        row_number,
         artist_name,
         track_name,
         acousticness,

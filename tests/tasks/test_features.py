@@ -197,3 +197,35 @@ def test_two_builds_of_the_same_file_are_equal_to_the_last_bit(tmp_path) -> None
         assert made[0][name].equals(made[1][name])
     for name in ("tracks_std", "tracks_pca"):  # rows stand in any order
         assert made[0][name].sort("track_id").equals(made[1][name].sort("track_id"))
+
+
+@pytest.mark.parametrize(("column", "text"), [("popularity", "high"), ("music_genre", "")])
+def test_the_staged_table_is_the_typed_one_unless_a_row_is_dropped(column, text, warehouse) -> None:
+    def staged(frame: pl.DataFrame) -> tuple[bool, pl.DataFrame]:
+        frame.write_csv(warehouse.root / "source.csv")
+        snapshot = ingest(str(warehouse.root / "source.csv"), {}, 1.0, warehouse)
+        built = build_features(snapshot, "published", 20, warehouse)
+        [path] = [warehouse.root / row.path for row in built if row.table_name == "staging.stg_tracks"]
+        return path.samefile(warehouse.table("staging", "typed_tracks", snapshot.snapshot)), pl.read_parquet(path)
+
+    is_typed, whole = staged(many(100))
+    assert is_typed
+    dropped = pl.when(pl.int_range(pl.len()) == 7).then(pl.lit(text)).otherwise(column).alias(column)
+    is_typed, rest = staged(many(100).with_columns(dropped))
+    assert not is_typed
+    assert rest.equals(whole.filter(pl.col("row_number") != 8))
+
+
+def test_tables_of_many_rows_hold_what_those_of_few_do(tmp_path, monkeypatch) -> None:
+    def built(home: Warehouse) -> dict[str, pl.DataFrame]:
+        snapshot = ingest("sample:100000", {}, 0.0, home)
+        raw = pl.read_parquet(home.table("raw", "tracks", snapshot.snapshot))
+        return {"raw": raw} | read(build_features(snapshot, "published", 20, home), home)
+
+    few = built(Warehouse.at(tmp_path / "few"))
+    monkeypatch.setattr(duck, "MANY_ROWS", 0)
+    many_rows = built(Warehouse.at(tmp_path / "many"))
+    assert many_rows.pop("raw").equals(few.pop("raw"))
+    for name, table in few.items():
+        order = [column for column in ("track_id", "feature_name", "statistic", "genre") if column in table.columns]
+        assert many_rows[name].sort(order).equals(table.sort(order)), name
