@@ -184,7 +184,7 @@ def _on_dask(where: FanOut, timeout: float, memory: float | None, refresh: bool)
         told = {PREFECT_API_URL: str(client.api_url), PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}
     options: dict[str, Any] = {"address": where.address}
     if where.address is None:
-        own = {"n_workers": where.at_once, "threads_per_worker": 1, "dashboard_address": None}
+        own = {"n_workers": where.at_once, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
         options = {"cluster_kwargs": own | {"preload": IGNORE_INTERRUPTS}}
     shared = {"refresh": refresh, "timeout": timeout, "memory": memory}
     with temporary_settings(told), DaskTaskRunner(**options) as runner:

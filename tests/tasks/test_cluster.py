@@ -43,7 +43,7 @@ def test_a_worker_that_would_get_other_results_is_refused(seen, reason, warehous
 
 @pytest.fixture
 def own_cluster() -> LocalCluster:
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as one:
         yield one
 
 
