@@ -271,6 +271,7 @@ def main() -> None:
     parser.add_argument("--rows", default="1000000", help="sizes of the generated file, such as 1000000,10000000")
     parser.add_argument("--engines", default="music,polars,pandas")
     parser.add_argument("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="for files; emptied after use")
+    parser.add_argument("--keep", action="store_true", help="leave the generated files there for the next time")
     parser.add_argument("--child", nargs=3, metavar=("ENGINE", "CSV", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -285,7 +286,9 @@ def main() -> None:
     for rows in sizes:
         options.folder.mkdir(parents=True, exist_ok=True)
         csv = options.folder / f"{rows}.csv"
-        write_sample(csv, rows)
+        if not csv.exists():
+            write_sample(csv.with_suffix(".tmp"), rows)
+            csv.with_suffix(".tmp").rename(csv)
         for engine in options.engines.split(","):
             found = measure(engine, csv, options.folder / engine)
             shutil.rmtree(options.folder / engine)
@@ -296,7 +299,8 @@ def main() -> None:
                 f"{rows / found['cpu_seconds']:11,.0f} {found['peak_mib']:9,.0f} {found['disk_mib']:9,.0f}",
                 flush=True,
             )
-        csv.unlink()
+        if not options.keep:
+            csv.unlink()
     if len(sizes) > 1 and seconds:
         exponent = math.log(seconds[-1] / seconds[0]) / math.log(sizes[-1] / sizes[0])
         print(f"time grows with rows ** {exponent:.2f}")
