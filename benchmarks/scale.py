@@ -261,7 +261,8 @@ def _child(engine: str, csv: Path, out: Path) -> None:
     # Not getrusage: its peak is handed on from the process that started this one.
     status = Path("/proc/self/status").read_text()
     peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
-    disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 2**20
+    sizes = {file.stat().st_ino: file.stat().st_size for file in out.rglob("*") if file.is_file()}
+    disk = sum(sizes.values()) / 2**20
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "disk_mib": disk}))
 
 
