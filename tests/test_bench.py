@@ -1,13 +1,16 @@
-"""What makes the check of the committed ratios fail."""
+"""What makes the check of the committed ratios fail, and whether what stands beside us does the same."""
 
 from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
-from benchmarks import suite
+from benchmarks import scale, suite
 from benchmarks.suite import Measured, check
+from tasks.sample import write_sample
 
 
 @pytest.fixture
@@ -38,3 +41,17 @@ def test_a_ratio_must_be_worse_three_times(ratios, exit_code, tries, committed, 
 def test_what_was_never_committed_cannot_be_worse(committed, monkeypatch) -> None:
     monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured("new", "x", 99.0, 1.0)]})
     assert check(["a"]) == 0
+
+
+def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> None:
+    csv, home = tmp_path / "tracks.csv", tmp_path / "music"
+    write_sample(csv, 20_000)
+    (tmp_path / "polars").mkdir()
+    scale.prepare_polars(csv, tmp_path / "polars")
+    scale.prepare_music(csv, home)
+    for name in ("split_assignment", "tracks_clean", "tracks_one_hot", "tracks_std", "tracks_pca", "tracks_multitask"):
+        [path] = (home / "features" / name).iterdir()
+        ours, theirs = (
+            pl.read_parquet(file).sort("track_id") for file in (path, tmp_path / "polars" / f"{name}.parquet")
+        )
+        assert_frame_equal(ours, theirs, check_column_order=False, check_dtypes=False, rel_tol=0, abs_tol=1e-6)
