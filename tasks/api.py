@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.champions import Champion
 from tasks.serving import BadTracksError, BadValue, Service, UnavailableError
+from tasks.specs import GENERATED
 
 MAX_TRACKS = 1_000
 MAX_BYTES = 1 << 20
 MAX_ERRORS = 100  # named in one answer
 LONGEST_TEXT = 60
 TASKS = ("genre", "popularity")
-GENERATED = "GENERATED DATA: a model of the built-in sample made these; they say nothing about real music."
 
 
 def _scalar(value: object) -> float | str | None:

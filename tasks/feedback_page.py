@@ -13,6 +13,7 @@ from tasks.explain import Reasons
 from tasks.feedback import Because, Feedback, title
 from tasks.plots import Curve
 from tasks.report_page import Cell, Column, Figure, Page, Plot, Section, Table, numbers, render, shortened, texts
+from tasks.specs import GENERATED
 from tasks.telling import (
     ALIKE,
     along,
@@ -30,7 +31,6 @@ from tasks.telling import (
 )
 from tasks.what_if import CAUTION, WhatIf
 
-GENERATED = "GENERATED DATA: a model, or the tracks, of the built-in sample. This says nothing about real music."
 STEPPED = ("key_code", "mode_code")  # features of a few values: a row each, no curve
 MOST_GENRES = 12  # that a table has room for
 UP, DOWN = 0, 1  # series

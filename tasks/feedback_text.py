@@ -13,7 +13,7 @@ from rich.text import Text
 from tasks import bars
 from tasks.errors import one_line
 from tasks.feedback import Because, Feedback, title
-from tasks.feedback_page import GENERATED
+from tasks.specs import GENERATED
 from tasks.telling import (
     ALIKE,
     cautions,

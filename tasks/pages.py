@@ -15,9 +15,9 @@ from tasks import curve, duck, ingest, past, readback, report
 from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.readback import LEADERBOARDS, Row, interval, number
+from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 
-GENERATED = "GENERATED DATA: the built-in sample, which says nothing about real music."
 LONGEST = 300  # characters of a quoted text
 SHOWN = 50  # rows of a table within a page
 Content = str | list[dict[str, str]]  # Markdown, or the rows of a table

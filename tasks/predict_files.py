@@ -32,6 +32,7 @@ from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
 from tasks.progress import row_progress
 from tasks.sources import SourceFile, opened
+from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse, flush
 
 BATCH_ROWS = 100_000
@@ -69,9 +70,7 @@ class Report:
         lines = [", ".join(counts), *(f"{task} by {model}" for task, model in self.models.items())]
         lines += [f"{task}: not predicted, for no model of it is stored" for task in self.missing_tasks]
         if self.is_generated_model:
-            lines.append(
-                "GENERATED DATA: a model of the built-in sample made these; they say nothing about real music."
-            )
+            lines.append(GENERATED)
         lines += [f"written: {self.out}"] + ([f"left out, with reasons: {self.rejects}"] if self.rejects else [])
         return lines
 

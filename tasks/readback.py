@@ -6,7 +6,6 @@ from typing import Any
 
 import duckdb
 
-GENERATED = "GENERATED DATA: these results are of the built-in sample and say nothing about real music."
 LEADERBOARDS = {
     "genre": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
     "popularity": ("rmse", "mae", "r2", "spearman"),

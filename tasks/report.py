@@ -17,10 +17,10 @@ from tasks import (
     report_results,
     report_run,
 )
-from tasks.readback import GENERATED, Row
+from tasks.readback import Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
-from tasks.specs import BUDGETS
+from tasks.specs import BUDGETS, GENERATED
 from tasks.warehouse import Warehouse
 
 OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells

@@ -11,9 +11,10 @@ from tasks import charts, duck, readback
 from tasks.cells import read_replicates
 from tasks.charts import Mark, Scale
 from tasks.comparisons import contrast
-from tasks.readback import GENERATED, Row, interval
+from tasks.readback import Row, interval
 from tasks.report_page import Column, Figure, Page, Section, Table, numbers, shortened, texts
 from tasks.report_results import DIGITS, LEADERS
+from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 
 PAIRS = pa.schema(

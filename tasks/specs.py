@@ -41,6 +41,8 @@ METRICS = {
     ),
     "popularity": ("rmse", "mae", "r2", "spearman"),
 }
+# Wherever results of the sample, or of a model of it, are shown.
+GENERATED = "GENERATED DATA: of the built-in sample; it says nothing about real music."
 STUDY_SEED = 42
 
 

@@ -14,7 +14,8 @@ from rich.text import Text
 from tasks import bars, curve, past, readback
 from tasks.errors import one_line
 from tasks.features import BuiltTable
-from tasks.readback import GENERATED, LEADERBOARDS, interval, number
+from tasks.readback import LEADERBOARDS, interval, number
+from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
