@@ -187,10 +187,10 @@ def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
         .alias("mode_code"),
         pl.when(popularity.is_between(0, 100)).then(popularity).alias("popularity"),
         pl.col(GENRE).str.strip_chars(),
-        (pl.col("tempo").str.strip_chars().is_in(["?", ""]) | tempo.is_in([-1.0, 0.0]))
+        (pl.col("tempo").str.strip_chars().is_in(["?", ""]) | tempo.is_in([-1.0, 0.0]).fill_null(value=False))
         .fill_null(value=True)
         .alias("is_tempo_missing"),
-        (pl.col("duration_ms").str.strip_chars().is_in(["?", ""]) | (duration == -1.0))
+        (pl.col("duration_ms").str.strip_chars().is_in(["?", ""]) | (duration == -1.0).fill_null(value=False))
         .fill_null(value=True)
         .alias("is_duration_missing"),
         key.is_in(["?", ""]).fill_null(value=True).alias("is_key_missing"),

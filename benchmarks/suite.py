@@ -220,11 +220,16 @@ def _is_installed(name: str) -> bool:
 
 def check(parts: list[str]) -> int:
     """Whether every ratio is within 1.5 times the committed one, in at least one of three tries. Returns: exit code."""
-    committed = {row["name"]: row["ratio"] for row in json.loads((RESULTS / "bench.json").read_text())["measured"]}
+    rows = json.loads((RESULTS / "bench.json").read_text())["measured"]
+    committed = {row["name"]: row["ratio"] for row in rows}
+    baselines = {row["name"]: row["baseline"] for row in rows}
     best: dict[str, float] = {}
     for attempt in range(TRIES):
         found = measure(parts)
         for one in itertools.chain(*found.values()):
+            if one.baseline != baselines.get(one.name, one.baseline):
+                print(f"{one.name}: is measured beside something else now. Commit a new `make bench`.", file=sys.stderr)
+                return 1
             best[one.name] = min(one.ratio, best.get(one.name, math.inf))
         worse = {name for name, ratio in best.items() if ratio > WORSE * committed.get(name, math.inf)}
         if not worse:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tasks import runs
 from tasks.cells import REPLICATES, RESULT, Job
 from tasks.errors import UnknownNameError, UserError
-from tasks.features import TABLES, BuiltTable, read_registry, table_version
+from tasks.features import TABLES, BuiltTable, genres_of, read_registry, table_version
 from tasks.models import MODELS, ModelSpec
 from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
 from tasks.warehouse import Warehouse
@@ -174,7 +174,6 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
 def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Warehouse) -> Job:
     """What its cell was trained on. Args: tables: its lineage."""
     [feature_table] = [row for row in tables.values() if row.version == candidate.feature_version]
-    mapping = pq.read_table(warehouse.here(tables["features.genre_mapping"].path))
     return Job(
         cell=candidate.cell,
         key=candidate.cell_key,
@@ -183,7 +182,7 @@ def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Wareh
         staging_version=candidate.staging_version,
         table=feature_table.path,
         split_table=tables["features.split_assignment"].path,
-        genres=tuple(mapping["music_genre"].to_pylist()),
+        genres=genres_of(tables["features.genre_mapping"], warehouse),
         warehouse=warehouse.address,
         threads=1,
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
-from tasks.features import BuiltTable
+from tasks.features import BuiltTable, genres_of
 from tasks.models import spec_of
 from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
 from tasks.warehouse import LAST_OF_CELL, Warehouse
@@ -168,7 +168,7 @@ def make_jobs(
     """The jobs that train `cells` for a run, each on the table that its feature set and protocol name."""
     built = {(table.table_name, table.protocol): table for table in tables}
     mapping = built["features.genre_mapping", None]
-    genres = tuple(pq.read_table(warehouse.here(mapping.path))["music_genre"].to_pylist())
+    genres = genres_of(mapping, warehouse)
     jobs = []
     for cell in cells:
         name = "tracks_multitask" if cell.task == "multitask" else FEATURE_SETS[cell.feature_set].table
@@ -259,7 +259,7 @@ def code_version(build: Any) -> str:
     own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.{name}") in code]
     shared = [training, inference, large, rows, scoring, streaming, uncertainty, *builders]
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
-    selects = [duck.source(f"training/{name}") for name in ("rows", "chosen_rows")]
+    selects = [duck.code(f"training/{name}") for name in ("rows", "chosen_rows")]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used), *selects)
 
 

@@ -125,6 +125,11 @@ def source(name: str) -> str:
     return (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def code(name: str) -> str:
+    """What of `sql/<name>.sql` decides its rows: comments and layout do not."""
+    return " ".join(re.sub(r"--.*", "", source(name)).split())
+
+
 def render(name: str, **columns: object) -> str:
     """The SELECT of `sql/<name>.sql`. Templates list columns; values are bound as `$name`.
 
@@ -135,8 +140,7 @@ def render(name: str, **columns: object) -> str:
 
 def upstream(name: str) -> list[str]:
     """The tables a SELECT reads, as `schema.table`, sorted."""
-    code = re.sub(r"--.*", "", source(name))
-    return sorted(set(UPSTREAM.findall(code)))
+    return sorted(set(UPSTREAM.findall(code(name))))
 
 
 def bound(sql: str, values: dict[str, object]) -> dict[str, object]:

@@ -318,7 +318,7 @@ def write_table(
         texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
         pq.write_table(made, path, compression="snappy", use_dictionary=texts)
         return int(made.num_rows)
-    bound = duck.bound(duck.source(source), values)
+    bound = duck.bound(duck.code(source), values)
     return int(connection.execute(duck.copy(select, path, about_rows, is_ordered=False), bound).fetchall()[0][0])
 
 
@@ -350,7 +350,7 @@ def _versions(
 
 def table_version(table: Table, protocol: Protocol, values: dict[str, object], read: list[str]) -> str:
     """What a table is called that is made by today's SQL and code. Args: read: its upstream's versions."""
-    select = duck.source(table.select(protocol))
+    select = duck.code(table.select(protocol))
     parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
     rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
     if table.build:
@@ -410,13 +410,19 @@ def register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
         warehouse.write_rows(warehouse.table("features", "registry", uuid.uuid4().hex), entries, REGISTRY)
 
 
+def genres_of(mapping: BuiltTable, warehouse: Warehouse) -> tuple[str, ...]:
+    """The genres by their code. Args: mapping: features.genre_mapping."""
+    table = pq.read_table(warehouse.here(mapping.path), columns=["genre_id", "music_genre"])
+    return tuple(table.sort_by("genre_id")["music_genre"].to_pylist())
+
+
 def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
     """The column lists that depend on the data, for the SELECTs that have one (name: below sql/)."""
-    code = duck.source(select)
+    code = duck.code(select)
     columns: dict[str, object] = {}
     if re.search(r"\bin genres\b", code):
-        mapping = connection.execute("select genre_id, column_name from features.genre_mapping").fetchall()
-        columns["genres"] = [(genre_id, duck.identifier(name)) for genre_id, name in mapping]
+        mapping = connection.execute("select genre_id, column_name from features.genre_mapping order by genre_id")
+        columns["genres"] = [(genre_id, duck.identifier(name)) for genre_id, name in mapping.fetchall()]
     if re.search(r"\bin components\b", code):
         found = connection.execute("select distinct statistic from features.pca_loadings").fetchall()
         names = [name for (name,) in found if name.startswith("pc")]

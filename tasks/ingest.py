@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,6 +25,14 @@ from tasks.warehouse import Warehouse, flush
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "2b63882f43a25ea5"
+READING = (
+    "raw/tracks",
+    "raw/numbered_tracks",
+    "staging/typed_tracks",
+    "raw/rejects",
+    "raw/located_rejects",
+    "staging/base_ids",
+)
 BYTES_OF_ROW = 150  # of a CSV file, more or less
 
 Statistics = Literal["relearned", "kept"]
@@ -36,6 +46,7 @@ REJECTS = pa.schema(
         pa.field("row_number", pa.int64(), nullable=False),
     ]
 )
+LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", pa.string())])
 SNAPSHOT = pa.schema(
     [
         pa.field("snapshot", pa.string(), nullable=False),
@@ -123,15 +134,16 @@ def ingest(
     if stored := STORED.fullmatch(source):
         if append:
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
-        return find_snapshot(stored[1], warehouse)
+        snapshot = find_snapshot(stored[1], warehouse)
+        _check_share(snapshot, None, max_reject_share, warehouse)
+        return snapshot
     with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
-        names = ("raw/tracks", "raw/numbered_tracks", "staging/typed_tracks", "raw/rejects", "staging/base_ids")
-        code = [duck.source(name) for name in names]
-        content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), *code)
+        content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
             return base
-        identity = duck.digest(base.snapshot, content, append.statistics) if base and append else content
+        code = [duck.code(name) for name in READING]
+        identity = duck.digest(content, *([base.snapshot, append.statistics] if base and append else []), *code)
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
@@ -258,8 +270,9 @@ def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) 
     base = find_snapshot(append.to, warehouse)
     if base.base and base.content == content:
         base = load_snapshot(base.base, warehouse)
-    if file.is_generated and not base.is_generated:
-        raise UserError(f"{file.label}: generated tracks are not appended to real ones ({base.source}).")
+    if file.is_generated != base.is_generated:
+        kinds = ("generated", "real") if file.is_generated else ("real", "generated")
+        raise UserError(f"{file.label}: {kinds[0]} tracks are not appended to {kinds[1]} ones ({base.source}).")
     return base
 
 
@@ -284,6 +297,21 @@ def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Wa
     )
 
 
+def _check_ids(label: str, has_ids: bool, base: Snapshot, warehouse: Warehouse) -> None:
+    """Refuse to mix ids of the file's own with row numbers that stand in for them: they could be the same."""
+    first = warehouse.here(warehouse.table("raw", "tracks", base.parts[0]))
+    if has_ids != ("instance_id" in pq.read_schema(first).names):
+        has, lacks = (
+            ("the file has", "the tracks that it is appended to do not")
+            if has_ids
+            else ("the tracks that it is appended to have", "the file does not")
+        )
+        raise InputError(
+            f"{label}: {has} a column instance_id, {lacks}. Row numbers, which stand in for it, could be ids of other "
+            "tracks. Give all of them ids (another name with --columns instance_id=...), or none."
+        )
+
+
 def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse: Warehouse) -> None:
     """Make staging.base_ids of a snapshot visible to `connection`, and nothing else of it."""
     attach(connection, base.snapshot, warehouse)
@@ -297,6 +325,8 @@ def _read(
     started = time.perf_counter()
     after = base.rows_read if base else 0
     columns = match_columns(file.header()[0], mapping, file.label)
+    if base:
+        _check_ids(file.label, columns["instance_id"] is not None, base, warehouse)
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
@@ -316,19 +346,16 @@ def _read(
         duck.view(connection, "staging.typed_tracks", typed)
         rows_typed = pq.read_metadata(typed).num_rows
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
-        reasons = connection.execute(
-            duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
-        ).fetchall()
-        lines = file.locate([row - after for row, _, _ in reasons]) if reasons else {}
-        rows: list[dict[str, object]] = []
-        for row, column, reason in reasons:
-            line, text = lines.get(row - after, (row - after + 1, None))
-            rows.append({"line": line, "column_name": column, "error": reason, "csv_line": text, "row_number": row})
-        warehouse.write_rows(warehouse.table("raw", "rejects", identity), rows, REJECTS)
+        reasons = duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
+        connection.execute(f"create table raw.reasons as {reasons}")
+        counted = connection.execute("select count(distinct row_number), count(*) from raw.reasons").fetchall()
+        [(rejected_rows, rejected_values)] = counted
+        _write_rejects(connection, file, after, warehouse.table("raw", "rejects", identity), warehouse)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall()
         for done in flushing:
             done.result()
+    file.check_unchanged()
     if not rows_typed:
         raise InputError(f"{file.label}: has a header but no rows with content.")
     return Snapshot(
@@ -339,10 +366,31 @@ def _read(
         rows_read=rows_read,
         blank_rows=rows_read - rows_typed,
         rows_without_genre=rows_without_genre,
-        rejected_rows=len({row for row, _, _ in reasons}),
-        rejected_values=len(reasons),
+        rejected_rows=rejected_rows,
+        rejected_values=rejected_values,
         ingest_seconds=time.perf_counter() - started,
     )
+
+
+def _write_rejects(
+    connection: duckdb.DuckDBPyConnection, file: SourceFile, after: int, final: Path, warehouse: Warehouse
+) -> None:
+    """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory."""
+    query = "select distinct row_number - ? as row from raw.reasons order by row"
+    rows = connection.execute(query, [after]).fetchnumpy()["row"]
+    if not len(rows):
+        warehouse.write_rows(final, [], REJECTS)
+        return
+    connection.register("lines_found", pa.RecordBatchReader.from_batches(LINES, _batches(file.located(rows))))
+    with warehouse.replacing(final) as temporary:
+        statement = duck.copy(duck.render("raw/located_rejects"), temporary, len(rows))
+        connection.execute(statement, {"after": after})
+    connection.unregister("lines_found")
+
+
+def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:
+    while some := list(itertools.islice(lines, 10_000)):
+        yield pa.record_batch([pa.array(values) for values in zip(*some, strict=True)], schema=LINES)
 
 
 def _check_case(header: list[str], positions: Mapping[str, int | None], label: str) -> None:
@@ -365,12 +413,14 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     rejected = snapshot.rejected_rows - (base.rejected_rows if base else 0)
     if rejected <= max_share * rows:
         return
-    path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
-    first = pq.read_table(path).slice(0, 3).to_pylist()
+    parts = [snapshot.snapshot] if base else snapshot.parts
+    paths = [warehouse.here(warehouse.table("raw", "rejects", part)) for part in parts]
+    first = pl.scan_parquet(paths, glob=False).head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
         f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in "
+        f"{', '.join(map(str, paths))}."
     )
 
 

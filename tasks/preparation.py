@@ -114,4 +114,4 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
 
 def _make(connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object]) -> None:
     text = duck.render(select, **dynamic_columns(select, connection))
-    connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.source(select), values))
+    connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.code(select), values))

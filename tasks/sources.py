@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import itertools
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,16 @@ class SourceFile:
     file_format: Format
     is_generated: bool
     sha256: str
+    seen: tuple[int, ...]  # what changes when the file does, from just before it was digested
+
+    def check_unchanged(self) -> None:
+        """Raises: InputError: the file is another than it was, so that its digest may not be that of what was read."""
+        try:
+            is_same = _seen(self.path.stat()) == self.seen
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(f"{self.label}: changed while it was read. Give it again when it is complete.")
 
     def header(self) -> tuple[list[str], str]:
         """The column names in order, and what ends their line, as DuckDB's new_line has it (of a Parquet file nothing).
@@ -77,15 +88,11 @@ class SourceFile:
             with self.path.open(encoding="utf-8-sig", newline="") as lines:
                 yield lines
 
-    def locate(self, rows: list[int]) -> dict[int, tuple[int, str]]:
-        """For data rows counted from 1, each one's line in the file (the first of several) and its text.
-
-        A Parquet file has no lines: its rows are numbered instead, with empty text.
-        """
-        return {row: (line, text) for row, line, text in self.located(sorted(set(rows)))}
-
     def located(self, rows: Iterable[int]) -> Iterator[tuple[int, int, str]]:
-        """As `locate`, one after the other: row, line and text. Args: rows: ascending."""
+        """Of data rows counted from 1, one after the other: row, line in the file (the first of several) and text.
+
+        A Parquet file has no lines: its rows are numbered instead, with empty text. Args: rows: ascending, each once.
+        """
         if self.file_format == "parquet":
             yield from ((row, row, "") for row in rows)
             return
@@ -160,6 +167,7 @@ def _refusal(error: Exception, label: str, *, quoting: bool) -> UserError:
 def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFile:
     try:
         with path.open("rb") as file:
+            seen = _seen(os.fstat(file.fileno()))
             start = file.read(4096)
             digest = hashlib.sha256(start)
             for chunk in iter(lambda: file.read(CHUNK), b""):
@@ -181,10 +189,14 @@ def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFil
         raise InputError(
             f"{label}: is neither a CSV nor a Parquet file (it holds zero bytes; the first: {start[:8].hex(' ')})."
         )
-    source = SourceFile(path, label, file_format, is_generated, digest.hexdigest())
+    source = SourceFile(path, label, file_format, is_generated, digest.hexdigest(), seen)
     if file_format != "parquet":
         _check_text(source)
     return source
+
+
+def _seen(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_text(file: SourceFile) -> None:

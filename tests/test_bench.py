@@ -15,7 +15,7 @@ from tasks.sample import write_sample
 
 @pytest.fixture
 def committed(tmp_path, monkeypatch) -> None:
-    rows = [{"name": "slow", "ratio": 1.0}, {"name": "steady", "ratio": 2.0}]
+    rows = [{"name": "slow", "baseline": "x", "ratio": 1.0}, {"name": "steady", "baseline": "x", "ratio": 2.0}]
     (tmp_path / "bench.json").write_text(json.dumps({"measured": rows}))
     monkeypatch.setattr(suite, "RESULTS", tmp_path)
 
@@ -43,15 +43,35 @@ def test_what_was_never_committed_cannot_be_worse(committed, monkeypatch) -> Non
     assert check(["a"]) == 0
 
 
+def test_a_ratio_to_something_else_is_not_compared(committed, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured("slow", "y", 0.5, 1.0)]})
+    assert check(["a"]) == 1
+    assert "slow: is measured beside something else now" in capsys.readouterr().err
+
+
 def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> None:
     csv, home = tmp_path / "tracks.csv", tmp_path / "music"
     write_sample(csv, 20_000)
+    row, frame = pl.int_range(pl.len()), pl.read_csv(csv, infer_schema=False)
+    frame.with_columns(
+        instance_id=pl.when(row == 70).then(pl.col("instance_id").first()).otherwise("instance_id"),
+        energy=pl.when(row % 500 == 1).then(pl.lit("loud")).otherwise("energy"),
+        tempo=pl.when(row % 700 == 2).then(pl.lit("fast")).otherwise("tempo"),
+        music_genre=pl.when(row % 900 == 3).then(None).otherwise("music_genre"),
+    ).write_csv(csv)
     (tmp_path / "polars").mkdir()
     scale.prepare_polars(csv, tmp_path / "polars")
     scale.prepare_music(csv, home)
-    for name in ("split_assignment", "tracks_clean", "tracks_one_hot", "tracks_std", "tracks_pca", "tracks_multitask"):
-        [path] = (home / "features" / name).iterdir()
+    features = ("split_assignment", "tracks_clean", "tracks_one_hot", "tracks_std", "tracks_pca", "tracks_multitask")
+    staging = ("typed_tracks", "stg_tracks")
+    for schema, name in [("staging", name) for name in staging] + [("features", name) for name in features]:
+        [path] = (home / schema / name).iterdir()
         ours, theirs = (
-            pl.read_parquet(file).sort("track_id") for file in (path, tmp_path / "polars" / f"{name}.parquet")
+            pl.read_parquet(file).sort("row_number" if schema == "staging" else "track_id")
+            for file in (path, tmp_path / "polars" / f"{name}.parquet")
         )
         assert_frame_equal(ours, theirs, check_column_order=False, check_dtypes=False, rel_tol=0, abs_tol=1e-6)
+    [path] = (home / "raw" / "rejects").iterdir()
+    rejected = [pl.read_parquet(file)["row_number"].sort() for file in (path, tmp_path / "polars" / "rejects.parquet")]
+    assert len(rejected[0]) > 60
+    assert rejected[0].to_list() == rejected[1].to_list()

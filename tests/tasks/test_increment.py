@@ -241,12 +241,42 @@ def test_what_cannot_be_appended_is_refused(home, warehouse) -> None:
     with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
         ingest("sample:100", {}, 0.05, elsewhere, Append("latest", "kept"))
     generated = ingest("sample:100", {}, 0.05, warehouse)
-    write(tracks({"instance_id": "1"}), warehouse.root / "new.csv")
-    assert read("new", warehouse, Append(generated.snapshot)).is_generated
+    assert ingest("sample:50", {}, 1.0, warehouse, Append(generated.snapshot)).is_generated
+    with pytest.raises(UserError, match=r"real tracks are not appended to generated ones \(sample:100\)"):
+        read("base", Warehouse(home.root), Append(ingest("sample:100", {}, 0.05, home).snapshot))
     # Bad values count among the new rows, not among all.
-    write(tracks({"popularity": "x"}, {}).with_columns(instance_id=pl.Series(["1", "2"])), warehouse.root / "bad.csv")
+    write(tracks({"popularity": "x"}, {}).with_columns(instance_id=pl.Series(["1", "2"])), home.root / "bad.csv")
     with pytest.raises(InputError, match="1 of 2 rows have bad values"):
-        read("bad", warehouse, Append(generated.snapshot))
+        read("bad", home, Append(base.snapshot))
+
+
+def test_ids_and_row_numbers_are_not_mixed(warehouse) -> None:
+    write(many(40), warehouse.root / "with.csv")
+    write(many(40).drop("instance_id"), warehouse.root / "without.csv")
+    for first, second, reason in (
+        ("with", "without", "the tracks that it is appended to have a column instance_id, the file does not"),
+        ("without", "with", "the file has a column instance_id, the tracks that it is appended to do not"),
+    ):
+        base = read(first, warehouse)
+        with pytest.raises(InputError, match=reason):
+            read(second, warehouse, Append(base.snapshot))
+        write(many(10).drop("instance_id"), warehouse.root / "more.csv")
+    assert read("more", warehouse, Append(base.snapshot)).rows_read == 50
+
+
+def test_a_file_adds_nothing_again_even_if_the_sql_that_reads_it_is_another(warehouse, monkeypatch) -> None:
+    for name, rows in (("base", 40), ("new", 10)):
+        write(many(rows).drop("instance_id"), warehouse.root / f"{name}.csv")
+    base = read("base", warehouse)
+    joined = read("new", warehouse, Append(base.snapshot))
+    original = duck.source
+    monkeypatch.setattr(duck, "source", lambda name: original(name) + "\n/* changed */")
+    assert read("new", warehouse, Append(joined.snapshot)).rows_read == 50
+    monkeypatch.undo()
+    write(many(5).drop("instance_id"), warehouse.root / "newer.csv")
+    newest = read("newer", warehouse, Append(joined.snapshot))
+    monkeypatch.setattr(duck, "source", lambda name: original(name) + "\n/* changed */")
+    assert read("new", warehouse, Append(newest.snapshot)) == newest
 
 
 @pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "from disk"])

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import duck
+from tasks import ingest as ingesting
 from tasks.addresses import public_name
 from tasks.columns import parse_mapping
 from tasks.errors import InputError, UserError
@@ -317,3 +318,37 @@ def test_the_real_file(real_file, warehouse) -> None:
     assert (snapshot.rows_read, snapshot.blank_rows, snapshot.rejected_rows) == (50_005, 5, 0)
     assert snapshot.is_study_file
     assert not snapshot.is_generated
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(warehouse, csv, monkeypatch) -> None:
+    path = csv(tracks({}, {}))
+    original = ingesting.copy_raw
+
+    def replaced(*arguments: object) -> None:
+        csv(tracks({}, {}, {}))
+        original(*arguments)
+
+    monkeypatch.setattr(ingesting, "copy_raw", replaced)
+    with pytest.raises(InputError, match="changed while it was read"):
+        ingest(path, {}, 0.0, warehouse)
+    monkeypatch.undo()
+    assert ingest(path, {}, 0.0, warehouse).rows_read == 3
+
+
+def test_a_refused_file_is_refused_as_a_snapshot_too(warehouse, csv) -> None:
+    path = csv(tracks({"popularity": "x"}, {}))
+    snapshot = ingest(path, {}, 0.5, warehouse)
+    with pytest.raises(InputError, match="1 of 2 rows have bad values"):
+        ingest(f"snapshot:{snapshot.snapshot}", {}, 0.4, warehouse)
+
+
+def test_rejects_of_a_bad_file_stand_with_their_lines(warehouse, csv) -> None:
+    rows = 25_000  # more than are looked up at once
+    frame = tracks(*({} for _ in range(3))).sample(rows, with_replacement=True, seed=1)
+    frame = frame.with_columns(instance_id=pl.int_range(rows).cast(pl.String), popularity=pl.lit("x"), mode=pl.lit("?"))
+    snapshot = ingest(csv(frame), {}, 1.0, warehouse)
+    assert (snapshot.rejected_rows, snapshot.rejected_values) == (rows, 2 * rows)
+    rejects = pl.read_parquet(warehouse.table("raw", "rejects", snapshot.snapshot))
+    assert rejects["line"].to_list() == [line for line in range(2, rows + 2) for _ in range(2)]
+    assert rejects["csv_line"].str.starts_with((pl.Series(rejects["line"] - 2)).cast(pl.String) + ",").all()
+    assert rejects["column_name"].to_list() == ["mode", "popularity"] * rows
