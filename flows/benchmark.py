@@ -49,6 +49,7 @@ def benchmark(
     cell_memory: Positive | None = None,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
+    spread: bool = False,
 ) -> State:
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
@@ -70,10 +71,11 @@ def benchmark(
         cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
+        spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    where = FanOut.of(runner, dask_address, workers, home)
+    where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import httpx
@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import cli
-from tasks import cluster
+from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
 from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
@@ -46,21 +46,30 @@ class FanOut:
     address: str | None  # of a Dask scheduler; None: a cluster of the run's own, on this machine
     at_once: int
     threads: int
+    spread: bool = False  # whether all workers fit a large XGBoost model together
 
     @classmethod
     def of(
-        cls, runner: Literal["local", "dask"], address: str | None, workers: int | None, warehouse: Warehouse
+        cls,
+        runner: Literal["local", "dask"],
+        address: str | None,
+        workers: int | None,
+        warehouse: Warehouse,
+        *,
+        spread: bool = False,
     ) -> FanOut:
         """What a flow's parameters ask for. Raises: UserError: it is not possible, or the cluster is not fit for it."""
         if address and runner != "dask":
             raise UserError("--dask-address is for --runner dask. Give both, or neither.")
+        if spread and runner != "dask":
+            raise UserError("--spread is for --runner dask, whose workers fit a model together. Give both, or neither.")
         if address and workers:
             raise UserError("--workers is not for a cluster at --dask-address, which has the workers it has.")
         at_once, threads = share_of_cores(workers)
         if runner == "local":
             return cls(runner, None, at_once, threads)
         cluster.check_installed()
-        return cls(runner, address, cluster.check_cluster(address, warehouse) if address else at_once, 1)
+        return cls(runner, address, cluster.check_cluster(address, warehouse) if address else at_once, 1, spread)
 
     def prepare(self) -> None:
         """Start what takes a while to start, if it is of this process."""
@@ -73,6 +82,11 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
     add("--runner", choices=RUNNERS, default="local", help="train here, or on a Dask cluster; by default local")
+    add(
+        "--spread",
+        action="store_true",
+        help="fit XGBoost to more than a million rows on all workers of the cluster together",
+    )
     add("--dask-address", metavar="tcp://HOST:PORT", help="the cluster's scheduler; by default a cluster of its own")
 
 
@@ -99,6 +113,7 @@ def run_cells(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
+        cells = large.spread(cells, tables, where.at_once) if where.spread else cells
         jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
         for outcome in _train(jobs, where, timeout or budget.cell_timeout, memory, refresh):
             outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
@@ -127,7 +142,8 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -
 
     Returns: the run's id, also if Prefect's server went away before it could be told the end.
     """
-    FanOut.of(options["runner"], options["dask_address"], options["workers"], home).prepare()
+    chosen = (options["runner"], options["dask_address"], options["workers"])
+    FanOut.of(*chosen, home, spread=options["spread"]).prepare()
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
     try:
@@ -151,15 +167,18 @@ def _train(
     with ExitStack() as stack:
         progress = CellProgress(len(jobs))
         if where.runner == "dask":
-            submit = stack.enter_context(_on_dask(where, timeout, memory, refresh))
+            submit = stack.enter_context(_on_dask(where, timeout, memory, refresh, progress))
         else:
             submit = stack.enter_context(_here(where, timeout, memory, refresh, progress))
         stack.enter_context(progress)
         stack.enter_context(progress_artifact(progress))
-        futures = {submit(job): job for job in jobs}
-        for future in as_completed(list(futures)):
-            yield _outcome(future, futures[future])
-            progress.done()
+        together = [job for job in jobs if job.cell.workers]
+        # What needs all workers at once must not wait for one of them that trains another cell.
+        for part in (together, [job for job in jobs if not job.cell.workers]):
+            futures = {submit(job): job for job in part}
+            for future in as_completed(list(futures)):
+                yield _outcome(future, futures[future])
+                progress.done()
 
 
 @contextmanager
@@ -175,7 +194,9 @@ def _here(
 
 
 @contextmanager
-def _on_dask(where: FanOut, timeout: float, memory: float | None, refresh: bool) -> Iterator[Callable[[Job], Future]]:
+def _on_dask(
+    where: FanOut, timeout: float, memory: float | None, refresh: bool, progress: CellProgress
+) -> Iterator[Callable[[Job], Future]]:
     from prefect_dask.task_runners import DaskTaskRunner
 
     with get_client(sync_client=True) as client:
@@ -187,8 +208,19 @@ def _on_dask(where: FanOut, timeout: float, memory: float | None, refresh: bool)
         own = {"n_workers": where.at_once, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
         options = {"cluster_kwargs": own | {"preload": IGNORE_INTERRUPTS}}
     shared = {"refresh": refresh, "timeout": timeout, "memory": memory}
-    with temporary_settings(told), DaskTaskRunner(**options) as runner:
-        yield lambda job: runner.submit(train_on_worker_task, {"job": job, **shared})
+    with temporary_settings(told), DaskTaskRunner(**options) as runner, ExitStack() as stack:
+
+        def on_a_worker(job: Job) -> Future:
+            return runner.submit(train_on_worker_task, {"job": job, **shared})
+
+        if not where.spread:
+            yield on_a_worker
+            return
+        # One process of this machine, one at a time, leads all workers.
+        one = replace(where, at_once=1)
+        here = stack.enter_context(_here(one, timeout, memory, refresh, progress))
+        address = runner.client.scheduler.address
+        yield lambda job: here(replace(job, cluster=address)) if job.cell.workers else on_a_worker(job)
 
 
 def _outcome(future: Future, job: Job) -> CellOutcome:

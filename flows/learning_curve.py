@@ -38,6 +38,7 @@ def learning_curve(
     min_genre_rows: Count = 20,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
+    spread: bool = False,
 ) -> State:
     """Ingest, build features, train each model on all training rows and on halves of halves of them, publish.
 
@@ -56,10 +57,11 @@ def learning_curve(
         min_genre_rows: genres with fewer valid rows are dropped.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
+        spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    where = FanOut.of(runner, dask_address, workers, home)
+    where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)

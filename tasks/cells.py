@@ -154,6 +154,7 @@ class Job:
     genres: tuple[str, ...]  # by genre code
     warehouse: str  # its address
     threads: int
+    cluster: str | None = None  # the Dask scheduler's address, of a cell that several workers fit together
 
     @property
     def is_stored(self) -> bool:
@@ -171,8 +172,7 @@ def make_jobs(
     genres = genres_of(mapping, warehouse)
     jobs = []
     for cell in cells:
-        name = "tracks_multitask" if cell.task == "multitask" else FEATURE_SETS[cell.feature_set].table
-        table = built[f"features.{name}", cell.protocol]
+        table = built[table_name(cell), cell.protocol]
         key = cell_key(cell, table.version)
         jobs.append(
             Job(
@@ -189,6 +189,11 @@ def make_jobs(
             )
         )
     return jobs
+
+
+def table_name(cell: Cell) -> str:
+    """The feature table that a cell trains on."""
+    return f"features.{'tracks_multitask' if cell.task == 'multitask' else FEATURE_SETS[cell.feature_set].table}"
 
 
 def cell_key(cell: Cell, feature_version: str) -> str:
@@ -213,12 +218,14 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         sorted(spec.versions().items()),
         code_version(spec.build),
         *([] if cell.train_rows is None else [cell.train_rows]),
+        *([] if cell.workers is None else [_spread_version()]),
     )
 
 
 def parameters_json(cell: Cell) -> str:
-    """The model's settings as they are stored."""
-    return json.dumps(spec_of(cell).parameters_for(cell.budget), sort_keys=True)
+    """The model's settings as they are stored, with the number of workers where several fit it together."""
+    together = {} if cell.workers is None else {"dask_workers": cell.workers}
+    return json.dumps(spec_of(cell).parameters_for(cell.budget) | together, sort_keys=True)
 
 
 def find_result(key: str, warehouse: Warehouse) -> str | None:
@@ -261,6 +268,13 @@ def code_version(build: Any) -> str:
     used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
     selects = [duck.code(f"training/{name}") for name in ("rows", "chosen_rows")]
     return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used), *selects)
+
+
+def _spread_version() -> str:
+    """Of the code that several workers fit a model with."""
+    from tasks import spread
+
+    return duck.digest(ast.dump(ast.parse(inspect.getsource(spread))))
 
 
 def _functions_of(build: Any) -> list[Any]:

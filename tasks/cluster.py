@@ -51,7 +51,7 @@ def check_cluster(address: str, warehouse: Warehouse) -> int:
     Raises: UserError: no scheduler answers there, it has no worker, or one has other versions or another warehouse.
     """
     probe = warehouse.temporary("probe")
-    with _client(address) as client:
+    with connected(address) as client:
         probe.touch()
         try:
             found = client.run(_seen_here, warehouse.address, probe.name, on_error="return")
@@ -85,7 +85,7 @@ def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehou
 
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
     """Train a cell in a process of its own, on this worker. Args: timeout, memory: see tasks.processes.Processes."""
-    worker, is_wanted = _current_worker()
+    worker, is_wanted = current_worker()
     if cells.cell_key(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
     with ONCE:
@@ -112,7 +112,7 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
     return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None).__enter__()
 
 
-def _current_worker() -> tuple[Any, Callable[[], bool]]:
+def current_worker() -> tuple[Any, Callable[[], bool]]:
     """The worker that the calling task runs on, and whether the flow still waits for that task."""
     from distributed import get_worker
 
@@ -149,7 +149,8 @@ def _differing(here: dict[str, str], there: dict[str, str]) -> str:
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Any]:
+def connected(address: str) -> Iterator[Any]:
+    """A client of the scheduler at an address. Raises: UserError: none answers there."""
     from distributed import Client
 
     try:

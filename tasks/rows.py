@@ -41,6 +41,7 @@ class Data:
     """A feature table by split, in the order of the split."""
 
     features: list[str]
+    n_train: int  # rows of split train, which are not here if they are fitted to elsewhere
     x: dict[str, Rows]  # (n_rows, n_features)
     y: dict[str, dict[str, Any]]  # by task: genre codes, popularity; (n_rows,) arrays, of split train Rows
     track_id: dict[str, np.ndarray]  # this and what follows: of what is evaluated

@@ -72,6 +72,7 @@ FINISHED = pa.schema(
                         "seed": pa.int64(),
                         "budget": pa.string(),
                         "train_rows": pa.int64(),  # NULL: all
+                        "workers": pa.int64(),  # NULL: one process
                         "status": pa.string(),
                         "reused": pa.bool_(),
                         "error": pa.string(),

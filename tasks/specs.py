@@ -268,10 +268,14 @@ class Cell:
     seed: int
     budget: str
     train_rows: int | None = None  # so many of the training rows, stratified by genre; None: all that the budget allows
+    workers: int | None = (
+        None  # of a Dask cluster, which fit it together, each to its share of the rows; None: one process
+    )
 
     @property
     def title(self) -> str:
         """As people read it in the Prefect UI and in the progress display."""
         kind = "" if self.task == "multitask" else f"{self.task} "
         rows = "" if self.train_rows is None else f", {self.train_rows:,} rows"
-        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}, seed {self.seed}{rows})"
+        workers = "" if self.workers is None else f", {self.workers} workers"
+        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}, seed {self.seed}{rows}{workers})"

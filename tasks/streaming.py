@@ -103,14 +103,20 @@ def xgboost(estimator: Any, x: BySplit, y: BySplit) -> None:
     """Fit XGBClassifier or XGBRegressor from external memory: rows are read, cut into bins and cached on disk."""
     import xgboost as xgb
 
-    parameters = estimator.get_xgb_params()
-    if hasattr(estimator, "predict_proba") and (n_classes := len(_classes(y["train"]))) > 2:
-        parameters |= {"objective": "multi:softprob", "num_class": n_classes}
+    parameters = xgboost_parameters(estimator, lambda: len(_classes(y["train"])))
     data = xgb.ExtMemQuantileDMatrix(
         _iterator(xgb, x["train"], y["train"]), max_bin=estimator.max_bin, nthread=estimator.n_jobs
     )
     booster = xgb.train(parameters, data, estimator.get_num_boosting_rounds())
     estimator.load_model(booster.save_raw("ubj"))
+
+
+def xgboost_parameters(estimator: Any, count_classes: Callable[[], int]) -> dict[str, Any]:
+    """An estimator's settings as `xgboost.train` takes them. Args: count_classes: called of classifiers."""
+    parameters: dict[str, Any] = estimator.get_xgb_params()
+    if hasattr(estimator, "predict_proba") and (n_classes := count_classes()) > 2:
+        parameters |= {"objective": "multi:softprob", "num_class": n_classes}
+    return parameters
 
 
 def _iterator(xgb: Any, x: Any, y: Rows) -> Any:

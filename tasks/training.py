@@ -44,7 +44,12 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
-    fit(estimator, spec, data)
+    if job.cell.workers:
+        from tasks import spread  # which needs Dask
+
+        spread.fit(estimator, job)
+    else:
+        fit(estimator, spec, data)
     fitted = time.perf_counter()
     predicted = {split: predict_all(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
     predict_seconds = time.perf_counter() - fitted
@@ -60,7 +65,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
             "started_at": started_at,
             "fit_seconds": fitted - started,
             "predict_seconds": predict_seconds,
-            "n_train": len(data.x["train"]),
+            "n_train": data.n_train,
             "sampled_from": data.sampled_from,
             "sample_reason": spec.needs_memory if data.sampled_from else None,
             "params": parameters_json(job.cell),
@@ -104,7 +109,7 @@ def predict_all(estimator: Any, spec: ModelSpec, x: Rows, n_genres: int) -> Pred
 @contextmanager
 def opened(job: Job) -> Iterator[Data]:
     """A cell's rows while the block lasts: in memory, or those of a large table on disk."""
-    if large.is_large(job):
+    if job.cell.workers or large.is_large(job):
         with large.stored(job) as data:
             yield data
     else:
@@ -125,6 +130,7 @@ def load(job: Job) -> Data:
         parts["train"] = parts["train"][stratified(parts["train"]["genre_id"].to_numpy(), job.cell.train_rows)]
     return Data(
         features=features,
+        n_train=len(parts["train"]),
         x={split: part.select(features).to_numpy(order="c").astype(dtype) for split, part in parts.items()},
         y={
             "genre": {split: part["genre_id"].to_numpy().astype(np.int64) for split, part in parts.items()},

@@ -5,7 +5,7 @@
 -- file at model_path, below the warehouse; NULL where no model is kept.
 -- sampled_from: so many training rows those n_train are a stratified sample of, because of sample_reason; NULL: they
 -- are all that the budget allows.
--- Units: seconds; peak_rss_mb MiB of the process that trained it; n_train rows.
+-- Units: seconds; peak_rss_mb MiB of the process that trained it, or led the workers that did; n_train rows.
 select * exclude (train_rows)
 from reported_cells
 where train_rows is null

@@ -1,5 +1,6 @@
 -- What a cell reads of one split of a large feature table: one row per track, in the order of position; of the split to
--- train on only the chosen positions. group_id: of the tracks linked by artist or recording.
+-- train on only the chosen positions, and of those, if several workers share them, every so-many-th. group_id: of the
+-- tracks linked by artist or recording.
 select
     {% for feature in features %}
         cast(trained.{{ feature }} as {{ number }}) as {{ feature }},
@@ -18,4 +19,7 @@ from features.trained_table as trained
     semi join features.chosen_rows as chosen on trained.position = chosen.position
 {% endif %}
 where trained.split = '{{ split }}'
+{% if share is not none %}
+    and trained.position % {{ shares }} = {{ share }}
+{% endif %}
 order by trained.position

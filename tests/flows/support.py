@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -77,3 +78,33 @@ def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without what would choose a source, a warehouse or a server."""
     unwanted = {"MUSIC_SOURCE", "MUSIC_WAREHOUSE", "PREFECT_API_URL"}
     return {name: value for name, value in os.environ.items() if name not in unwanted} | more
+
+
+@contextmanager
+def dask_cluster(folder: Path, *options: str) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler, and its two workers of one thread each. Args: options: of a worker."""
+    file, log = folder / "scheduler.json", folder / "worker.log"
+    with ExitStack() as stack:
+        address = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
+        stack.enter_context(_dask(folder, "scheduler", *address, "--no-dashboard"))
+        until(lambda: file.exists() and file.read_text().strip())
+        scheduler = json.loads(file.read_text())["address"]
+        options = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(folder), *options)
+        workers = [stack.enter_context(_dask(folder, "worker", scheduler, *options)) for _ in range(2)]
+        until(lambda: log.read_text().count("Registered to") == 2)
+        yield scheduler, workers
+
+
+@contextmanager
+def _dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler or a worker: it knows of no Prefect server and of no warehouse. Killed at the end."""
+    own = clean_environment(PREFECT_HOME=str(folder / "prefect"))
+    command = [sys.executable, "-m", "dask", *arguments]
+    with (
+        (folder / f"{arguments[0]}.log").open("ab") as log,
+        subprocess.Popen(command, env=own, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()

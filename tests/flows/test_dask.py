@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.benchmark import benchmark
 from tasks.warehouse import Warehouse
-from tests.flows.support import ROOT, clean_environment, query, started, until
+from tests.flows.support import dask_cluster, query, run, started, until
 
 pytestmark = pytest.mark.slow
 CELLS = ["--source", "sample:3000", "--protocol", "cold_start", "--feature-sets", "all"]
@@ -26,35 +23,11 @@ COMPARED = {
 }
 
 
-@contextmanager
-def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A scheduler or a worker: it knows of no Prefect server and of no warehouse. Killed at the end."""
-    own = clean_environment(PREFECT_HOME=str(folder / "prefect"), **environment)
-    command = [sys.executable, "-m", "dask", *arguments]
-    with (
-        (folder / f"{arguments[0]}.log").open("ab") as log,
-        subprocess.Popen(command, env=own, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """The address of a scheduler, and its two workers of one thread each."""
-    folder = tmp_path_factory.mktemp("cluster")
-    file, log = folder / "scheduler.json", folder / "worker.log"
-    with ExitStack() as stack:
-        address = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
-        stack.enter_context(dask(folder, "scheduler", *address, "--no-dashboard"))
-        until(lambda: file.exists() and file.read_text().strip())
-        scheduler = json.loads(file.read_text())["address"]
-        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
-        workers = [stack.enter_context(dask(folder, "worker", scheduler, *options)) for _ in range(2)]
-        until(lambda: log.read_text().count("Registered to") == 2)
-        yield scheduler, workers
+    with dask_cluster(tmp_path_factory.mktemp("cluster"), "--no-nanny") as found:
+        yield found
 
 
 def in_training(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -76,6 +49,32 @@ def test_ctrl_c_ends_a_run_and_its_cells_on_the_workers(environment, cluster) ->
     home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
     assert query(home, "select status from results.runs") == [("interrupted",)]
     assert not any((home.root / "cells").glob("*"))
+
+
+def test_a_run_spreads_large_xgboost_models_and_nothing_else(prefect_server, cluster, tmp_path, monkeypatch) -> None:
+    scheduler, _ = cluster
+    monkeypatch.setattr("tasks.large.LARGE_ROWS", 0)
+    home = Warehouse.at(tmp_path)
+    options = {"source": "sample:2000", "models": ["xgboost", "linear"], "feature_sets": ["all"]}
+    options |= {"warehouse": str(tmp_path), "budget": "brief", "runner": "dask", "dask_address": scheduler}
+    found = "select task, model, status, reused, n_train, params ->> 'dask_workers', cell_key from results.cells"
+    runs = [
+        query(home, f"{found} where run_id = '{benchmark(**options, spread=spread)}' order by all")
+        for spread in (True, False, True)
+    ]
+    expected = [("genre", "xgboost", "2"), ("popularity", "linear", None), ("popularity", "xgboost", "2")]
+    assert [row[:6] for row in runs[0]] == [(task, model, "ok", False, 1400, n) for task, model, n in expected]
+    assert [(row[3], row[5]) for row in runs[1]] == [(False, None), (True, None), (False, None)]
+    assert [row[:3] + row[4:] for row in runs[2]] == [row[:3] + row[4:] for row in runs[0]]
+    assert all(row[3] for row in runs[2])
+    assert len({row[-1] for cells in runs for row in cells}) == 5
+    assert query(home, "select count(distinct model_path) from results.cells") == [(5,)]
+
+
+def test_models_are_spread_on_a_cluster_only(environment) -> None:
+    done = run(environment, "--source", "sample:1000", "--spread")
+    assert done.returncode == 1
+    assert "--spread is for --runner dask" in done.stderr
 
 
 def test_a_cluster_gets_the_same_results_though_a_worker_is_killed(environment, trained, cluster) -> None:
