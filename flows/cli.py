@@ -197,7 +197,7 @@ def prepare(
     named = default_source(source)
     append = appending(append_to, statistics)
     if "://" not in named:
-        with home.in_use():
+        with home.in_use(_tell_of_upkeep):
             snapshot = ingest(named, mapping, max_reject_share, home, append)
             tell(snapshot.summary + (" [generated data]" if snapshot.is_generated else ""))
             tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
@@ -213,11 +213,16 @@ def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters
 
     @functools.wraps(body)
     def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse")).in_use():
+        home = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
+        with home.in_use(_tell_of_upkeep):
             return body(*args, **kwargs)
 
     held.__signature__ = signature  # type: ignore[attr-defined]
     return held
+
+
+def _tell_of_upkeep() -> None:
+    tell("Waiting for upkeep of another machine to end ...")
 
 
 def build_each(

@@ -39,7 +39,7 @@ def feedback(
     home = Warehouse.existing(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
-    with home.in_use():
+    with home.in_use(reads_only=True):
         adviser = Adviser.load(home, model)
         with choosing(tracks, track_id, mapping, adviser.known, home) as chosen:
             found = adviser.feedback(chosen)

@@ -33,7 +33,7 @@ def nearest(
     """
     home = Warehouse.existing(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
-    with home.in_use():
+    with home.in_use(reads_only=True):
         known = known_tracks(home)
         with choosing(tracks, track_id, mapping, known, home) as chosen:
             found: list[dict[str, Any]] = find_nearest(

@@ -47,7 +47,6 @@ def upkeep(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
     """
     home = Warehouse.existing(warehouse)
-    home.must_be_here("flows.upkeep")
     mark_killed_runs(home)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
     report = upkeep_task(
@@ -63,7 +62,8 @@ def summary(report: Report) -> str:
     said = "would go" if report.is_dry_run else "gone"
     freed = f"{runs} runs and {len(report.going) - runs} files {said}, {_mib(report.going)}"
     later = f"; {len(report.later)} more files, {_mib(report.later)}, after a grace of {report.grace_hours:g} h"
-    return f"{freed}{later if report.later else ''}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
+    here = f"; {report.freed_here / MIB:,.1f} MiB freed in the working copy" if report.freed_here else ""
+    return f"{freed}{later if report.later else ''}{here}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
 
 
 def print_report(report: Report) -> None:
@@ -128,7 +128,7 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.upkeep`."""
     options = cli.parameters(parser(), upkeep)
-    Warehouse.existing(options["warehouse"]).must_be_here("flows.upkeep")
+    Warehouse.existing(options["warehouse"])
     with cli.prefect_server():
         pass
     print_report(upkeep(**options))

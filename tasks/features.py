@@ -400,7 +400,7 @@ def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
         replaced = warehouse.files("features", "registry")
         register(rows, warehouse)
         for file in replaced:
-            file.unlink(missing_ok=True)
+            warehouse.discard(file)
 
 
 def register(rows: list[BuiltTable], warehouse: Warehouse) -> None:

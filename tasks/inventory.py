@@ -22,13 +22,15 @@ from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.sources import SAMPLE
 from tasks.warehouse import OWNER, Warehouse
 
-Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "orphan", "temporary"]
+Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "publication", "orphan", "temporary"]
 FOREIGN = timedelta(days=7)  # so long is what began on another machine, of which nothing is known, taken to go on there
-VERSIONED = re.compile(r"[0-9a-f]{16}\.parquet")
-CELL = re.compile(r"[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}")  # <key>-<run id>
-SAMPLE_FILE = re.compile(r"sample-\d+-\d+-[0-9a-f]{16}\.csv")
+VERSIONED = r"(?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet"  # a file, or a folder of parts
+CELL = r"cells/[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}"  # <key>-<run id>
+SAMPLE_FILE = r"sample/sample-\d+-\d+-[0-9a-f]{16}\.csv"
+OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE})(?:/.*)?")
+PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})/.*")
 SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
-NAMED = re.compile(r"/((?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet|cells/[^/']+)")
+NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
 # As in results.newest, and the points of a learning curve.
 CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows")
 RETIRED = pa.schema(
@@ -71,6 +73,8 @@ class Inventory:
     items: Mapping[str, Item] = field(default_factory=dict)
     records: Mapping[str, int] = field(default_factory=dict)  # by run_id, bytes
     published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
+    publications: Mapping[str, int] = field(default_factory=dict)  # their open tables, by name, bytes
+    newest: str | None = None  # of those, which the manifest names
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
     predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
     bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an appended snapshot: whose files it shows
@@ -89,17 +93,20 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
     """Read what is there now."""
     now = datetime.now(UTC)
     registry = tuple(read_registry(warehouse))
+    stored = warehouse.sizes()
     return Inventory(
         now=now,
-        runs=tuple(_runs(warehouse, now)),
+        runs=tuple(_runs(warehouse, now, warehouse.users())),
         registry=registry,
-        items=dict(_items(warehouse, {row.path for row in registry}, now)),
+        items=_items(stored, {row.path for row in registry}) | dict(_left_over(warehouse, now)),
         records={
-            file.stem: sum(map(size_of, record_files(file.stem, warehouse)))
+            file.stem: sum(stored.get(_below(record, warehouse), 0) for record in record_files(file.stem, warehouse))
             for name in ("started", "finished")
             for file in warehouse.files("runs", name)
         },
         published=published_paths(warehouse),
+        publications=_sums(stored, PUBLISHED),
+        newest=(warehouse.manifest() or {}).get("publication"),
         searched=frozenset(
             pq.read_table(file, columns=["feature_version"])["feature_version"][0].as_py()
             for file in warehouse.files("tuning", "trials")
@@ -146,7 +153,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def _runs(warehouse: Warehouse, now: datetime) -> Iterator[StoredRun]:
+def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | None) -> Iterator[StoredRun]:
     ended = {row["run_id"]: row for row in _rows(warehouse.files("runs", "finished"), ["run_id", "status", "cells"])}
     columns = ["run_id", "started_at", "snapshot", "source", "is_generated", "host", "pid", "pid_started"]
     for row in _rows(warehouse.files("runs", "started"), columns):
@@ -156,7 +163,7 @@ def _runs(warehouse: Warehouse, now: datetime) -> Iterator[StoredRun]:
         yield StoredRun(
             run_id=row["run_id"],
             started_at=row["started_at"],
-            status=finished["status"] if finished else "running" if _is_running(row, now) else "killed",
+            status=finished["status"] if finished else "running" if _is_running(row, now, users) else "killed",
             snapshot=row["snapshot"],
             sample=sample and _below(sample_path(warehouse, int(sample[1] or DEFAULT_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
@@ -165,28 +172,46 @@ def _runs(warehouse: Warehouse, now: datetime) -> Iterator[StoredRun]:
         )
 
 
-def _is_running(row: dict[str, Any], now: datetime) -> bool:
-    if row["host"] != socket.gethostname():
+def _is_running(row: dict[str, Any], now: datetime, users: set[tuple[str, int]] | None) -> bool:
+    if row["host"] == socket.gethostname():
+        return runs.is_alive(row["host"], row["pid"], row["pid_started"])
+    if users is None:
         return bool(now - row["started_at"] < FOREIGN)
-    return runs.is_alive(row["host"], row["pid"], row["pid_started"])
+    return (row["host"], row["pid"]) in users
 
 
-def _items(warehouse: Warehouse, registered: set[str], now: datetime) -> Iterator[tuple[str, Item]]:
-    snapshots = {file.stem for file in warehouse.files("raw", "snapshots")}
-    for schema in ("raw", "staging", "features"):
-        for file in (warehouse.root / schema).glob("*/*.parquet"):
-            path = _below(file, warehouse)
-            if not VERSIONED.fullmatch(file.name):
-                continue
-            if schema == "raw" or file.parent.name == "typed_tracks":
-                kind: Kind = "snapshot" if file.stem in snapshots else "orphan"
-            else:
-                kind = "feature version" if path in registered else "orphan"
-            yield path, Item(kind, size_of(file))
-    for folder, pattern, kind in (("cells", CELL, "cell"), ("sample", SAMPLE_FILE, "sample")):
-        for file in (warehouse.root / folder).glob("*"):
-            if pattern.fullmatch(file.name):
-                yield _below(file, warehouse), Item(kind, size_of(file))
+def _items(stored: Mapping[str, int], registered: set[str]) -> dict[str, Item]:
+    snapshots = {path.split("/")[-1] for path in stored if path.startswith("raw/snapshots/")}
+
+    def kind(path: str) -> Kind:
+        schema, *table, name = path.split("/")
+        if schema == "cells":
+            return "cell"
+        if schema == "sample":
+            return "sample"
+        if schema == "raw" or table == ["typed_tracks"]:
+            return "snapshot" if name in snapshots else "orphan"
+        return "feature version" if path in registered else "orphan"
+
+    return {path: Item(kind(path), size) for path, size in _sums(stored, OURS).items()}
+
+
+def _sums(stored: Mapping[str, int], pattern: re.Pattern[str]) -> dict[str, int]:
+    """The bytes of files together whose paths match with the same first group, by that."""
+    sums: dict[str, int] = {}
+    for path, size in stored.items():
+        if found := pattern.fullmatch(path):
+            sums[found[1]] = sums.get(found[1], 0) + size
+    return sums
+
+
+def _left_over(warehouse: Warehouse, now: datetime) -> Iterator[tuple[str, Item]]:
+    """What nobody writes any more; of a warehouse elsewhere there."""
+    if warehouse.store:
+        for name, since, size in warehouse.store.interrupted():
+            if now - since > FOREIGN:
+                yield name, Item("temporary", size)
+        return
     for file in (warehouse.root / "tmp").iterdir():
         if _is_left_over(file, now):
             yield _below(file, warehouse), Item("temporary", size_of(file))

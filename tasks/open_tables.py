@@ -114,10 +114,14 @@ def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> No
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
+def superseded(publications: Iterable[str], newest: str, now: datetime, grace: timedelta) -> list[str]:
+    """Those that another took the place of longer ago than `grace`, oldest first."""
+    latest = f"{now - grace:{STAMP}}~"
+    stamped = sorted(name for name in publications if name <= newest)
+    return [name for name, successor in pairwise(stamped) if successor <= latest]
+
+
 def remove_superseded(newest: str, warehouse: Warehouse, grace: timedelta = GRACE) -> None:
     """Remove the files of publications that another took the place of longer ago than `grace`."""
-    latest = f"{datetime.now(UTC) - grace:{STAMP}}~"
-    stamped = sorted(name for name in warehouse.folders("published") if name <= newest)
-    for name, successor in pairwise(stamped):
-        if successor <= latest:
-            warehouse.discard(folder_of(name, warehouse))
+    for name in superseded(warehouse.folders("published"), newest, datetime.now(UTC), grace):
+        warehouse.discard(folder_of(name, warehouse))

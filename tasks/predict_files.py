@@ -96,7 +96,11 @@ def predict_file(
     target = output_path(tracks, out)
     threads = os.cpu_count() or 1
     warehouse.sweep()
-    with warehouse.in_use(), opened(tracks, warehouse) as file, ThreadPoolExecutor(max_workers=1) as aside:
+    with (
+        warehouse.in_use(reads_only=True),
+        opened(tracks, warehouse) as file,
+        ThreadPoolExecutor(max_workers=1) as aside,
+    ):
         chosen = predictors(warehouse, model, threads)
         loading = aside.submit(Predictor.load, chosen, warehouse, threads)
         with reading(file, columns or {}, warehouse) as read:

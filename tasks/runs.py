@@ -168,7 +168,7 @@ def outcome_of(
 
 def own_run(warehouse: Warehouse) -> str | None:
     """The run that this process started last and that has ended; None if there is none."""
-    with warehouse.in_use():
+    with warehouse.in_use(reads_only=True):
         started = [row for file in warehouse.files("runs", "started") for row in pq.read_table(file).to_pylist()]
     own = [
         row["run_id"]

@@ -145,7 +145,7 @@ class Service:
     def _held(self) -> AbstractContextManager[None]:
         """Keep upkeep from removing what is being loaded; nothing is removed from a warehouse that is read-only."""
         is_writable = os.access(self._warehouse.root / "tmp", os.W_OK)
-        return self._warehouse.in_use() if is_writable else nullcontext()
+        return self._warehouse.in_use(reads_only=True) if is_writable else nullcontext()
 
     def _try(self, predictor: Predictor) -> None:
         """Have models compile what they compile when first used, and find out whether they predict at all."""

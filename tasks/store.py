@@ -28,6 +28,8 @@ from tasks.errors import UserError, one_line
 
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # putting an object is atomic, renaming is not
 CREATES = {"s3", "s3a", "gs", "gcs"}  # can be asked to put an object only where there is none
+IN_PARTS = {"s3", "s3a"}  # keep what was put of an interrupted upload until told otherwise
+UPLOAD = "?uploadId="
 REWRITTEN = ("manifest.json", "reports/")
 AT_ONCE = 8  # objects fetched or put at a time
 ABOUT = "about.txt"
@@ -66,8 +68,7 @@ class Store:
     def make(self) -> None:
         """Leave a note of what is kept here. Raises: StoreError: nothing can be written."""
         if self.read(ABOUT) is None:
-            with self._telling("written"), self._whole(ABOUT) as path:
-                self._filesystem.pipe_file(path, ABOUT_TEXT)
+            self.write(ABOUT, ABOUT_TEXT)
 
     def exists(self) -> bool:
         """Whether this is a warehouse."""
@@ -80,6 +81,31 @@ class Store:
                 return bytes(self._filesystem.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small object, in the place of what may be there."""
+        with self._telling("written"), self._whole(name) as path:
+            self._filesystem.pipe_file(path, content)
+
+    def modified(self, name: str) -> datetime | None:
+        """When an object was put, by the store's clock; None: it is not there."""
+        with self._telling("read"):
+            try:
+                found: datetime = self._filesystem.modified(self._path(name))
+            except FileNotFoundError:
+                return None
+            return found
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of every object, by its path."""
+        root = self._path("")
+        with self._telling("listed"):
+            try:
+                found = self._filesystem.find(root, detail=True)
+            except FileNotFoundError:
+                return {}
+        below = root.lstrip("/")
+        return {path.lstrip("/").removeprefix(below): int(entry["size"] or 0) for path, entry in found.items()}
 
     def names(self, folder: str) -> list[str]:
         """The names of the objects in a folder, sorted."""
@@ -109,9 +135,38 @@ class Store:
         self._each(self._put, files)
 
     def remove(self, name: str) -> None:
-        """Remove an object, or all of a folder; no error if there is none."""
+        """Remove an object, or all of a folder, or an upload as `interrupted` names it; no error if there is none."""
+        name, _, upload = name.partition(UPLOAD)
         with self._telling("changed"), suppress(FileNotFoundError):
-            self._filesystem.rm(self._path(name), recursive=True)
+            if upload:
+                bucket, key, _ = self._filesystem.split_path(self._path(name))
+                self._filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+            else:
+                self._filesystem.rm(self._path(name), recursive=True)
+
+    def remove_one(self, name: str) -> None:
+        """As `remove`, of what is known to be an object: by one request."""
+        with self._telling("changed"), suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(name))
+
+    def interrupted(self) -> Iterator[tuple[str, datetime, int]]:
+        """What is being written, or was by a process that was killed: what, since when, and its bytes so far.
+
+        Temporary objects, and in S3 uploads in parts, of which nothing else tells: a thousand at a time.
+        """
+        for name in self.names("tmp"):
+            if at := self.modified(f"tmp/{name}"):
+                yield f"tmp/{name}", at, self._filesystem.size(self._path(f"tmp/{name}")) or 0
+        if self._scheme in IN_PARTS:
+            bucket, prefix, _ = self._filesystem.split_path(self._path(""))
+            prefix = prefix.lstrip("/")
+            with self._telling("listed"):
+                found = self._filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+                for upload in found.get("Uploads", []):
+                    named = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    parts = self._filesystem.call_s3("list_parts", **named).get("Parts", [])
+                    name = f"{upload['Key'].removeprefix(prefix)}{UPLOAD}{upload['UploadId']}"
+                    yield name, upload["Initiated"], sum(part["Size"] for part in parts)
 
     def _get(self, name: str, local: Path) -> None:
         with self._telling("read"):

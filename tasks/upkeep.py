@@ -4,17 +4,19 @@ What is needed: all that a kept run reports (its cells, also those that an older
 trained on, what those were made from, and its snapshot with those it was appended to), all that a kept run trained,
 finished or not, the newest version of each feature table of each such snapshot, what the published database shows of
 raw, staging and features, the champions that stand with what prepares tracks for them, and the data of each search for
-settings. Everything else that follows the project's own naming may go.
+settings. Everything else that follows the project's own naming may go, and what writers that were killed left.
 
 Why that is safe:
 
 - Runs in progress. Whatever reads or makes stored files holds the warehouse in use (`Warehouse.in_use`) from ingest to
   publication; upkeep removes only while it holds it alone. So nothing goes that a run has found and is about to reuse.
   The kernel lets go of the lock of a killed process. Runs of other machines, where the lock may not reach, are known by
-  their start record: while one of them has no end, nothing goes.
+  their start record: while one of them has no end, nothing goes. Of a warehouse elsewhere all flows are known by notes
+  that they keep there (tasks/holding.py), whichever machine they are on.
 - Readers. The database is published again without the removed runs before any file goes, and what its views name then
   is never removed. A reader may still have an older publication open: files go only `grace_hours` after an upkeep first
-  saw no need for them (recorded in `upkeep/retired/`). If a run uses them before that, they are needed again.
+  saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their place. If a run
+  uses them before that, they are needed again.
 - Being killed. Records go first (a run's start, then its end; rows of the registry; a snapshot's record), then files,
   each whole. In between there are files that no record names, never the reverse: the next upkeep removes them.
 """
@@ -39,7 +41,7 @@ from tasks.inventory import (
     snapshot_paths,
     take_inventory,
 )
-from tasks.open_tables import GRACE, remove_superseded
+from tasks.open_tables import GRACE, remove_superseded, superseded
 from tasks.publish import publish
 from tasks.warehouse import Warehouse, in_use_message
 
@@ -122,10 +124,13 @@ def make_plan(inventory: Inventory, policy: Policy) -> Plan:
     latest = inventory.now - timedelta(hours=policy.grace_hours)
     due = {path for path, at in since.items() if at <= latest or inventory.items[path].kind == "temporary"}
     ids = {run.run_id for run in kept}
+    grace = timedelta(hours=policy.grace_hours)
+    older = superseded(inventory.publications, inventory.newest, inventory.now, grace) if inventory.newest else []
     return Plan(
         keep=len(kept),
         runs={run_id: Item("run", size) for run_id, size in inventory.records.items() if run_id not in ids},
-        files={path: item for path, item in inventory.items.items() if path in due},
+        files={path: item for path, item in inventory.items.items() if path in due}
+        | {f"published/{name}": Item("publication", inventory.publications[name]) for name in older},
         rows=tuple(
             row for row in inventory.registry if row.path in needed or (row.path in since and row.path not in due)
         ),
@@ -188,6 +193,7 @@ class Report:
     later: Mapping[str, Item]  # not needed either, but perhaps by readers of an older publication
     grace_hours: float
     size: int  # bytes that the warehouse holds when it is done
+    freed_here: int  # bytes, in the working copy of a warehouse elsewhere
 
 
 def tidy(
@@ -202,18 +208,20 @@ def tidy(
         inventory = take_inventory(warehouse)
         running = [run.run_id for run in inventory.runs if run.status == "running"]
         if running and not dry_run:
-            raise UserError(in_use_message(warehouse.root, f"run {running[0]}"))
+            raise UserError(in_use_message(warehouse.address, f"run {running[0]}"))
         plan = make_plan(inventory, policy)
         going = plan.going if dry_run else carry_out(plan, inventory, warehouse)
         if not dry_run and (manifest := warehouse.manifest()):
             remove_superseded(manifest["publication"], warehouse, timedelta(hours=policy.grace_hours))
+        stored = warehouse.sizes() if warehouse.store else None
         return Report(
             is_dry_run=dry_run,
             kept=plan.keep,
             going=going,
             later=plan.later,
             grace_hours=policy.grace_hours,
-            size=size_of(warehouse.root),
+            size=size_of(warehouse.root) if stored is None else sum(stored.values()),
+            freed_here=0 if stored is None or dry_run else warehouse.tidy_copy(stored),
         )
 
 
@@ -221,12 +229,12 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
     """Remove what `plan` says; the caller holds the warehouse alone. Returns: what went, by name."""
     for run_id in plan.runs:
         for file in record_files(run_id, warehouse):
-            file.unlink(missing_ok=True)
+            warehouse.discard(file)
     if len(plan.rows) < len(inventory.registry) or len(warehouse.files("features", "registry")) > REGISTRY_FILES:
         compact_registry(list(plan.rows), warehouse)
     records = [path for path in plan.files if path.startswith("raw/snapshots/")]
     for path in records:
-        (warehouse.root / path).unlink(missing_ok=True)
+        warehouse.discard(warehouse.root / path)
     is_outdated = plan.runs or records or len(plan.rows) < len(inventory.registry)
     if is_outdated or not inventory.published.isdisjoint({*plan.files, *plan.retired}):
         _publish_again(inventory, warehouse)
@@ -255,4 +263,4 @@ def _remember(retired: Mapping[str, datetime], inventory: Inventory, warehouse: 
         name = f"{inventory.now:%Y%m%dT%H%M%S%f}"
         warehouse.write_rows(warehouse.table("upkeep", "retired", name), rows, RETIRED)
     for file in replaced:
-        file.unlink()
+        warehouse.discard(file)

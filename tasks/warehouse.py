@@ -19,8 +19,8 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from tasks.addresses import public_name
 from tasks.duck import digest
 from tasks.errors import UserError
+from tasks.holding import HeldError, held, holders
 from tasks.store import Store, let_read
 
 POLL_SECONDS = 0.1
@@ -198,6 +199,18 @@ class Warehouse:
             return list({path.split("/")[0] for path in self.store.below(folder, "")})
         return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
+    def sizes(self) -> dict[str, int]:
+        """The bytes of every stored file, by its path below the root; what is being written is not."""
+        if self.store:
+            return self.store.sizes()
+        found = {}
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if Path(folder, name) != self.root / "tmp"]
+            for file in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):
+                    found[self._name(file)] = file.lstat().st_size
+        return found
+
     def report(self, run_id: str) -> Path:
         """The HTML report of a run."""
         return self.root / "reports" / f"{run_id}.html"
@@ -213,12 +226,27 @@ class Warehouse:
             if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
                 remove(left)
 
+    def tidy_copy(self, stored: Collection[str]) -> int:
+        """Remove from the working copy what is not stored any more. Args: stored: all that is. Returns: bytes."""
+        self.sweep()
+        freed = 0
+        for file in [file for file in self.root.rglob("*") if file.is_file()]:
+            name = self._name(file)
+            if name not in stored and not name.startswith("tmp/"):
+                freed += file.stat().st_size
+                file.unlink()
+                with suppress(OSError):  # it holds others
+                    file.parent.rmdir()
+        return freed
+
     def discard(self, path: Path) -> None:
         """Remove a file or a folder: a folder is there whole or not at all, even if this is killed.
 
-        In a store a folder's objects go one after the other.
+        In a store a folder's objects go one after the other, first the one without which a cell's others do not count.
         """
         if self.store:
+            if path.parent.name == "cells":
+                self.store.remove(self._name(path / LAST_OF_CELL))
             self.store.remove(self._name(path))
         if path.is_dir():
             removed = self.temporary("removed")
@@ -279,11 +307,17 @@ class Warehouse:
             yield
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Hold the warehouse, as many flows may at once: whatever they find stored stays until they let go."""
+    def in_use(self, on_wait: Callable[[], None] = lambda: None, *, reads_only: bool = False) -> Iterator[None]:
+        """Hold the warehouse, as many flows may at once: whatever they find stored stays until they let go.
+
+        Args: on_wait: called once if upkeep of another machine is waited for. reads_only: what is found becomes part
+            of nothing that is stored; of a warehouse elsewhere, which it then need not be allowed to write to, it only
+            stays as long as upkeep's grace.
+        """
         with self._lock_file("use") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            yield
+            with held(self.store, "flow", on_wait=on_wait) if self.store and not reads_only else nullcontext():
+                yield
 
     @contextmanager
     def alone(self, wait: float, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -298,9 +332,23 @@ class Warehouse:
                 on_wait()
             while not _lock_now(handle):
                 if time.monotonic() >= deadline:
-                    raise UserError(in_use_message(self.root, f"after {wait:g} s"))
+                    raise UserError(in_use_message(self.address, f"after {wait:g} s"))
                 time.sleep(POLL_SECONDS)
-            yield
+            if self.store is None:
+                yield
+                return
+            try:
+                with held(self.store, "upkeep", deadline - time.monotonic(), on_wait):
+                    yield
+            except HeldError as error:
+                raise UserError(in_use_message(self.address, f"{error}, after {wait:g} s")) from error
+
+    def users(self) -> set[tuple[str, int]] | None:
+        """Host and process of the flows that hold a warehouse elsewhere; None of one here: locks tell no names.
+
+        Asked for by who holds it, too.
+        """
+        return {(one["host"], int(one["pid"])) for one in holders(self.store).values()} if self.store else None
 
     def _lock_file(self, name: str) -> IO[str]:
         return (self.root / "tmp" / f"{name}.lock").open("w")
@@ -329,9 +377,9 @@ def _lock_now(handle: IO[str]) -> bool:
     return True
 
 
-def in_use_message(root: Path, detail: str) -> str:
+def in_use_message(address: str, detail: str) -> str:
     """Why nothing may be removed now."""
-    return f"{root}: still in use ({detail}); nothing was removed. Try again later, or wait longer with --wait."
+    return f"{address}: still in use ({detail}); nothing was removed. Try again later, or wait longer with --wait."
 
 
 def remove(path: Path) -> None:

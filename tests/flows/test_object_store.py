@@ -11,13 +11,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import fsspec
@@ -25,11 +28,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.tune import tune
-from flows.upkeep import upkeep
-from tasks import open_tables, past, query
+from tasks import holding, open_tables, past, query
 from tasks.errors import UserError
+from tasks.features import read_registry
+from tasks.inventory import take_inventory
 from tasks.predict_files import predict_file
-from tasks.store import StoreError
+from tasks.runs import STARTED
+from tasks.store import Store, StoreError
+from tasks.upkeep import Policy, Report, tidy
 from tasks.warehouse import MANIFEST, Warehouse
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
@@ -392,6 +398,204 @@ def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     machine("a third")
     report = predict_file("sample:100", str(tmp_path / "predicted.parquet"), Warehouse.existing(url))
     assert report.rows_predicted == 100
-    for refusing in (upkeep.fn, partial(tune.fn, "genre", "xgboost_tuned")):
-        with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
-            refusing(warehouse=url)
+    with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
+        tune.fn("genre", "xgboost_tuned", warehouse=url)
+
+    done = run(environment, "--grace-hours", "0", flow="upkeep")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0 runs and \d+ files gone, .*; 1 runs kept", done.stdout)
+    assert not [name for name in stored(url) if name.startswith("use/")]
+    assert whole_publication(url)
+    with Warehouse.at(url).alone(0), pytest.raises(UserError, match=r"still in use \(upkeep of process \d+ on .*\)"):
+        done = run(environment, "--wait", "0", flow="upkeep")
+        raise UserError(done.stderr)
+
+
+def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool = False) -> Report:
+    return tidy(Policy(keep_runs=runs, grace_hours=grace_hours), 0.0, lambda: None, home, dry_run=dry_run)
+
+
+@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+def test_upkeep_removes_there_what_it_removes_in_a_folder(kind, url, machine, tmp_path, warehouse) -> None:
+    address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
+    reports = []
+    for place in (str(warehouse.root), address):
+        machine("one")
+        home = Warehouse.at(place)
+        for rows in (400, 410):
+            run_id = make_run(home, f"sample:{rows}", ("linear",))
+        with home.replacing(home.report(run_id)) as temporary:
+            temporary.write_text("a report")
+        machine("another")
+        home = Warehouse.at(place)
+        before = home.sizes()
+        said = keep(home, runs=1, dry_run=True)
+        assert home.sizes() == before
+        reports.append(keep(home, runs=1))
+        assert reports[-1].going == said.going
+        assert sum(home.sizes().values()) <= reports[-1].size < sum(before.values())
+        assert values(home, "select run_id from results.runs") == [(run_id,)]
+        [(rows,)] = values(home, "select count(*) from results.predictions")
+        assert rows > 0
+    folder, there = (
+        Counter(item.kind for item in report.going.values() if item.kind != "sample") for report in reports
+    )
+    assert folder == there
+    assert whole_publication(address)
+    for name, size in reports[1].going.items():
+        assert not [path for path in stored(address) if path.startswith(f"{name}/") or path == name], name
+        assert size.size > 0
+
+    machine("one")  # which still has a copy of all that went
+    home = Warehouse.at(address)
+    assert keep(home, runs=1).freed_here > 0
+    here = {str(path.relative_to(home.root)) for path in home.root.rglob("*") if path.is_file()}
+    assert {name for name in here if not name.startswith("tmp/")} <= stored(address)
+    before = stored(address)
+    again = make_run(home, "sample:410", ("linear",))
+    assert values(home, f"select reused from results.cells where run_id = '{again}'") == [(True,)]
+    assert {name.split("/")[0] for name in stored(address) - before} == {"runs", "published"}
+    make_run(home, "sample:400", ("linear",))
+    assert whole_publication(address)
+
+
+def test_what_goes_of_a_store_goes_after_its_grace(machine) -> None:
+    machine("one")
+    address = f"memory://{uuid.uuid4().hex}"
+    home = Warehouse.at(address)
+    for rows in (400, 410):
+        make_run(home, f"sample:{rows}", ("linear",))
+    before = stored(address)
+    report = keep(home, runs=1, grace_hours=12)
+    assert {item.kind for item in report.going.values()} == {"run"}
+    assert {item.kind for item in report.later.values()} >= {"snapshot", "feature version", "cell"}
+    assert {name.split("/")[0] for name in before - stored(address)} == {"runs"}
+    machine("another")
+    make_run(Warehouse.at(address), "sample:400", ("linear",))  # which uses them again
+    assert keep(Warehouse.at(address), runs=2, grace_hours=12).later == {}
+
+
+def test_upkeep_of_a_store_that_fails_half_way_leaves_it_whole_and_goes_on(url, proxy, machine, monkeypatch) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    machine("one")
+    home = Warehouse.at(url)
+    for rows in (400, 410):
+        run_id = make_run(home, f"sample:{rows}", ("linear",))
+    before = stored(url)
+    removed = []
+    for allowed in (0, 3, 8):
+        machine(f"machine {allowed}")
+        left = [allowed]
+
+        def answer(method: str, path: str, left: list[int] = left) -> int | None:
+            is_removal = method == "DELETE" or (method == "POST" and "delete" in path)
+            left[0] -= is_removal and "/use/" not in path
+            return 500 if left[0] < 0 and "/use/" not in path else None
+
+        proxy.answer = answer
+        with pytest.raises(StoreError):
+            keep(Warehouse.at(url), runs=1)
+        proxy.answer = lambda _method, _path: None
+        left_there = stored(url)
+        removed.append(len(before - left_there))
+        assert whole_publication(url)
+        assert {row.path for row in read_registry(home)} <= left_there
+        counted = {name.removesuffix("result.parquet") for name in left_there if name.endswith("/result.parquet")}
+        assert {f"{cell}predictions.parquet" for cell in counted} <= left_there
+    assert removed == sorted(removed)
+    assert removed[0] < removed[-1]
+    machine("last")
+    keep(Warehouse.at(url), runs=1)
+    assert values(Warehouse.at(url), "select run_id from results.runs") == [(run_id,)]
+    assert len([name for name in stored(url) if name.startswith("raw/")]) == 3
+    assert whole_publication(url)
+
+
+def test_uploads_that_were_interrupted_go_once_they_are_old(url, machine, monkeypatch) -> None:
+    machine("one")
+    home = Warehouse.at(url)
+    make_run(home, "sample:400", ("linear",))
+    filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True)
+    bucket, prefix, _ = filesystem.split_path(path)
+    for key in (f"{prefix}/features/tracks_std/0123456789abcdef.parquet", f"{prefix}-of-others/x.parquet"):
+        upload = filesystem.call_s3("create_multipart_upload", Bucket=bucket, Key=key)["UploadId"]
+        filesystem.call_s3("upload_part", Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
+    age = datetime.now(UTC) - next(at for _, at, _ in home.store.interrupted())  # type: ignore[union-attr]
+    monkeypatch.setattr("tasks.inventory.FOREIGN", age + timedelta(minutes=10))
+    assert "temporary" not in {item.kind for item in keep(home, runs=1).going.values()}
+    monkeypatch.setattr("tasks.inventory.FOREIGN", age - timedelta(minutes=1))
+    gone = {name: item.size for name, item in keep(home, runs=1).going.items() if item.kind == "temporary"}
+    [(name, size)] = gone.items()
+    assert name.startswith("features/tracks_std/0123456789abcdef.parquet?uploadId=")
+    assert size == 1000
+    assert [left["Key"] for left in filesystem.list_multipart_uploads(bucket)] == [f"{prefix}-of-others/x.parquet"]
+
+
+def test_nothing_goes_while_a_flow_of_another_machine_is_in_progress(machine, monkeypatch) -> None:
+    machine("one")
+    monkeypatch.setattr(holding, "POLL_SECONDS", 0.01)
+    home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
+    run_id = make_run(home, "sample:400", ("linear",), ended=False)
+    assert home.store
+    row = pq.read_table(home.table("runs", "started", run_id)).to_pylist()[0] | {"host": "elsewhere", "pid": 1}
+    home.discard(home.table("runs", "started", run_id))
+    home.write_rows(home.table("runs", "started", run_id), [row], STARTED)
+    note = "use/flow-00000000.elsewhere.1"
+    home.store.write(note, b"")
+    with pytest.raises(UserError, match="flow of process 1 on elsewhere"):
+        keep(home, runs=1)
+    dry = keep(home, runs=1, dry_run=True)  # which needs nobody away
+    assert take_inventory(home).runs[0].status == "running"
+
+    monkeypatch.setattr(holding, "GONE", timedelta(0))  # it was killed
+    before = home.sizes()
+    assert keep(home, runs=1, grace_hours=12).kept == dry.kept == 1
+    assert home.sizes().keys() == before.keys() - {note} | home.sizes().keys()
+    assert home.store.names("use") == []
+    assert take_inventory(home).runs[0].status == "killed"
+
+
+def test_a_flow_waits_for_upkeep_of_another_machine(machine, monkeypatch) -> None:
+    machine("one")
+    monkeypatch.setattr(holding, "POLL_SECONDS", 0.01)
+    home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
+    assert home.store
+    note = "use/upkeep-00000000.elsewhere.1"
+    home.store.write(note, b"")
+    told = []
+
+    def come_to_an_end() -> None:
+        told.append("waiting")
+        home.store.remove(note)  # type: ignore[union-attr]
+
+    with home.in_use(come_to_an_end):
+        assert told == ["waiting"]
+        assert [name.split("-")[0] for name in home.store.names("use")] == ["flow"]
+    home.store.write(note, b"")
+    with home.in_use(lambda: pytest.fail("a reader need not wait"), reads_only=True):
+        pass
+
+
+def test_upkeep_is_alone_however_many_begin_together(monkeypatch) -> None:
+    monkeypatch.setattr(holding, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(holding, "RENEWED", 0.001)
+    store = Store.at(f"memory://{uuid.uuid4().hex}")
+    inside: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    def work(by: Literal["flow", "upkeep"]) -> None:
+        for _ in range(20):
+            with holding.held(store, by):
+                inside.append(by)
+                seen.append(tuple(inside))
+                time.sleep(0.002)
+                seen.append(tuple(inside))
+                inside.remove(by)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, by) for by in ("flow", "flow", "flow", "upkeep")]:
+            done.result()
+    assert ("upkeep",) in seen
+    assert max(map(len, seen)) > 1
+    assert {held for held in seen if "upkeep" in held} == {("upkeep",)}
+    assert store.names("use") == []
