@@ -1,10 +1,10 @@
 """Feature tables of a snapshot that was appended to another with kept statistics: only the new rows are prepared.
 
 What preparation learnt (`LEARNT`) are the base's own tables. Every other table is a folder of Parquet files: those of
-the base, which are hard links, and one of the new rows, made by the SELECT that made the base's, in a workspace that
-shows the new rows alone. So a base row is what it was, val and test rows are the same ones, and a build costs what the
-new rows cost, beside one look at the base for who is linked to whom. DuckDB, polars and pyarrow read such a folder as
-they read a file.
+the base, which are hard links (in a store, copies that the store makes), and one of the new rows, made by the SELECT
+that made the base's, in a workspace that shows the new rows alone. So a base row is what it was, val and test rows are
+the same ones, and a build costs what the new rows cost, beside one look at the base for who is linked to whom. DuckDB,
+polars and pyarrow read such a folder as they read a file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tasks.features import (
 from tasks.ingest import Snapshot, load_snapshot
 from tasks.specs import STUDY_SEED, Protocol
 from tasks.split import split_appended
-from tasks.warehouse import Warehouse, link
+from tasks.warehouse import Warehouse
 
 LEARNT = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
 GROUPS = "features.track_groups"
@@ -130,13 +130,13 @@ class Extension:
         """Those that are there."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
-        return {name: row for name, row in found.items() if row and (self.warehouse.root / row.path).exists()}
+        return {name: row for name, row in found.items() if row and self.warehouse.here(row.path).exists()}
 
     def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
         """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""
         for schema, name in (("raw", "rejects"), ("staging", "typed_tracks")):
             own = self.warehouse.table(schema, name, self.snapshot.snapshot)
-            duck.view(connection, f"{schema}.{name}", own)
+            duck.view(connection, f"{schema}.{name}", self.warehouse.here(own))
         built = {name: base[name] for name in LEARNT if name in base} | self.stored()
         for name in LEARNT:
             duck.view(connection, name, self.warehouse.root / built[name].path)
@@ -199,11 +199,10 @@ class Extension:
         schema, name = table.name.split(".")
         final = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
-        self.warehouse.discard(final)  # what a killed build left
-        with self.warehouse.new_folder(final) as folder:
-            before = self._parts(base)
-            for number, file in enumerate(before):
-                link(file, folder / f"{number:06}.parquet")
+        self.warehouse.discard_here(final)  # what a killed build left; in a store it is put over
+        before = self._parts(base)
+        shared = {f"{number:06}.parquet": file for number, file in enumerate(before)}
+        with self.warehouse.new_folder(final, shared) as folder:
             own = folder / f"{len(before):06}.parquet"
             rows = write_table(table, self.protocol, self.values, connection, own, self.snapshot.rows_read)
         return replace(
@@ -219,21 +218,15 @@ class Extension:
         )
 
     def _parts(self, row: BuiltTable) -> list[Path]:
-        return parts_of(self.warehouse.root / row.path)
-
-
-def parts_of(path: Path) -> list[Path]:
-    """The Parquet files of a table, that of the newest rows last."""
-    return sorted(path.iterdir()) if path.is_dir() else [path]
+        return self.warehouse.parts(row.path)
 
 
 def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
     """How many of the appended tracks each protocol leaves out of training, for people."""
     lines = []
     for row in tables:
-        path = warehouse.root / row.path
-        if row.table_name == "features.split_assignment" and path.is_dir():
-            splits = pq.read_table(parts_of(path)[-1], columns=["split"])["split"].to_pylist()
+        if row.table_name == "features.split_assignment" and len(parts := warehouse.parts(row.path)) > 1:
+            splits = pq.read_table(parts[-1], columns=["split"])["split"].to_pylist()
             if unused := splits.count("unused"):
                 lines.append(
                     f"{row.protocol}: {unused:,} of {len(splits):,} appended tracks are linked to validation or test "

@@ -262,11 +262,6 @@ def define_raw_tracks(
 
 def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) -> Snapshot:
     """What a file is appended to: what the snapshot that is named was appended to, if it was this very file."""
-    if append.statistics == "kept" and warehouse.store:
-        raise UserError(
-            f"{warehouse.address}: --statistics kept needs a warehouse in a folder of this machine, where tables can "
-            "share files. Take --statistics relearned."
-        )
     base = find_snapshot(append.to, warehouse)
     if base.base and base.content == content:
         base = load_snapshot(base.base, warehouse)

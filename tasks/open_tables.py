@@ -77,12 +77,13 @@ def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]
 
 def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
     """A table's file, or those of the folder that it is (tasks/increment.py)."""
-    folder = warehouse.root / row.path
-    if not folder.is_dir():
-        return [{"table_name": row.table_name, "path": row.path, "rows": row.rows}]
     return [
-        {"table_name": row.table_name, "path": f"{row.path}/{part.name}", "rows": pq.read_metadata(part).num_rows}
-        for part in sorted(folder.iterdir())
+        {
+            "table_name": row.table_name,
+            "path": part.relative_to(warehouse.root).as_posix(),
+            "rows": pq.read_metadata(part).num_rows,
+        }
+        for part in warehouse.parts(row.path)
     ]
 
 

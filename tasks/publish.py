@@ -110,8 +110,9 @@ def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, wareh
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
     for table in TABLES:
-        if paths := {warehouse.location(row.path) for row in features if row.table_name == table.name}:
-            duck.view(connection, table.name, *sorted(paths))
+        paths = {row.path for row in features if row.table_name == table.name}
+        if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
+            duck.view(connection, table.name, *parts)
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))

@@ -134,6 +134,10 @@ class Store:
         """Put files, in any order. Raises: StoreError: one of them was not put."""
         self._each(self._put, files)
 
+    def copy(self, names: Iterable[tuple[str, str]]) -> None:
+        """Copy objects, each to another name, without fetching them where the store can."""
+        self._each(self._copy, names)
+
     def remove(self, name: str) -> None:
         """Remove an object, or all of a folder, or an upload as `interrupted` names it; no error if there is none."""
         name, _, upload = name.partition(UPLOAD)
@@ -174,6 +178,8 @@ class Store:
                 self._filesystem.get_file(self._path(name), str(local))
             except FileNotFoundError:
                 local.unlink(missing_ok=True)
+        if local.is_dir():  # which is how some file systems fetch a folder
+            local.rmdir()
 
     def _put(self, local: Path, name: str) -> None:
         with self._telling("written"), suppress(FileExistsError), self._whole(name) as path:
@@ -181,6 +187,10 @@ class Store:
                 self._filesystem.pipe_file(path, local.read_bytes())
             else:
                 self._filesystem.put_file(str(local), path, **({"mode": "create"} if self._scheme in CREATES else {}))
+
+    def _copy(self, name: str, other: str) -> None:
+        with self._telling("written"), self._whole(other) as path:
+            self._filesystem.cp_file(self._path(name), path)
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[str]:

@@ -19,10 +19,11 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import duckdb
@@ -140,8 +141,13 @@ class Warehouse:
         self.fetch([local])
         return local
 
+    def parts(self, path: str | Path) -> list[Path]:
+        """The files of a table, which may be a folder of them (tasks/increment.py), here; the newest rows' is last."""
+        local = self.here(path)
+        return sorted(local.iterdir()) if local.is_dir() else [local]
+
     def fetch(self, paths: Iterable[Path]) -> None:
-        """Have stored files of a warehouse elsewhere here, several at a time; files never change."""
+        """Have stored files, or tables that are folders of them, of a warehouse elsewhere here; they never change."""
         missing = [path for path in dict.fromkeys(paths) if self.store and not path.exists()]
         if not self.store or not missing:
             return
@@ -149,12 +155,20 @@ class Warehouse:
         try:
             self.store.get((self._name(path), temporary) for path, temporary in fetched.items())
             for path, temporary in fetched.items():
+                if not temporary.exists() and path.suffix == ".parquet":
+                    self._fetch_parts(path, temporary)
                 if temporary.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(temporary, path)
+                    if not path.is_dir():  # by another process
+                        os.replace(temporary, path)
         finally:
             for temporary in fetched.values():
-                temporary.unlink(missing_ok=True)
+                remove(temporary)
+
+    def _fetch_parts(self, folder: Path, temporary: Path) -> None:
+        if self.store and (names := self.store.names(self._name(folder))):
+            temporary.mkdir()
+            self.store.get((self._name(folder / name), temporary / name) for name in names)
 
     def location(self, path: str | Path) -> str:
         """How the views of the published database name a stored file: by path, or by URL of a warehouse elsewhere."""
@@ -248,6 +262,10 @@ class Warehouse:
             if path.parent.name == "cells":
                 self.store.remove(self._name(path / LAST_OF_CELL))
             self.store.remove(self._name(path))
+        self.discard_here(path)
+
+    def discard_here(self, path: Path) -> None:
+        """As `discard`; of a warehouse elsewhere only what is here."""
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
@@ -274,19 +292,24 @@ class Warehouse:
             temporary.unlink(missing_ok=True)
 
     @contextmanager
-    def new_folder(self, final: Path) -> Iterator[Path]:
+    def new_folder(self, final: Path, shared: Mapping[str, Path] = MappingProxyType({})) -> Iterator[Path]:
         """Yield a temporary folder to fill; on success flush its files and rename it to `final`.
 
         Where there is a store they are put there first, a cell's result last: without it the others do not count.
+        Args: shared: stored files that it has, too, by their names there: hard links, in a store copies made by it.
         """
         temporary = self.temporary(final.stem)
         temporary.mkdir(parents=True)
         try:
+            for name, file in shared.items():
+                link(file, temporary / name)
             yield temporary
             for file in temporary.iterdir():
                 flush(file)
             if self.store:
-                files = [(file, self._name(final / file.name)) for file in temporary.iterdir()]
+                self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
+                own = (file for file in temporary.iterdir() if file.name not in shared)
+                files = [(file, self._name(final / file.name)) for file in own]
                 self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
                 self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
             final.parent.mkdir(parents=True, exist_ok=True)

@@ -24,19 +24,23 @@ from typing import Literal
 
 import duckdb
 import fsspec
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from flows.tune import tune
 from tasks import holding, open_tables, past, query
 from tasks.errors import UserError
-from tasks.features import read_registry
+from tasks.features import build_features, read_registry
+from tasks.ingest import Append, ingest
 from tasks.inventory import take_inventory
 from tasks.predict_files import predict_file
+from tasks.publish import publish
 from tasks.runs import STARTED
 from tasks.store import Store, StoreError
 from tasks.upkeep import Policy, Report, tidy
 from tasks.warehouse import MANIFEST, Warehouse
+from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
 
@@ -62,11 +66,13 @@ class Proxy(ThreadingHTTPServer):
 
 class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Proxy
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.seen.append(f"{self.command} {self.path}")
+        did = "COPY" if "x-amz-copy-source" in self.headers else self.command
+        self.server.seen.append(f"{did} {self.path}")
         status = self.server.answer(self.command, self.path)
         if status == 0:
             self.close_connection = True  # as a server that dies
@@ -409,6 +415,59 @@ def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     with Warehouse.at(url).alone(0), pytest.raises(UserError, match=r"still in use \(upkeep of process \d+ on .*\)"):
         done = run(environment, "--wait", "0", flow="upkeep")
         raise UserError(done.stderr)
+
+
+APPENDED = [("s3", "relearned"), ("s3", "kept"), ("file", "kept"), ("memory", "kept")]
+
+
+@pytest.mark.parametrize(("kind", "statistics"), APPENDED)
+def test_tracks_appended_on_other_machines_are_those_appended_in_a_folder(
+    kind, statistics, url, proxy, machine, tmp_path, warehouse
+) -> None:
+    address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
+    for number in range(3):
+        many(200).with_columns(instance_id=pl.int_range(200 * number, 200 * number + 200).cast(pl.String)).write_csv(
+            tmp_path / f"{number}.csv"
+        )
+    figures = {}
+    for place in (str(warehouse.root), address):
+        appended = None
+        for number in range(3):
+            machine(f"appending {number}")
+            proxy.seen.clear()
+            home = Warehouse.at(place)
+            snapshot = ingest(str(tmp_path / f"{number}.csv"), {}, 0.05, home, appended)
+            publish(snapshot, build_features(snapshot, "cold_start", 20, home), home)
+            appended = Append("latest", statistics)
+            put = [request for request in proxy.seen if re.match("(PUT|COPY) .*/features/tracks_std/", request)]
+        machine("training")
+        home = Warehouse.at(place)
+        run_id = make_run(home, "snapshot:latest", ("linear", "knn"), protocols=("cold_start",))
+        assert values(home, "select status, reused from results.cells") == [("ok", False)] * 2
+        read = "select table_name, version, rows from features.registry order by all"
+        metrics = f"select * exclude run_id from results.metrics where run_id = '{run_id}' order by all"
+        tracks = "from features.tracks_std order by track_id"
+        figures[place] = [values(home, sql) for sql in (read, metrics, tracks)]
+    there, here = figures[address], figures[str(warehouse.root)]
+    assert there == here
+    assert len(there[-1]) == 600
+    manifest = whole_publication(address)
+    assert manifest is not None
+    files = manifest["tables"]["features.tracks_std"]["files"]
+    assert len(files) == (3 if statistics == "kept" else 1)
+    if kind == "s3" and statistics == "kept":  # what was there is copied by the store
+        assert sorted(re.sub(r" .*/(\d+)\.parquet.*", r" \1", request) for request in put) == [
+            "COPY 000000",
+            "COPY 000001",
+            "PUT 000002",
+        ]
+
+    machine("upkeep")
+    kept_to_read = Warehouse.at(address)
+    keep(kept_to_read, runs=1)
+    assert whole_publication(address)
+    machine("reader")
+    assert values(Warehouse.to_read(address), "select count(*) from features.tracks_std") == [(600,)]
 
 
 def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool = False) -> Report:

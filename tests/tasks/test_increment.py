@@ -18,7 +18,6 @@ from tasks.features import BuiltTable, build_features, dynamic_columns, rare_gen
 from tasks.ingest import Append, Snapshot, attach, find_snapshot, ingest
 from tasks.predict_files import predict_file
 from tasks.publish import publish
-from tasks.store import Store
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 from tests.runs import make_run
@@ -237,9 +236,6 @@ def test_what_cannot_be_appended_is_refused(home, warehouse) -> None:
         ingest(f"snapshot:{base.snapshot}", {}, 0.05, home, Append(base.snapshot))
     with pytest.raises(UserError, match="nothing is published"):
         ingest("snapshot:latest", {}, 0.05, warehouse)
-    elsewhere = Warehouse(warehouse.root, Store("s3://bucket"))
-    with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
-        ingest("sample:100", {}, 0.05, elsewhere, Append("latest", "kept"))
     generated = ingest("sample:100", {}, 0.05, warehouse)
     assert ingest("sample:50", {}, 1.0, warehouse, Append(generated.snapshot)).is_generated
     with pytest.raises(UserError, match=r"real tracks are not appended to generated ones \(sample:100\)"):
