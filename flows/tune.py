@@ -51,7 +51,6 @@ def tune(
         min_genre_rows: genres with fewer valid rows are dropped.
     """
     home = Warehouse.at(warehouse)
-    home.must_be_here("flows.tune")
     mark_killed_runs(home)
     spec = tunable(task, model)
     snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
@@ -106,7 +105,7 @@ def main() -> int:
     """The command `python -m flows.tune`."""
     options = cli.parameters(parser(), tune)
     tunable(options["task"], options["model"])
-    Warehouse.at(options["warehouse"]).must_be_here("flows.tune")
+    Warehouse.at(options["warehouse"])
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():
         cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})

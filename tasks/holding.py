@@ -1,9 +1,10 @@
 """Who uses a warehouse at a URL, where the kernel's locks do not reach: each process says so by a note below `use/`.
 
-A process puts its note, and only then looks for those of others: flows for upkeep's, upkeep for anybody's. Stores show
-at once what was put, so of two that begin together at least one sees the other, withdraws and tries again. Notes are
-renewed; one that was not for `GONE`, by the store's own clock, does not count: its process was killed, or its machine
-slept or was cut off for so long. Nor does one of a process of this machine that is gone.
+A process puts its note, and only then looks for those of others: flows for upkeep's, upkeep for anybody's, and a search
+for settings for that of the same search, in a folder of its own. Stores show at once what was put, so of two that begin
+together at least one sees the other, withdraws and tries again. Notes are renewed; one that was not for `GONE`, by the
+store's own clock, does not count: its process was killed, or its machine slept or was cut off for so long. Nor does one
+of a process of this machine that is gone.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ RENEWED = 60.0  # seconds
 GONE = timedelta(minutes=15)
 POLL_SECONDS = 1.0
 FOLDER = "use"
-NOTE = re.compile(r"(?P<by>flow|upkeep)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
+NOTE = re.compile(r"(?P<by>flow|upkeep|search)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
 
 
 class HeldError(UserError):
     """Others hold the warehouse; the text says who."""
 
 
-def holders(store: Store) -> dict[str, re.Match[str]]:
+def holders(store: Store, folder: str = FOLDER) -> dict[str, re.Match[str]]:
     """The notes that count, by name: asked for right after a note was put, as ages are those beside the newest."""
-    notes = {name: found for name in store.names(FOLDER) if (found := NOTE.fullmatch(name))}
-    put = {name: at for name in notes if (at := store.modified(f"{FOLDER}/{name}"))}
+    notes = {name: found for name in store.names(folder) if (found := NOTE.fullmatch(name))}
+    put = {name: at for name in notes if (at := store.modified(f"{folder}/{name}"))}
     newest = max(put.values(), default=None)
     return {
         name: notes[name]
@@ -50,14 +51,18 @@ def holders(store: Store) -> dict[str, re.Match[str]]:
 
 @contextmanager
 def held(
-    store: Store, by: Literal["flow", "upkeep"], wait: float = math.inf, on_wait: Callable[[], None] = lambda: None
+    store: Store,
+    by: Literal["flow", "upkeep", "search"],
+    folder: str = FOLDER,
+    wait: float = math.inf,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Hold the warehouse: a flow beside others, upkeep alone.
+    """Hold the warehouse, or what else `folder` stands for: a flow beside other flows, anybody else alone.
 
     Args: wait: seconds for those in the way to end; on_wait is called once if there are any.
     Raises: HeldError: they have not ended by then.
     """
-    note = f"{FOLDER}/{by}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}"
+    note = f"{folder}/{by}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}"
     ended = threading.Event()
     renewing = threading.Thread(target=_renew, args=(store, note, ended), daemon=True)
     try:
@@ -74,12 +79,12 @@ def held(
 
 def _put(store: Store, note: str, by: str, deadline: float, on_wait: Callable[[], None]) -> None:
     """Return once the note is there and nobody is in the way."""
+    folder, own = note.rsplit("/", 1)
     is_told = False
     while True:
         store.write(note, b"")
-        found = holders(store)
-        others = {name: one for name, one in found.items() if f"{FOLDER}/{name}" != note}
-        in_the_way = [one for one in others.values() if by == "upkeep" or one["by"] == "upkeep"]
+        others = [one for name, one in holders(store, folder).items() if name != own]
+        in_the_way = [one for one in others if (by, one["by"]) != ("flow", "flow")]
         if not in_the_way:
             break
         store.remove_one(note)
@@ -89,10 +94,10 @@ def _put(store: Store, note: str, by: str, deadline: float, on_wait: Callable[[]
             on_wait()
         is_told = True
         time.sleep(POLL_SECONDS)
-    if by == "upkeep":
-        # Those of the killed. A flow that came just now sees this note, and withdraws its own anyway.
-        for name in set(store.names(FOLDER)) - {note.removeprefix(f"{FOLDER}/")}:
-            store.remove_one(f"{FOLDER}/{name}")
+    if by != "flow":
+        # Those of the killed. Whoever came just now sees this note, and withdraws its own anyway.
+        for name in set(store.names(folder)) - {own}:
+            store.remove_one(f"{folder}/{name}")
 
 
 def _renew(store: Store, note: str, ended: threading.Event) -> None:

@@ -1,9 +1,10 @@
 """Where a warehouse is that is no folder of this machine: objects below a URL, by any of fsspec's file systems.
 
 An object is there whole or not at all: where putting one is not atomic, it is put under another name and renamed.
-Objects are never written again (of two machines that make the same one, the first puts it), but for reports and
-`manifest.json`, which names what is published. Credentials and endpoint come from the environment, as the file
-system's library reads them; what may pass is tried again by the library.
+Objects are never written again (of two machines that make the same one, the first puts it), but for reports, the
+journals of searches, the notes of who is there (tasks/holding.py), and `manifest.json`, which names what is published.
+Credentials and endpoint come from the environment, as the file system's library reads them; what may pass is tried
+again by the library.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Search for a model's settings with Optuna, judged on the validation split only; a killed search goes on where it was.
 
-A search is Optuna's journal file below `tuning/`; each finished trial is also an immutable Parquet file, for SQL.
+A search is Optuna's journal file below `tuning/`; each finished trial is also an immutable Parquet file, for SQL. Of a
+warehouse elsewhere the journal is put there whenever a trial has ended, before that file, so any machine can go on.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -142,8 +143,9 @@ class Best:
 class Search:
     """One search, which one process at a time may go on with (see `open_search`)."""
 
-    def __init__(self, name: str, study: Any, job: Job, warehouse: Warehouse) -> None:
+    def __init__(self, name: str, study: Any, job: Job, warehouse: Warehouse, keep: Callable[[], None]) -> None:
         self.name = name
+        self._keep = keep  # the journal
         self.metric = METRICS[job.cell.task]
         self._study = study
         self._job = job
@@ -209,11 +211,13 @@ class Search:
             self._study.enqueue_trial(self._committed)
 
     def _store(self) -> None:
-        """Write a Parquet file of every ended trial that has none yet."""
+        """Keep the journal, then write a Parquet file of every ended trial that has none yet."""
+        self._keep()
         cell = self._job.cell
+        stored = set(self._warehouse.files("tuning", "trials"))
         for trial in self._study.trials:
             final = self._warehouse.table("tuning", "trials", f"{self.name}-{trial.number:05d}")
-            if not trial.state.is_finished() or final.exists():
+            if not trial.state.is_finished() or final in stored:
                 continue
             row = {
                 "study": self.name,
@@ -251,8 +255,7 @@ def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
     digest = duck.digest(job.feature_version, json.dumps(fixed, sort_keys=True), repr(dict(space)), cell.seed)
     name = f"{cell.task}-{cell.model}-{cell.protocol}-{digest}"
     journal = warehouse.root / "tuning" / f"{name}.journal"
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with warehouse.lock(f"tuning-{name}"):
+    with warehouse.appending(journal) as keep:
         Path(f"{journal}.lock").unlink(missing_ok=True)  # Optuna's own lock outlives a killed holder
         study = optuna.create_study(
             study_name=name,
@@ -262,7 +265,7 @@ def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
         )
         # Not the same random numbers again after a resumption.
         study.sampler = optuna.samplers.TPESampler(seed=cell.seed + len(study.trials))
-        yield Search(name, study, job, warehouse)
+        yield Search(name, study, job, warehouse, keep)
 
 
 def _state(trial: Any) -> Literal["complete", "failed", "killed", "open"]:

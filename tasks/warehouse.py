@@ -2,7 +2,7 @@
 
 The truth is immutable Parquet: written under a temporary name that no `*.parquet` glob matches, flushed to disk, then
 renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block nothing. (A
-search for settings keeps its own journal as well, see tasks/tuning.py.)
+search for settings appends to a journal as well, see tasks/tuning.py.)
 
 A warehouse at a URL has a working copy on each machine that uses it. What is stored is put there before it gets its
 final name here, and fetched when it is first needed; what there is, is asked of the store each time.
@@ -117,14 +117,6 @@ class Warehouse:
     def client(self) -> str:
         """The start of a command that asks the published database one question."""
         return f"python -m flows.query --warehouse {self.address}" if self.store else f"duckdb {self.database}"
-
-    def must_be_here(self, command: str) -> None:
-        """Raises: UserError: the warehouse is elsewhere, where locks do not reach."""
-        if self.store:
-            raise UserError(
-                f"{self.address}: {command} needs a warehouse in a folder of this machine, whose locks keep it apart "
-                "from other flows. Name one with --warehouse."
-            )
 
     def manifest(self) -> dict[str, Any] | None:
         """What is published (tasks/open_tables.py); None: nothing is."""
@@ -330,6 +322,24 @@ class Warehouse:
             yield
 
     @contextmanager
+    def appending(self, path: Path) -> Iterator[Callable[[], None]]:
+        """Hold a file that one process at a time appends to; it is the newest there is.
+
+        Yields: what puts it to the store, if there is one, in the place of what was there.
+        """
+        name = self._name(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock(path.name):
+            if self.store is None:
+                yield lambda: None
+                return
+            store = self.store
+            with held(store, "search", f"use/{path.name}"):
+                if content := store.read(name):
+                    path.write_bytes(content)
+                yield lambda: store.write(name, path.read_bytes())
+
+    @contextmanager
     def in_use(self, on_wait: Callable[[], None] = lambda: None, *, reads_only: bool = False) -> Iterator[None]:
         """Hold the warehouse, as many flows may at once: whatever they find stored stays until they let go.
 
@@ -361,7 +371,7 @@ class Warehouse:
                 yield
                 return
             try:
-                with held(self.store, "upkeep", deadline - time.monotonic(), on_wait):
+                with held(self.store, "upkeep", wait=deadline - time.monotonic(), on_wait=on_wait):
                     yield
             except HeldError as error:
                 raise UserError(in_use_message(self.address, f"{error}, after {wait:g} s")) from error

@@ -28,21 +28,26 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from flows.tune import tune
 from tasks import holding, open_tables, past, query
+from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
 from tasks.features import build_features, read_registry
 from tasks.ingest import Append, ingest
 from tasks.inventory import take_inventory
 from tasks.predict_files import predict_file
+from tasks.processes import Outcome
 from tasks.publish import publish
 from tasks.runs import STARTED
+from tasks.specs import Cell
 from tasks.store import Store, StoreError
+from tasks.tuning import open_search
 from tasks.upkeep import Policy, Report, tidy
 from tasks.warehouse import MANIFEST, Warehouse
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
+from tests.tasks.test_tuning import rows as trial_rows
+from tests.tasks.test_tuning import try_until
 
 pytest.importorskip("s3fs")
 MODELS = ("linear", "ridge", "knn")
@@ -404,8 +409,11 @@ def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     machine("a third")
     report = predict_file("sample:100", str(tmp_path / "predicted.parquet"), Warehouse.existing(url))
     assert report.rows_predicted == 100
-    with pytest.raises(UserError, match="needs a warehouse in a folder of this machine"):
-        tune.fn("genre", "xgboost_tuned", warehouse=url)
+    options = ("--task", "popularity", "--model", "xgboost_tuned", "--source", "sample:400", "--trials", "1")
+    done = run(environment, *options, flow="tune")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("best of 1 trials")
+    assert values(Warehouse.to_read(url), "select state from results.trials") == [("complete",)]
 
     done = run(environment, "--grace-hours", "0", flow="upkeep")
     assert done.returncode == 0, done.stderr
@@ -415,6 +423,80 @@ def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     with Warehouse.at(url).alone(0), pytest.raises(UserError, match=r"still in use \(upkeep of process \d+ on .*\)"):
         done = run(environment, "--wait", "0", flow="upkeep")
         raise UserError(done.stderr)
+
+
+def search_job(home: Warehouse) -> Job:
+    cell = Cell(
+        protocol="published", task="popularity", model="extra_trees", feature_set="all", seed=42, budget="smoke"
+    )
+    tables = build_features(ingest("sample:400", {}, 0.05, home), "published", 20, home)
+    return make_jobs([cell], tables, "tuning", home, 1)[0]
+
+
+@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+def test_a_search_goes_on_on_another_machine(kind, url, machine, tmp_path) -> None:
+    address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
+    tried = []
+    for name, n_trials in (("one", 2), ("another", 4), ("one", 5)):  # the first with an old copy of the journal
+        machine(name)
+        home = Warehouse.at(address)
+        study, new = try_until(n_trials, search_job(home), home)
+        tried += new
+    machine("reader")
+    found = trial_rows(Warehouse.at(address))
+    assert [(row["number"], row["study"], row["state"]) for row in found] == [(n, study, "complete") for n in range(5)]
+    assert [json.loads(row["params"]) for row in found] == tried
+    assert len({row["params"] for row in found}) == 5
+    machine("upkeep")
+    keep(Warehouse.at(address), runs=1)
+    machine("a third")
+    home = Warehouse.at(address)
+    assert try_until(5, search_job(home), home) == (study, [])
+
+
+def test_a_trial_is_in_the_journal_and_the_records_or_in_none(url, proxy, machine, monkeypatch) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    for failing, is_counted in (("/tuning/popularity-", False), ("/tuning/trials/", True)):
+        machine(f"failing at {is_counted}")
+        home = Warehouse.at(url)
+        job = search_job(home)
+        before = len(home.files("tuning", "trials"))
+
+        def answer(method: str, path: str, failing: str = failing) -> int | None:
+            return 500 if method == "PUT" and failing in path else None
+
+        with pytest.raises(StoreError), open_search(job, home) as search:
+            trial = search.ask()
+            proxy.answer = answer
+            search.tell(trial, Outcome("ok", 0.5), 0.1)
+        proxy.answer = lambda _method, _path: None
+        machine(f"after {is_counted}")
+        home = Warehouse.at(url)
+        with open_search(job, home) as search:
+            assert search.n_finished == len(home.files("tuning", "trials")) == before + is_counted
+
+
+def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch) -> None:
+    machine("one")
+    home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
+    job = search_job(home)
+    assert home.store
+    with open_search(job, home) as search:
+        [own] = home.store.names(f"use/{search.name}.journal")
+    note = f"use/{search.name}.journal/search-00000000.elsewhere.1"
+    home.store.write(note, b"")
+    waited = []
+
+    def until_the_other_ends(seconds: float) -> None:
+        waited.append(seconds)
+        home.store.remove_one(note)  # type: ignore[union-attr]
+
+    monkeypatch.setattr(holding.time, "sleep", until_the_other_ends)
+    with open_search(job, home):
+        assert waited == [holding.POLL_SECONDS]
+        [another] = home.store.names(f"use/{search.name}.journal")
+    assert own != another
+    assert home.store.names(f"use/{search.name}.journal") == []
 
 
 APPENDED = [("s3", "relearned"), ("s3", "kept"), ("file", "kept"), ("memory", "kept")]
