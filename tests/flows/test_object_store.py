@@ -652,6 +652,26 @@ def test_upkeep_of_a_store_that_fails_half_way_leaves_it_whole_and_goes_on(url, 
     assert whole_publication(url)
 
 
+def test_a_cell_of_which_something_was_removed_does_not_count(machine, monkeypatch) -> None:
+    machine("one")
+    home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
+    make_run(home, "sample:400", ("linear",))
+    [cell] = home.folders("cells")
+    [key, _] = cell.split("-", 1)
+    assert home.results(key) == [cell]
+    remove = Store.remove
+
+    def remove_and_fail(store: Store, name: str) -> None:
+        remove(store, name)
+        raise StoreError("then it fails")
+
+    monkeypatch.setattr(Store, "remove", remove_and_fail)
+    with pytest.raises(StoreError):
+        home.discard(home.cell(cell))
+    assert home.results(key) == []
+    assert home.folders("cells") == [cell]
+
+
 def test_uploads_that_were_interrupted_go_once_they_are_old(url, machine, monkeypatch) -> None:
     machine("one")
     home = Warehouse.at(url)
