@@ -393,7 +393,7 @@ def test_what_a_store_cannot_do_is_told_in_one_line(url, proxy, machine, monkeyp
         Warehouse.at(f"{url}/unreachable")
 
 
-def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
+def test_the_commands_take_a_url(environment, url, proxy, tmp_path, machine) -> None:
     environment |= {"MUSIC_WAREHOUSE": url, "MUSIC_CACHE": str(tmp_path / "one")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     options = ("--source", "sample:400", "--protocol", "cold_start", "--models", "linear,logistic_regression")
@@ -407,8 +407,10 @@ def test_the_commands_take_a_url(environment, url, tmp_path, machine) -> None:
     assert (asked.stdout, asked.stderr) == ("n\n2\n", "")
 
     machine("a third")
+    proxy.answer = lambda method, _path: None if method in {"GET", "HEAD"} else 403  # who may only read can predict
     report = predict_file("sample:100", str(tmp_path / "predicted.parquet"), Warehouse.existing(url))
     assert report.rows_predicted == 100
+    proxy.answer = lambda _method, _path: None
     options = ("--task", "popularity", "--model", "xgboost_tuned", "--source", "sample:400", "--trials", "1")
     done = run(environment, *options, flow="tune")
     assert done.returncode == 0, done.stderr
