@@ -118,6 +118,9 @@ def run_cells(
         for outcome in _train(jobs, where, timeout or budget.cell_timeout, memory, refresh):
             outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
+    except Exception:
+        status = "failed"
+        raise
     finally:
         finish_run(run, status, outcomes, home)
         challenges = chooses_champions and status == "completed"

@@ -27,6 +27,7 @@ from tasks.warehouse import Warehouse
 CONNECT_SECONDS = 10.0
 CODE = "training code"
 ONCE = threading.Lock()
+CHILDREN: set[Any] = set()  # the processes in which a worker trains, of all runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,12 @@ def why_lost(error: BaseException) -> str:
 
 @cache
 def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
-    """A worker's own: made when its first cell comes, ended with it. Together they may use the memory that it may."""
+    """A worker's own, of these limits, ended with it. All cells on it together may use the memory that it may."""
     from distributed import get_worker
 
     allow_children()
     limit = get_worker().memory_manager.memory_limit
-    return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None).__enter__()
+    return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
 
 
 def current_worker() -> tuple[Any, Callable[[], bool]]:

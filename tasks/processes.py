@@ -58,17 +58,25 @@ class Processes:
 
     Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
         memory: MiB of resident memory above which a child is killed; without it the largest is killed when all
-        children together use more than `usable` MiB, by default 90 % of what the machine has.
+        children together use more than `usable` MiB, by default 90 % of what the machine has. children: those that
+        run, of all that share that memory; by default these processes have it for themselves.
     """
 
-    def __init__(self, threads: int, timeout: float, memory: float | None = None, usable: float | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        timeout: float,
+        memory: float | None = None,
+        usable: float | None = None,
+        children: set[Any] | None = None,
+    ) -> None:
         if timeout <= 0:
             raise UserError("The time limit of a cell must be more than 0 seconds.")
         self.threads = threads
         self.timeout = timeout
         self.memory = memory
         self._usable = usable or usable_mib()
-        self._children: set[Any] = set()
+        self._children: set[Any] = set() if children is None else children
         self._closed = False
 
     def __enter__(self) -> Processes:

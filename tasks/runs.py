@@ -140,7 +140,7 @@ def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse, flow_run_id
 
 
 def finish_run(run: Run, status: str, outcomes: Sequence[CellOutcome], warehouse: Warehouse) -> None:
-    """Record how a run ended. Status: completed, failed (every cell) or interrupted."""
+    """Record how a run ended. Status: completed, failed (every cell, or the run itself) or interrupted."""
     cells = []
     for outcome in outcomes:
         row = asdict(outcome)

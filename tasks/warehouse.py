@@ -206,7 +206,10 @@ class Warehouse:
         return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of every stored file, by its path below the root; what is being written is not."""
+        """The bytes of every stored file, by its path below the root; what is being written is not there.
+
+        A file that has several names (hard links) counts by its share for each.
+        """
         if self.store:
             return self.store.sizes()
         found = {}
@@ -214,7 +217,8 @@ class Warehouse:
             folders[:] = [name for name in folders if Path(folder, name) != self.root / "tmp"]
             for file in (Path(folder, name) for name in names):
                 with suppress(FileNotFoundError):
-                    found[self._name(file)] = file.lstat().st_size
+                    status = file.lstat()
+                    found[self._name(file)] = status.st_size // status.st_nlink
         return found
 
     def report(self, run_id: str) -> Path:

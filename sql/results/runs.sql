@@ -1,6 +1,6 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
--- status: completed, failed (every cell failed), interrupted, running, or killed (no end record and its process is
--- gone). flow_run_id: of Prefect's flow run.
+-- status: completed, failed (every cell, or the run itself), interrupted, running, or killed (no end record and its
+-- process is gone). flow_run_id: of Prefect's flow run.
 select
     started.run_id,
     started.started_at,
