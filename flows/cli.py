@@ -26,9 +26,10 @@ from prefect.logging.handlers import APILogWorker
 from tasks.addresses import has_secrets, public_name
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError, one_line
-from tasks.features import BuiltTable, build_features, rare_genres
+from tasks.features import build_features, rare_genres
 from tasks.increment import left_out
 from tasks.ingest import Append, Statistics, ingest
+from tasks.registry import BuiltTable
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 

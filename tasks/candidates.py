@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from tasks import runs
 from tasks.cells import REPLICATES, RESULT, Job
 from tasks.errors import UnknownNameError, UserError
-from tasks.features import TABLES, BuiltTable, genres_of, read_registry, table_version
+from tasks.features import TABLES, genres_of, table_version
 from tasks.models import MODELS, ModelSpec
+from tasks.registry import BuiltTable, read_registry
 from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
 from tasks.warehouse import Warehouse
 

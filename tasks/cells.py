@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
-from tasks.features import BuiltTable, genres_of
+from tasks.features import genres_of
 from tasks.models import spec_of
+from tasks.registry import BuiltTable
 from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
 from tasks.warehouse import LAST_OF_CELL, Warehouse
 

@@ -9,10 +9,10 @@ import duckdb
 import polars as pl
 
 from tasks.errors import UserError
-from tasks.features import BuiltTable
 from tasks.large import SUBSAMPLE_ROWS
 from tasks.models import spec_of
 from tasks.readback import Row, rows
+from tasks.registry import BuiltTable
 from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
 

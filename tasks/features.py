@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck, ingest, split
 from tasks.errors import CheckError, InputError, UserError, one_line
+from tasks.registry import BuiltTable, read_registry, register
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
 from tasks.split import linked_artists, split_tracks
 from tasks.warehouse import Warehouse, flush, link
@@ -31,21 +31,6 @@ PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
 AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
-REGISTRY = pa.schema(
-    [
-        pa.field("table_name", pa.string(), nullable=False),
-        pa.field("protocol", pa.string()),
-        pa.field("version", pa.string(), nullable=False),
-        pa.field("snapshot", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root: a file, or a folder of its parts
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("built_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("build_seconds", pa.float64(), nullable=False),
-        pa.field(
-            "upstream", pa.list_(pa.string())
-        ),  # versions it was made from; NULL of tables built before that was kept
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,22 +51,6 @@ class Table:
     def upstream(self, protocol: Protocol) -> list[str]:
         """The tables it is made from."""
         return duck.upstream(self.select(protocol))
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltTable:
-    """One row of features.registry, and whether this build made it."""
-
-    table_name: str
-    protocol: str | None
-    version: str
-    snapshot: str
-    path: str
-    rows: int
-    built_at: datetime
-    build_seconds: float
-    reused: bool
-    upstream: tuple[str, ...] | None = None
 
 
 def artist_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
@@ -379,35 +348,6 @@ def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
     names = ", ".join(one_line(name[:40]) for name in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
     reason = "too rare to split, or not known to the statistics that are kept," if is_folder else "too rare to split"
     return f"{rows:,} rows of {len(dropped)} genre(s) {reason} dropped (see staging.rare_genres): {names}"
-
-
-def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
-    """Every table that was built and not removed since, oldest first."""
-    rows = [row for file in warehouse.files("features", "registry") for row in pq.read_table(file).to_pylist()]
-    found = {
-        (row["table_name"], row["version"], row["built_at"]): row for row in rows
-    }  # once, if compaction was killed
-    built = [
-        BuiltTable(**row | {"upstream": None if row.get("upstream") is None else tuple(row["upstream"])}, reused=True)
-        for row in found.values()
-    ]
-    return sorted(built, key=lambda row: row.built_at)
-
-
-def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
-    """Have the registry hold just `rows`, in one file. Killed in between it holds all that it held before."""
-    with warehouse.lock("features"):
-        replaced = warehouse.files("features", "registry")
-        register(rows, warehouse)
-        for file in replaced:
-            warehouse.discard(file)
-
-
-def register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
-    """Record tables that were built: until then they do not count as there."""
-    if rows:
-        entries = [{name: getattr(row, name) for name in REGISTRY.names} for row in rows]
-        warehouse.write_rows(warehouse.table("features", "registry", uuid.uuid4().hex), entries, REGISTRY)
 
 
 def genres_of(mapping: BuiltTable, warehouse: Warehouse) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import champions, runs
-from tasks.features import BuiltTable, read_registry
 from tasks.ingest import SNAPSHOT
+from tasks.registry import BuiltTable, read_registry
 from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.sources import SAMPLE
 from tasks.warehouse import OWNER, Warehouse

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from tasks import duck, streaming
 from tasks.cells import Job, table_name
-from tasks.features import BuiltTable
 from tasks.models import ModelSpec, spec_of
+from tasks.registry import BuiltTable
 from tasks.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, Cell
 from tasks.warehouse import Warehouse, remove

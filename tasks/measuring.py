@@ -11,9 +11,9 @@ import polars as pl
 from tasks import calibration, scoring, training
 from tasks.candidates import Candidate, job_of, lineage
 from tasks.errors import UserError
-from tasks.features import BuiltTable
 from tasks.model_files import load_model
 from tasks.processes import Processes
+from tasks.registry import BuiltTable
 from tasks.specs import AUDIO_FEATURES
 from tasks.warehouse import Warehouse
 

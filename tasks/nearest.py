@@ -11,8 +11,8 @@ import pyarrow as pa
 from tasks import duck, ingest
 from tasks.candidates import PROTOCOLS, lineage
 from tasks.errors import UserError
-from tasks.features import BuiltTable, read_registry
 from tasks.preparation import Learnt, prepare
+from tasks.registry import BuiltTable, read_registry
 from tasks.warehouse import Warehouse
 
 MOST = 1_000  # tracks that may be asked for

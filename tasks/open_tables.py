@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
-from tasks.features import BuiltTable
+from tasks.registry import BuiltTable
 from tasks.warehouse import MANIFEST, Warehouse
 
 # results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.

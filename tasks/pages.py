@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import duckdb
 
 from tasks import curve, duck, ingest, past, readback, report
-from tasks.features import BuiltTable
 from tasks.ingest import Snapshot
 from tasks.readback import LEADERBOARDS, Row, interval, number
+from tasks.registry import BuiltTable
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import EXPECTED, MEASURED, NUMERIC
-from tasks.features import BuiltTable, dynamic_columns
+from tasks.features import dynamic_columns
+from tasks.registry import BuiltTable
 from tasks.warehouse import Warehouse
 
 LEARNT = ("features.fill_values", "features.scaling", "features.pca_loadings")

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from tasks import bars, curve, past, readback
 from tasks.errors import one_line
-from tasks.features import BuiltTable
 from tasks.readback import LEADERBOARDS, interval, number
+from tasks.registry import BuiltTable
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 

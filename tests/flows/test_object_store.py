@@ -31,12 +31,13 @@ import pytest
 from tasks import holding, open_tables, past, query
 from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
-from tasks.features import build_features, read_registry
+from tasks.features import build_features
 from tasks.ingest import Append, ingest
 from tasks.inventory import take_inventory
 from tasks.predict_files import predict_file
 from tasks.processes import Outcome
 from tasks.publish import publish
+from tasks.registry import read_registry
 from tasks.runs import STARTED
 from tasks.specs import Cell
 from tasks.store import Store, StoreError

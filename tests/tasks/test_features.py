@@ -10,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import study
 from tasks import duck
 from tasks.errors import InputError
-from tasks.features import TABLES, BuiltTable, build_features
+from tasks.features import TABLES, build_features
 from tasks.ingest import ingest
+from tasks.registry import BuiltTable
 from tasks.specs import AUDIO_FEATURES
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks

@@ -14,10 +14,11 @@ import pytest
 from tasks import champions, duck, features, increment, large, upkeep
 from tasks.candidates import lineage
 from tasks.errors import CheckError, InputError, UserError
-from tasks.features import BuiltTable, build_features, dynamic_columns, rare_genres, read_registry
+from tasks.features import build_features, dynamic_columns, rare_genres
 from tasks.ingest import Append, Snapshot, attach, find_snapshot, ingest
 from tasks.predict_files import predict_file
 from tasks.publish import publish
+from tasks.registry import BuiltTable, read_registry
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 from tests.runs import make_run

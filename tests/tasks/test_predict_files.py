@@ -22,10 +22,10 @@ from tasks import duck, predict_files
 from tasks.candidates import candidates
 from tasks.champions import Champion, predictors
 from tasks.errors import InputError, ModelFileError, UserError
-from tasks.features import read_registry
 from tasks.predict_files import output_path, predict_file, writing
 from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import read_rows
+from tasks.registry import read_registry
 from tasks.sample import sample_file
 from tests.conftest import TRACK, many, tracks
 

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from tasks import upkeep
 from tasks.cells import find_result, make_jobs
 from tasks.errors import UserError
-from tasks.features import BuiltTable, build_features, compact_registry, read_registry
+from tasks.features import build_features
 from tasks.ingest import ingest
 from tasks.inventory import Inventory, Item, StoredRun, published_paths, snapshot_paths, take_inventory
 from tasks.models import plan_cells
 from tasks.processes import Outcome
 from tasks.publish import publish
+from tasks.registry import BuiltTable, compact_registry, read_registry
 from tasks.runs import STARTED, finish_run, outcome_of, start_run
 from tasks.training import train_cell
 from tasks.tuning import open_search
