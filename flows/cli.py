@@ -28,8 +28,9 @@ from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError, one_line
 from tasks.features import build_features, rare_genres
 from tasks.increment import left_out
-from tasks.ingest import Append, Statistics, ingest
+from tasks.ingest import Append, ingest
 from tasks.registry import BuiltTable
+from tasks.snapshots import Statistics
 from tasks.specs import PROTOCOLS, protocols_of
 from tasks.warehouse import Warehouse
 

@@ -23,12 +23,12 @@ from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
 from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
-from tasks.ingest import Snapshot
 from tasks.observed import CellError, champions_task, publish_task, report_task, train_on_worker_task, train_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.registry import BuiltTable
 from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
+from tasks.snapshots import Snapshot
 from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
 

@@ -11,9 +11,9 @@ from flows.parameters import Count, ProtocolNames, Share
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
-from tasks.ingest import Statistics
 from tasks.observed import features_task, ingest_task, publish_task, report_task
 from tasks.registry import BuiltTable
+from tasks.snapshots import Statistics
 from tasks.specs import protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, ingest, split
+from tasks import duck, split
 from tasks.errors import CheckError, InputError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
+from tasks.snapshots import Snapshot, attach
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
 from tasks.split import linked_artists, split_tracks
 from tasks.warehouse import Warehouse, flush, link
@@ -143,9 +144,7 @@ TABLES = (
 )
 
 
-def build_features(
-    snapshot: ingest.Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse
-) -> list[BuiltTable]:
+def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
     """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
 
     A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
@@ -171,7 +170,7 @@ def build_features(
         ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
         ThreadPoolExecutor(max_workers=1) as flusher,
     ):
-        ingest.attach(connection, snapshot.snapshot, warehouse)
+        attach(connection, snapshot.snapshot, warehouse)
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
         try:
             while graph.is_active():
@@ -197,14 +196,14 @@ class Build:
     """What one build makes: tables, the view of all that was learnt, and checks."""
 
     protocol: Protocol
-    snapshot: ingest.Snapshot
+    snapshot: Snapshot
     values: dict[str, object]  # what the SELECTs bind
     tables: dict[str, Table]
     versions: dict[str, str]
     warehouse: Warehouse
 
     @classmethod
-    def planned(cls, snapshot: ingest.Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
+    def planned(cls, snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
         values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
         wanted = {name for check in checks_of(protocol) for name in duck.upstream(check)}
@@ -308,7 +307,7 @@ def run_check(name: str, protocol: Protocol, connection: duckdb.DuckDBPyConnecti
 
 
 def _versions(
-    snapshot: ingest.Snapshot, protocol: Protocol, values: dict[str, object], tables: dict[str, Table]
+    snapshot: Snapshot, protocol: Protocol, values: dict[str, object], tables: dict[str, Table]
 ) -> dict[str, str]:
     versions: dict[str, str] = {}
     for table in tables.values():
@@ -328,7 +327,7 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
     return duck.digest(table.name, select, rules, sorted(parameters.items()), read)
 
 
-def _check_genres(n_genres: int, snapshot: ingest.Snapshot, min_genre_rows: object) -> None:
+def _check_genres(n_genres: int, snapshot: Snapshot, min_genre_rows: object) -> None:
     if n_genres < 2:
         raise InputError(
             f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "

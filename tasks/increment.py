@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from tasks import duck, split
 from tasks.features import TABLES, Build, Table, build_features, checks_of, run_check, table_version, write_table
-from tasks.ingest import Snapshot, load_snapshot
 from tasks.registry import BuiltTable, read_registry, register
+from tasks.snapshots import Snapshot, load_snapshot
 from tasks.specs import STUDY_SEED, Protocol
 from tasks.split import split_appended
 from tasks.warehouse import Warehouse

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import polars as pl
@@ -18,7 +17,8 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import MEASURED, NUMERIC, match_columns
-from tasks.errors import InputError, UserError, one_line
+from tasks.errors import InputError, UserError
+from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
 from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
@@ -35,7 +35,6 @@ READING = (
 )
 BYTES_OF_ROW = 150  # of a CSV file, more or less
 
-Statistics = Literal["relearned", "kept"]
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
     [
@@ -47,61 +46,6 @@ REJECTS = pa.schema(
     ]
 )
 LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", pa.string())])
-SNAPSHOT = pa.schema(
-    [
-        pa.field("snapshot", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("is_generated", pa.bool_(), nullable=False),
-        pa.field("is_study_file", pa.bool_(), nullable=False),
-        pa.field("rows_read", pa.int64(), nullable=False),
-        pa.field("blank_rows", pa.int64(), nullable=False),
-        pa.field("rows_without_genre", pa.int64(), nullable=False),
-        pa.field("rejected_rows", pa.int64(), nullable=False),
-        pa.field("rejected_values", pa.int64(), nullable=False),
-        pa.field("ingest_seconds", pa.float64(), nullable=False),
-        pa.field("content", pa.string()),  # what was read: the same of a file read by itself or appended to any other
-        pa.field("parts", pa.list_(pa.string())),  # the snapshots whose files it is made of, the first and itself last
-        pa.field("statistics", pa.string()),  # of one that was appended: kept or relearned
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One ingested file, or one appended to others, whose rows are counted, too; its columns as in raw.snapshots."""
-
-    snapshot: str
-    source: str
-    is_generated: bool
-    is_study_file: bool
-    rows_read: int
-    blank_rows: int
-    rows_without_genre: int
-    rejected_rows: int
-    rejected_values: int
-    ingest_seconds: float
-    content: str | None = None
-    parts: tuple[str, ...] = ()
-    statistics: Statistics | None = None
-
-    @property
-    def base(self) -> str | None:
-        """The snapshot that it was appended to."""
-        return self.parts[-2] if len(self.parts) > 1 else None
-
-    @property
-    def tag(self) -> str:
-        """What kind of data it is, as a tag in the Prefect UI."""
-        return "data:generated" if self.is_generated else "data:study" if self.is_study_file else "data:own"
-
-    @property
-    def summary(self) -> str:
-        """One line for people."""
-        parts = [f"{self.rows_read:,} rows read"]
-        parts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
-        parts += [f"{self.rows_without_genre:,} without a genre dropped"] if self.rows_without_genre else []
-        parts += [f"{self.rejected_rows:,} rejected (see raw.rejects)"] if self.rejected_rows else []
-        return f"{self.source}: " + ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,49 +103,6 @@ def ingest(
     return snapshot
 
 
-def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
-    """The record of an ingested file."""
-    row = pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0]
-    return Snapshot(**row | {"parts": tuple(row.get("parts") or [identity])})
-
-
-def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
-    """A snapshot by its name, or `latest`: that of the tables in music.duckdb.
-
-    Raises: UserError: there is none of that name, or nothing is published.
-    """
-    if named == "latest":
-        database = warehouse.database
-        if not database.exists():
-            raise UserError(f"{warehouse.address}: nothing is published there yet. Ingest a file first.")
-        with duckdb.connect(str(database), read_only=True) as connection:
-            [(named,)] = connection.execute("select snapshot from raw.snapshots where is_published").fetchall()
-    known = [file.stem for file in warehouse.files("raw", "snapshots")]
-    if named not in known:
-        raise UserError(
-            f"{warehouse.address}: has no snapshot '{one_line(named)}'. Those it has: select snapshot, source from "
-            "raw.snapshots. The one that is published: latest."
-        )
-    return load_snapshot(named, warehouse)
-
-
-def attach(
-    connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse, *, is_published: bool = False
-) -> None:
-    """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`.
-
-    Args: is_published: by views that other machines read, too.
-    """
-    parts = load_snapshot(snapshot, warehouse).parts
-    names = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))
-    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in names)
-    warehouse.fetch([*tracks, *rejects, *typed])
-    named = warehouse.location if is_published else str
-    define_raw_tracks(connection, *tracks, named=named)
-    duck.view(connection, "raw.rejects", *map(named, rejects))
-    duck.view(connection, "staging.typed_tracks", *map(named, typed))
-
-
 def copy_raw(
     connection: duckdb.DuckDBPyConnection,
     file: SourceFile,
@@ -240,24 +141,6 @@ def copy_raw(
 def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path, rows: int) -> None:
     """Write staging.typed_tracks of the raw.tracks that `connection` sees. Args: rows: how many it has."""
     connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target, rows))
-
-
-def define_raw_tracks(
-    connection: duckdb.DuckDBPyConnection, *files: Path, after: int = 0, named: Callable[[Path], str] = str
-) -> None:
-    """Make the rows that `copy_raw` wrote visible as raw.tracks.
-
-    Args: after: rows that come before them. named: what the view calls a file.
-    """
-    parts = []
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            has_instance_id = "instance_id" in file.schema_arrow.names
-            parts.append(
-                {"path": duck.literal(named(path)), "first_row": after + 1, "has_instance_id": has_instance_id}
-            )
-            after += file.metadata.num_rows
-    connection.execute(f"create or replace view raw.tracks as {duck.render('raw/numbered_tracks', parts=parts)}")
 
 
 def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) -> Snapshot:

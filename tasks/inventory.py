@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import champions, runs
-from tasks.ingest import SNAPSHOT
 from tasks.registry import BuiltTable, read_registry
 from tasks.sample import DEFAULT_ROWS, sample_path
+from tasks.snapshots import SNAPSHOT
 from tasks.sources import SAMPLE
 from tasks.warehouse import OWNER, Warehouse
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from tasks import duck, ingest
+from tasks import duck
 from tasks.candidates import PROTOCOLS, lineage
 from tasks.errors import UserError
 from tasks.preparation import Learnt, prepare
 from tasks.registry import BuiltTable, read_registry
+from tasks.snapshots import load_snapshot
 from tasks.warehouse import Warehouse
 
 MOST = 1_000  # tracks that may be asked for
@@ -43,7 +44,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
     """
     built = [row for row in read_registry(warehouse) if row.table_name == "features.tracks_std"]
     honest = [row for row in built if row.protocol in PROTOCOLS and warehouse.here(row.path).exists()]
-    snapshots = {row.snapshot: ingest.load_snapshot(row.snapshot, warehouse) for row in honest}
+    snapshots = {row.snapshot: load_snapshot(row.snapshot, warehouse) for row in honest}
 
     def rank(row: BuiltTable) -> tuple[bool, object]:
         return not snapshots[row.snapshot].is_generated, row.built_at

@@ -27,11 +27,11 @@ from tasks import (
 )
 from tasks.cells import Job
 from tasks.errors import DownloadError, one_line
-from tasks.ingest import Snapshot
 from tasks.processes import Outcome, Processes
 from tasks.progress import CellProgress
 from tasks.registry import BuiltTable
 from tasks.runs import CellOutcome, outcome_of
+from tasks.snapshots import Snapshot
 from tasks.tuning import Trial
 from tasks.upkeep import Policy, Report
 from tasks.warehouse import Warehouse

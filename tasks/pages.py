@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks import curve, duck, ingest, past, readback, report
-from tasks.ingest import Snapshot
+from tasks import curve, duck, past, readback, report
 from tasks.readback import LEADERBOARDS, Row, interval, number
 from tasks.registry import BuiltTable
+from tasks.snapshots import Snapshot, attach
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse
 
@@ -81,7 +81,7 @@ def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
 def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Page:
     """The data quality of an input: what was read, left out, missing and doubled."""
     with duck.workspace(spill=warehouse.root / "tmp") as connection:
-        ingest.attach(connection, snapshot.snapshot, warehouse)
+        attach(connection, snapshot.snapshot, warehouse)
         for table in tables:
             if table.table_name.startswith("staging."):
                 duck.view(connection, table.table_name, warehouse.here(table.path))

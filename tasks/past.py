@@ -9,8 +9,8 @@ import duckdb
 
 from tasks import duck, readback
 from tasks.errors import UserError
-from tasks.ingest import attach
 from tasks.readback import Row
+from tasks.snapshots import attach
 from tasks.warehouse import Warehouse
 
 NEWEST = 5  # runs that are named where one is not found

@@ -27,10 +27,11 @@ from tasks import duck
 from tasks.champions import predictors
 from tasks.columns import MEASURED, match_columns
 from tasks.errors import InputError, UserError
-from tasks.ingest import copy_raw, copy_typed, define_raw_tracks
+from tasks.ingest import copy_raw, copy_typed
 from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
 from tasks.progress import row_progress
+from tasks.snapshots import define_raw_tracks
 from tasks.sources import SourceFile, opened
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse, flush

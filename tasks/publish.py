@@ -19,8 +19,8 @@ from tasks.champions import CHAMPIONS
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
 from tasks.features import TABLES
-from tasks.ingest import SNAPSHOT, Snapshot, attach
 from tasks.registry import REGISTRY, BuiltTable, read_registry
+from tasks.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
 from tasks.warehouse import LAST_OF_CELL, Warehouse

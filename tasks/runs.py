@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.cells import Job, parameters_json
-from tasks.ingest import Snapshot
+from tasks.snapshots import Snapshot
 from tasks.specs import Cell
 from tasks.warehouse import Warehouse
 

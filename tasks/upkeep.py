@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tasks.errors import UserError
-from tasks.ingest import load_snapshot
 from tasks.inventory import (
     RETIRED,
     Inventory,
@@ -43,6 +42,7 @@ from tasks.inventory import (
 from tasks.open_tables import GRACE, remove_superseded, superseded
 from tasks.publish import publish
 from tasks.registry import BuiltTable, compact_registry
+from tasks.snapshots import load_snapshot
 from tasks.warehouse import Warehouse, in_use_message
 
 KEEP_RUNS = 14

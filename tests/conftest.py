@@ -10,12 +10,13 @@ from tasks import champions, sample
 from tasks.cells import make_jobs
 from tasks.columns import EXPECTED
 from tasks.features import build_features
-from tasks.ingest import Snapshot, ingest
+from tasks.ingest import ingest
 from tasks.models import plan_cells
 from tasks.processes import Processes
 from tasks.publish import publish
 from tasks.registry import BuiltTable
 from tasks.runs import finish_run, outcome_of, start_run
+from tasks.snapshots import Snapshot
 from tasks.training import train_cell
 from tasks.warehouse import Warehouse
 

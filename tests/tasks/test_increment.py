@@ -15,10 +15,11 @@ from tasks import champions, duck, features, increment, large, upkeep
 from tasks.candidates import lineage
 from tasks.errors import CheckError, InputError, UserError
 from tasks.features import build_features, dynamic_columns, rare_genres
-from tasks.ingest import Append, Snapshot, attach, find_snapshot, ingest
+from tasks.ingest import Append, ingest
 from tasks.predict_files import predict_file
 from tasks.publish import publish
 from tasks.registry import BuiltTable, read_registry
+from tasks.snapshots import Snapshot, attach, find_snapshot
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 from tests.runs import make_run
@@ -340,7 +341,7 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
 KILLED = """
 import os, signal, sys
 from tasks import features, increment
-from tasks.ingest import find_snapshot
+from tasks.snapshots import find_snapshot
 from tasks.warehouse import Warehouse
 home, write = Warehouse.at(sys.argv[1]), increment.write_table
 def killing(table, *others):

@@ -16,7 +16,8 @@ from tasks import ingest as ingesting
 from tasks.addresses import public_name
 from tasks.columns import parse_mapping
 from tasks.errors import InputError, UserError
-from tasks.ingest import attach, ingest
+from tasks.ingest import ingest
+from tasks.snapshots import attach
 from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 

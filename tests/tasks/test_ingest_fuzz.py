@@ -18,7 +18,8 @@ import pytest
 from tasks import duck
 from tasks.columns import EXPECTED, OPTIONAL
 from tasks.errors import UserError
-from tasks.ingest import Snapshot, attach, ingest
+from tasks.ingest import ingest
+from tasks.snapshots import Snapshot, attach
 from tasks.warehouse import Warehouse
 from tests.tasks.mutations import damaged_file, read_csv, unpacked
 

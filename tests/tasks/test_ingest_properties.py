@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tasks import duck
 from tasks.columns import EXPECTED, NUMERIC
-from tasks.ingest import Snapshot, attach, ingest
+from tasks.ingest import ingest
+from tasks.snapshots import Snapshot, attach
 from tasks.warehouse import Warehouse
 from tests.conftest import tracks
 from tests.tasks.mutations import LINE_ENDS, NUMBERS
