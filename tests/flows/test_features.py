@@ -14,7 +14,7 @@ from tasks.warehouse import Warehouse
 
 def test_features_are_built_and_published_without_training(prefect_server, tmp_path, capsys) -> None:
     home = Warehouse.at(tmp_path)
-    tables = features(source="sample:1000", warehouse=str(tmp_path))
+    features(source="sample:1000", warehouse=str(tmp_path))
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1000,)]
         assert connection.execute("select count(*) from results.leaderboard").fetchall() == [(0,)]
@@ -22,8 +22,10 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
     with get_client(sync_client=True) as client:
         posted = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     assert "| **tracks kept** | **1,000** |" in next(one.data for one in posted if one.key == "data-quality-sample")
-    more = tmp_path / "more.csv"
+    base, more = tmp_path / "base.csv", tmp_path / "more.csv"
+    pl.concat(sample.generate(1000)).write_csv(base)
     pl.concat(sample.generate(50, seed=1)).with_columns(instance_id=pl.int_range(50).cast(pl.String)).write_csv(more)
+    features(source=str(base), warehouse=str(tmp_path))
     options = {"source": str(more), "warehouse": str(tmp_path), "append_to": "latest"}
     with pytest.raises(UserError, match="takes --append-to"):
         features(**options | {"append_to": None, "statistics": "kept"})
@@ -32,6 +34,6 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
         with duckdb.connect(str(home.database), read_only=True) as connection:
             assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1050,)]
             published = connection.execute("select source, statistics from raw.snapshots where is_published")
-            assert published.fetchall() == [("sample:1000 + more.csv", statistics)]
+            assert published.fetchall() == [("base.csv + more.csv", statistics)]
     summary.print_features(tables, home)
     assert "features.tracks_pca" in capsys.readouterr().out
