@@ -84,7 +84,7 @@ def source_parser(
 
 def add_warehouse(parser: argparse.ArgumentParser) -> None:
     """The option that says where data is kept."""
-    text = "where data is kept, a folder or s3://bucket/prefix; by default $MUSIC_WAREHOUSE, else ./warehouse"
+    text = "where data is kept, a folder or a URL (s3://bucket/prefix); by default $MUSIC_WAREHOUSE, else ./warehouse"
     parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
 
 
@@ -200,8 +200,10 @@ def prepare(
     append = appending(append_to, statistics)
     if "://" not in named:
         with home.in_use(_tell_of_upkeep):
+            known = {file.stem for file in home.files("raw", "snapshots")}
             snapshot = ingest(named, mapping, max_reject_share, home, append)
-            tell(snapshot.summary + (" [generated data]" if snapshot.is_generated else ""))
+            notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
+            tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
             tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
             if dropped := rare_genres(tables, home):
                 tell(dropped)

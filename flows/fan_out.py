@@ -114,6 +114,8 @@ def run_cells(
     status = "interrupted"
     try:
         cells = large.spread(cells, tables, where.at_once) if where.spread else cells
+        if where.spread and not any(cell.workers for cell in cells):
+            cli.tell(f"--spread changes nothing: no XGBoost model is of a table of more than {large.LARGE_ROWS:,} rows")
         jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
         for outcome in _train(jobs, where, timeout or budget.cell_timeout, memory, refresh):
             outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import get_args
 
 from prefect import flow
@@ -77,11 +78,12 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.features`."""
+    began = datetime.now(UTC)
     options = cli.parameters(parser(), features)
     with cli.prefect_server():
         cli.prepare(**options)
     tables = features(**options)
-    summary.print_features(tables, Warehouse.at(options["warehouse"]))
+    summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0
 
 

@@ -60,8 +60,9 @@ def summary(report: Report) -> str:
     """One line: what went, what will, and what is left."""
     runs = sum(item.kind == "run" for item in report.going.values())
     said = "would go" if report.is_dry_run else "gone"
-    freed = f"{runs} runs and {len(report.going) - runs} files {said}, {_mib(report.going)}"
-    later = f"; {len(report.later)} more files, {_mib(report.later)}, after a grace of {report.grace_hours:g} h"
+    freed = f"{runs} runs and {len(report.going) - runs} files {said}, {report.freed / MIB:,.1f} MiB"
+    more = f"{len(report.later)} more files, {report.freed_later / MIB:,.1f} MiB"
+    later = f"; {more}, after a grace of {report.grace_hours:g} h"
     here = f"; {report.freed_here / MIB:,.1f} MiB freed in the working copy" if report.freed_here else ""
     return f"{freed}{later if report.later else ''}{here}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
 
@@ -88,10 +89,6 @@ def _table(title: str, named: Mapping[str, Item]) -> Table:
         examples = ", ".join(sorted(chosen)[:EXAMPLES]) + (", ..." if len(chosen) > EXAMPLES else "")
         table.add_row(kind, f"{len(chosen):,}", f"{size:,.1f}", examples)
     return table
-
-
-def _mib(named: Mapping[str, Item]) -> str:
-    return f"{sum(item.size for item in named.values()) / MIB:,.1f} MiB"
 
 
 def parser() -> cli.Parser:

@@ -78,9 +78,7 @@ def ingest(
     if stored := STORED.fullmatch(source):
         if append:
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
-        snapshot = find_snapshot(stored[1], warehouse)
-        _check_share(snapshot, None, max_reject_share, warehouse)
-        return snapshot
+        return find_snapshot(stored[1], warehouse)
     with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
         base = _base(append, file, content, warehouse) if append else None
@@ -91,7 +89,14 @@ def ingest(
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
-                snapshot = _read(file, identity, mapping, warehouse, base)
+                try:
+                    snapshot = _read(file, identity, mapping, warehouse, base)
+                    _check_share(snapshot, None, max_reject_share, warehouse)
+                except InputError:
+                    for name in (("raw", "tracks"), ("staging", "typed_tracks")):
+                        warehouse.discard(warehouse.table(*name, identity))
+                    file.check_unchanged()  # or that is the reason
+                    raise
                 snapshot = replace(snapshot, content=content, parts=(identity,))
                 if base and append:
                     snapshot = _joined(base, snapshot, append.statistics, warehouse)
@@ -99,7 +104,7 @@ def ingest(
         snapshot = load_snapshot(identity, warehouse)
         if not base:
             snapshot = replace(snapshot, source=file.label)
-    _check_share(snapshot, base, max_reject_share, warehouse)
+    _check_share(replace(snapshot, source=file.label), base, max_reject_share, warehouse)
     return snapshot
 
 
@@ -291,14 +296,12 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     rejected = snapshot.rejected_rows - (base.rejected_rows if base else 0)
     if rejected <= max_share * rows:
         return
-    parts = [snapshot.snapshot] if base else snapshot.parts
-    paths = [warehouse.here(warehouse.table("raw", "rejects", part)) for part in parts]
-    first = pl.scan_parquet(paths, glob=False).head(3).collect().to_dicts()
+    path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
+    first = pl.scan_parquet(path, glob=False).head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
         f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in "
-        f"{', '.join(map(str, paths))}."
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
     )
 
 

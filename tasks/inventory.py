@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +62,7 @@ class Item:
     """Something that upkeep may remove: a file, or a cell's folder with all that is in it."""
 
     kind: Kind
-    size: int  # bytes
+    size: int  # bytes; of a file that has other names, too, its share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,22 @@ def size_of(path: Path) -> int:
         return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
     except FileNotFoundError:
         return 0
+
+
+def links_of(path: Path) -> dict[Path, tuple[int, int, int]]:
+    """Of a file, or of each below a folder: its inode, how many names that has, and its bytes."""
+    found = {}
+    for file in path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]:
+        with suppress(FileNotFoundError):
+            status = file.lstat()
+            found[file] = (status.st_ino, status.st_nlink, status.st_size)
+    return found
+
+
+def freed_by(files: Mapping[Path, tuple[int, int, int]]) -> int:
+    """The bytes that the disk has back when these files are gone: of one with several names when the last goes."""
+    names = Counter(files.values())
+    return sum(size for (_, n_names, size), n_gone in names.items() if n_gone >= n_names)
 
 
 def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | None) -> Iterator[StoredRun]:

@@ -93,8 +93,8 @@ def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
     known = [file.stem for file in warehouse.files("raw", "snapshots")]
     if named not in known:
         raise UserError(
-            f"{warehouse.address}: has no snapshot '{one_line(named)}'. Those it has: select snapshot, source from "
-            "raw.snapshots. The one that is published: latest."
+            f"{warehouse.address}: has no snapshot '{one_line(named)}'. Those it has: select snapshot, source, "
+            "statistics from raw.snapshots. The one that is published: latest."
         )
     return load_snapshot(named, warehouse)
 

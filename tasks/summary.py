@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -89,8 +90,8 @@ def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
     return made
 
 
-def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
-    """The feature tables of a build."""
+def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: datetime) -> None:
+    """The feature tables of a build. Args: began: the command that asked for them."""
     table = Table(title="Feature tables", title_justify="left", box=box.SIMPLE_HEAD)
     for name, justify in (
         ("table", "left"),
@@ -101,8 +102,8 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse) -> None:
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in tables:
-        kept = "kept" if row.reused else "built"
-        table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", kept)
+        made = "built" if row.built_at >= began else "reused"
+        table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
     console = Console()
     console.print(table)
     console.print(f"Query them: {warehouse.client}", soft_wrap=True, markup=False, emoji=False)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from tasks.errors import UserError
 from tasks.inventory import (
@@ -33,6 +34,8 @@ from tasks.inventory import (
     Inventory,
     Item,
     StoredRun,
+    freed_by,
+    links_of,
     published_paths,
     record_files,
     size_of,
@@ -115,6 +118,11 @@ class Plan:
         """Everything that goes now, by name."""
         return {**self.runs, **self.files}
 
+    @property
+    def leaving(self) -> dict[str, Item]:
+        """That, and what goes later."""
+        return {**self.going, **self.later}
+
 
 def make_plan(inventory: Inventory, policy: Policy) -> Plan:
     """Decide what goes. Pure: of equal inventories and policies, equal plans."""
@@ -191,6 +199,8 @@ class Report:
     kept: int  # runs
     going: Mapping[str, Item]  # by name
     later: Mapping[str, Item]  # not needed either, but perhaps by readers of an older publication
+    freed: int  # bytes; of a file that has other names, too, when the last of them goes
+    freed_later: int
     grace_hours: float
     size: int  # bytes that the warehouse holds when it is done
     freed_here: int  # bytes, in the working copy of a warehouse elsewhere
@@ -210,19 +220,34 @@ def tidy(
         if running and not dry_run:
             raise UserError(in_use_message(warehouse.address, f"run {running[0]}"))
         plan = make_plan(inventory, policy)
+        files = {name: _files_of(name, item, warehouse) for name, item in plan.leaving.items()}
         going = plan.going if dry_run else carry_out(plan, inventory, warehouse)
         if not dry_run and (manifest := warehouse.manifest()):
             remove_superseded(manifest["publication"], warehouse, timedelta(hours=policy.grace_hours))
         stored = warehouse.sizes() if warehouse.store else None
+
+        def freed(items: Mapping[str, Item]) -> int:
+            if stored is not None:
+                return sum(item.size for item in items.values())
+            return freed_by({file: links for name in items for file, links in files[name].items()})
+
         return Report(
             is_dry_run=dry_run,
             kept=plan.keep,
             going=going,
             later=plan.later,
+            freed=freed(going),
+            freed_later=freed({**going, **plan.later}) - freed(going),
             grace_hours=policy.grace_hours,
             size=size_of(warehouse.root) if stored is None else sum(stored.values()),
             freed_here=0 if stored is None or dry_run else warehouse.tidy_copy(stored),
         )
+
+
+def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[int, int, int]]:
+    """What a disk has of it: see `links_of`; in a store files have one name each."""
+    paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
+    return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
 
 
 def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:

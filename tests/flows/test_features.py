@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import duckdb
 import polars as pl
 import pytest
@@ -14,6 +17,7 @@ from tasks.warehouse import Warehouse
 
 def test_features_are_built_and_published_without_training(prefect_server, tmp_path, capsys) -> None:
     home = Warehouse.at(tmp_path)
+    began = datetime.now(UTC)
     features(source="sample:1000", warehouse=str(tmp_path))
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1000,)]
@@ -35,5 +39,7 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
             assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1050,)]
             published = connection.execute("select source, statistics from raw.snapshots where is_published")
             assert published.fetchall() == [("base.csv + more.csv", statistics)]
-    summary.print_features(tables, home)
-    assert "features.tracks_pca" in capsys.readouterr().out
+    summary.print_features(tables, home, began)
+    assert re.search(r"staging\.stg_tracks .* built", capsys.readouterr().out)
+    summary.print_features(tables, home, datetime.now(UTC))
+    assert re.search(r"features\.tracks_pca .* reused", capsys.readouterr().out)

@@ -336,11 +336,16 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(wareh
     assert ingest(path, {}, 0.0, warehouse).rows_read == 3
 
 
-def test_a_refused_file_is_refused_as_a_snapshot_too(warehouse, csv) -> None:
+def test_a_refused_file_is_no_snapshot_and_leaves_its_rejects(warehouse, csv) -> None:
     path = csv(tracks({"popularity": "x"}, {}))
-    snapshot = ingest(path, {}, 0.5, warehouse)
     with pytest.raises(InputError, match="1 of 2 rows have bad values"):
-        ingest(f"snapshot:{snapshot.snapshot}", {}, 0.4, warehouse)
+        ingest(path, {}, 0.4, warehouse)
+    left = list(warehouse.root.rglob("*.parquet"))
+    assert [file.parent.name for file in left] == ["rejects"]
+    with pytest.raises(UserError, match="has no snapshot"):
+        ingest(f"snapshot:{left[0].stem}", {}, 1.0, warehouse)
+    taken = ingest(path, {}, 0.5, warehouse)
+    assert ingest(f"snapshot:{taken.snapshot}", {}, 0.0, warehouse) == taken
 
 
 def test_rejects_of_a_bad_file_stand_with_their_lines(warehouse, csv) -> None:

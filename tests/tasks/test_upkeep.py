@@ -22,7 +22,16 @@ from tasks.cells import find_result, make_jobs
 from tasks.errors import UserError
 from tasks.features import build_features
 from tasks.ingest import ingest
-from tasks.inventory import Inventory, Item, StoredRun, published_paths, snapshot_paths, take_inventory
+from tasks.inventory import (
+    Inventory,
+    Item,
+    StoredRun,
+    freed_by,
+    links_of,
+    published_paths,
+    snapshot_paths,
+    take_inventory,
+)
 from tasks.models import plan_cells
 from tasks.processes import Outcome
 from tasks.publish import publish
@@ -31,7 +40,7 @@ from tasks.runs import STARTED, finish_run, outcome_of, start_run
 from tasks.training import train_cell
 from tasks.tuning import open_search
 from tasks.upkeep import MOST, Policy, make_plan, needed_paths, tidy
-from tasks.warehouse import Warehouse
+from tasks.warehouse import Warehouse, link
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -143,6 +152,7 @@ def test_what_a_dry_run_says_is_what_goes(warehouse) -> None:
         report.parent.mkdir(exist_ok=True)
         report.write_text("a report")
     before = files(warehouse)
+    inodes = {name: (warehouse.root / name).stat().st_ino for name in before}
     sizes = warehouse.sizes()
     assert sum(sizes[name] for name in before if not name.startswith("tmp/")) < sum(before.values())  # linked: once
     said = keep(warehouse, runs=1, dry_run=True)
@@ -162,9 +172,24 @@ def test_what_a_dry_run_says_is_what_goes(warehouse) -> None:
     reports = {f"reports/{name}.html" for name in said.going if "/" not in name}
     assert gone == listed | runs | reports
     assert sum(item.size for item in done.going.values()) == sum(sizes[name] for name in gone)
+    left = {inodes[name] for name in before.keys() - gone}
+    freed = {inodes[name]: before[name] for name in gone if inodes[name] not in left}
+    assert len(freed) < len(gone)
+    assert said.freed == done.freed == sum(freed.values())
     assert {name for name in before.keys() & after.keys() if before[name] != after[name]} <= published
     assert keep(warehouse, runs=1).going == {}
     assert files(warehouse) == after
+
+
+def test_of_a_file_with_several_names_space_is_freed_with_the_last(tmp_path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "0.parquet").write_bytes(bytes(100))
+    (tmp_path / "one" / "1.parquet").write_bytes(bytes(10))
+    link(tmp_path / "one" / "0.parquet", tmp_path / "other" / "0.parquet")
+    assert freed_by(links_of(tmp_path / "one")) == 10
+    assert freed_by(links_of(tmp_path / "one") | links_of(tmp_path / "other")) == 110
+    assert freed_by(links_of(tmp_path / "gone")) == 0
 
 
 def test_readers_of_an_older_publication_have_their_time(warehouse, monkeypatch) -> None:
