@@ -231,9 +231,8 @@ def _read(
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
         reasons = duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
         connection.execute(f"create table raw.reasons as {reasons}")
-        counted = connection.execute("select count(distinct row_number), count(*) from raw.reasons").fetchall()
-        [(rejected_rows, rejected_values)] = counted
-        _write_rejects(connection, file, after, warehouse.table("raw", "rejects", identity), warehouse)
+        final = warehouse.table("raw", "rejects", identity)
+        rejected_rows, rejected_values = _write_rejects(connection, file, after, final, warehouse)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall()
         for done in flushing:
@@ -257,18 +256,22 @@ def _read(
 
 def _write_rejects(
     connection: duckdb.DuckDBPyConnection, file: SourceFile, after: int, final: Path, warehouse: Warehouse
-) -> None:
-    """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory."""
+) -> tuple[int, int]:
+    """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory.
+
+    Returns: how many rows of the file stand there, and how many of their values.
+    """
     query = "select distinct row_number - ? as row from raw.reasons order by row"
     rows = connection.execute(query, [after]).fetchnumpy()["row"]
     if not len(rows):
         warehouse.write_rows(final, [], REJECTS)
-        return
+        return 0, 0
     connection.register("lines_found", pa.RecordBatchReader.from_batches(LINES, _batches(file.located(rows))))
     with warehouse.replacing(final) as temporary:
         statement = duck.copy(duck.render("raw/located_rejects"), temporary, len(rows))
-        connection.execute(statement, {"after": after})
+        [(n_values,)] = connection.execute(statement, {"after": after}).fetchall()
     connection.unregister("lines_found")
+    return len(rows), int(n_values)
 
 
 def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:

@@ -147,12 +147,7 @@ def snapshot_paths(snapshot: str) -> list[str]:
 
 def size_of(path: Path) -> int:
     """The bytes in a file or folder, of a file that has several names there once; 0 if it is gone."""
-    try:
-        is_folder = path.is_dir() and not path.is_symlink()
-        found = [file.lstat() for file in (path.rglob("*") if is_folder else [path])]
-        return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
-    except FileNotFoundError:
-        return 0
+    return sum(size for _, _, size in set(links_of(path).values()))
 
 
 def links_of(path: Path) -> dict[Path, tuple[int, int, int]]:
