@@ -9,7 +9,9 @@ again by the library.
 
 from __future__ import annotations
 
+import io
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -269,9 +271,36 @@ class Mirror(AbstractFileSystem):  # type: ignore[misc]
         """When it was fetched: files never change."""
         return datetime.fromtimestamp(self._local(path).stat().st_mtime, tz=UTC)
 
-    def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+    def open(self, path: str, mode: str = "rb", **_: Any) -> _OfManyThreads:
         """Open its local copy."""
-        return self._local(path).open(mode)
+        return _OfManyThreads(self._local(path), mode)
+
+
+class _OfManyThreads(io.FileIO):
+    """A file to read in which each thread has a position of its own.
+
+    DuckDB's threads share open files, and say where to read in one call and read in the next: with one position for
+    all, they would be given each other's bytes.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self._size = os.fstat(self.fileno()).st_size
+        self._own = threading.local()
+
+    def tell(self) -> int:
+        return getattr(self._own, "position", 0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
+        self._own.position = start + offset
+        return self.tell()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        content = os.pread(self.fileno(), left if size is None or size < 0 else min(size, left), self.tell())
+        self._own.position = self.tell() + len(content)
+        return content
 
 
 def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable[[str], Path]) -> None:
