@@ -110,6 +110,6 @@ def match_columns(
         raise InputError(
             f"{source}: column{'s' if len(missing) > 1 else ''} {', '.join(repr(name) for name in missing)} "
             f"{'are' if len(missing) > 1 else 'is'} missing. Found: {shown or 'nothing'}. Expected the columns "
-            'listed in README.md, "Input"; name other spellings with --columns our_name=their_name.'
+            'listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
         )
     return positions

@@ -17,7 +17,9 @@ from tasks.publish import COMPARED_TABLES, RESULT_TABLES, RESULT_VIEWS
 from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in ROOT.glob("docs/*.md"))]
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+MANUAL = "\n".join(text for name, text in TEXTS.items() if name.startswith(("README", "docs/")))
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
@@ -52,7 +54,7 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
 )
 def test_every_option_is_documented(command) -> None:
     options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}
-    assert {option for option in options - {"--help"} if f"`{option}`" not in README} == set()
+    assert {option for option in options - {"--help"} if f"`{option}`" not in TEXTS["docs/commands.md"]} == set()
 
 
 NAMES = [
@@ -64,15 +66,17 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_documented(name) -> None:
-    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", README), name
+    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", MANUAL), name
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document) -> None:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    assert not re.search(r"@[A-Z]+@|TODO", text)
-    for target in re.findall(r"\]\(([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+    assert not re.search(r"@[A-Z]+@|TODO", TEXTS[document])
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", TEXTS[document]):
+        file = (ROOT / document).parent / target if target else ROOT / document
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+        assert not heading or heading in [re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in headings]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])

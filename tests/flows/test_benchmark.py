@@ -43,10 +43,10 @@ CONTRACT = {
     "results.leak_ledger": "task model feature_set inflation inflation_low inflation_high",
     "results.comparisons": "protocol task feature_set metric model_a model_b difference ci_low ci_high p_value p_holm",
 }
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUESTIONS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 STATEMENTS = [
     statement
-    for block in re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```sql\n(.*?)```", QUESTIONS, re.DOTALL)
     for statement in block.split(";")
     if statement.strip()
 ]

@@ -226,7 +226,7 @@ def test_open_tables_are_what_is_published(warehouse, monkeypatch, capsys) -> No
             assert [*files[0].column_names] == described
     monkeypatch.chdir(warehouse.root.parent)
     [code] = re.findall(
-        r"## Other engines.*?```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+        r"## Other engines.*?```python\n(.*?)```", (ROOT / "docs/results.md").read_text(encoding="utf-8"), re.DOTALL
     )
     exec(code, {})  # noqa: S102 - what the README shows
     printed = capsys.readouterr().out
