@@ -86,7 +86,8 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed = True
+        with START_LOCK:  # a child that is being started is known then
+            self._closed = True
         for child in list(self._children):
             child.kill()
 
@@ -140,8 +141,10 @@ class Processes:
                 return Outcome(*receiver.recv())
         except EOFError:
             pass
-        child.join(timeout=10)
-        return Outcome("failed", error=_cause_of_death(child.exitcode, log))
+        wait([child.sentinel], timeout=10)
+        with START_LOCK:  # starting a child looks at the others, too, and an exit code can be read only once
+            code = child.exitcode
+        return Outcome("failed", error=_cause_of_death(code, log))
 
 
 def usable_mib() -> float:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,47 @@ def test_leaving_the_block_ends_what_runs(log) -> None:
     assert children and not any(psutil.pid_exists(pid) for pid in children)
     with pytest.raises(AssertionError):
         assert processes.run(double, 1, log).status == "ok"
+
+
+def test_leaving_the_block_ends_what_is_just_being_started(log) -> None:
+    outcomes, started = [], threading.Event()
+    with pytest.MonkeyPatch.context() as patch, Processes(threads=1, timeout=20) as processes:
+        child = processes._context.Process
+        start = child.start
+
+        def start_slowly(self: object) -> None:
+            start(self)
+            started.set()
+            time.sleep(0.5)
+
+        patch.setattr(child, "start", start_slowly)
+        waiting = threading.Thread(target=lambda: outcomes.append(processes.run(sleep_in_c, 60, log)))
+        waiting.start()
+        assert started.wait(60)
+    waiting.join()
+    assert (outcomes[0].status, outcomes[0].error) == ("failed", "its process was killed by signal 9 (SIGKILL)")
+
+
+def test_an_exit_code_is_not_lost_to_a_child_that_starts_meanwhile(log, tmp_path, monkeypatch) -> None:
+    """Starting one, multiprocessing reads the exit codes of all that have ended, each of which can be read once."""
+    read = forkserver.read_signed
+    with Processes(threads=1, timeout=60) as processes:
+        another = threading.Thread(target=processes.run, args=(double, 1, tmp_path / "another"))
+
+        def read_pid(handle: int) -> int:
+            monkeypatch.setattr(forkserver, "read_signed", read_exit_code)
+            return read(handle)
+
+        def read_exit_code(handle: int) -> int:
+            monkeypatch.setattr(forkserver, "read_signed", read)
+            another.start()
+            another.join(1.0)
+            return read(handle)
+
+        monkeypatch.setattr(forkserver, "read_signed", read_pid)
+        outcome = processes.run(die, signal.SIGKILL, log)
+        another.join()
+    assert outcome.error == "its process was killed by signal 9 (SIGKILL); its last words: last words"
 
 
 def hoard(mib: int) -> int:
