@@ -277,9 +277,10 @@ def _are_events_delivered() -> bool:
 def _end_server_with_this_process() -> None:
     """Have the temporary server ended even if this process is killed: Prefect ends it only at a regular exit."""
     for child in psutil.Process().children():
-        if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
-            watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-            subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL, start_new_session=True)
+        with suppress(psutil.NoSuchProcess):  # others come and go
+            if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
+                watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
+                subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _start_server(failure: list[BaseException]) -> None:

@@ -51,7 +51,7 @@ def mark_killed_runs(warehouse: Warehouse) -> list[UUID]:
                     if _mark(client, run_id):
                         marked.append(run_id)
                 except ObjectNotFound:  # of another server, which may be asked later
-                    if time.time() - note.stat().st_mtime < KEPT_SECONDS:
+                    if _age(note) < KEPT_SECONDS:
                         continue
                 note.unlink(missing_ok=True)
     except httpx.HTTPError as error:
@@ -67,6 +67,14 @@ def _left_behind(warehouse: Warehouse) -> dict[Path, UUID]:
         if found and not is_alive(found[2], int(found[3]), float(found[4])):
             left[note] = UUID(found[1])
     return left
+
+
+def _age(note: Path) -> float:
+    """Seconds; none if another flow has removed it meanwhile."""
+    try:
+        return time.time() - note.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _mark(client: SyncPrefectClient, run_id: UUID) -> bool:
