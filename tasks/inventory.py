@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections import Counter
@@ -153,11 +154,16 @@ def size_of(path: Path) -> int:
 def links_of(path: Path) -> dict[Path, tuple[int, int, int]]:
     """Of a file, or of each below a folder: its inode, how many names that has, and its bytes."""
     found = {}
-    for file in path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]:
+    for file in _files_below(path) if path.is_dir() and not path.is_symlink() else [path]:
         with suppress(FileNotFoundError):
             status = file.lstat()
             found[file] = (status.st_ino, status.st_nlink, status.st_size)
     return found
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All of them, but of folders that go while they are looked at, as those in which runs write."""
+    return (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
 
 
 def freed_by(files: Mapping[Path, tuple[int, int, int]]) -> int:

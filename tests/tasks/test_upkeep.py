@@ -29,6 +29,7 @@ from tasks.inventory import (
     freed_by,
     links_of,
     published_paths,
+    size_of,
     snapshot_paths,
     take_inventory,
 )
@@ -575,3 +576,19 @@ def test_all_that_is_not_needed_goes_in_the_end_and_only_after_its_grace(invento
     last = make_plan(replace(afterwards, now=NOW + timedelta(hours=12)), replace(policy, keep_days=None, keep_runs=4))
     left = inventory.items.keys() - plan.files.keys() - last.files.keys()
     assert left <= needed_paths(inventory, list(inventory.runs))
+
+
+def test_sizes_are_told_of_a_folder_from_which_others_go_meanwhile(tmp_path, monkeypatch) -> None:
+    """As those in which a run that is in progress writes."""
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"123")
+    lstat = Path.lstat
+
+    def lstat_as_another_removes(path: Path) -> os.stat_result:
+        for folder in {*tmp_path.iterdir()} - {path, path.parent} if path.name == "file" else ():
+            shutil.rmtree(folder)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat_as_another_removes)
+    assert size_of(tmp_path) == 3
