@@ -82,6 +82,7 @@ class Service:
         self._at_work = [threading.Thread(target=work, daemon=True) for work in (self._answer, self._watch)]
 
     def __enter__(self) -> Service:
+        duck.memory_mib()  # raises here, not in the thread that would answer
         self.refresh()
         for thread in self._at_work:
             thread.start()
@@ -111,7 +112,7 @@ class Service:
         """Load the champions that stand, if they are others than those in use; those stay if that fails."""
         try:
             stored = self._stored()
-        except StoreError as error:  # a warehouse elsewhere that does not answer
+        except (StoreError, OSError) as error:  # a store or a network's folder that does not answer
             self._report(one_line(error))
             return
         if stored == self._seen and (self.problem is None or time.monotonic() < self._retry_at):

@@ -5,11 +5,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import pytest
 
 from tasks import champions, serving
 from tasks.champions import Champion, predictors
+from tasks.errors import UserError
 from tasks.serving import BadTracksError, Service, UnavailableError
 from tasks.warehouse import Warehouse
 from tests.flows.support import until
@@ -66,6 +68,22 @@ def test_new_champions_take_over_while_it_answers(trained, home, monkeypatch) ->
     assert told[-1] == service.problem
     with pytest.raises(UnavailableError, match="ending"):
         service.predict([TRACK])
+
+
+def test_a_folder_that_does_not_answer_for_a_moment_is_looked_at_again(warehouse, monkeypatch) -> None:
+    monkeypatch.setattr(serving, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(serving, "RETRY_SECONDS", 0.1)
+    with Service(warehouse, None, 1, lambda _: None) as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(Warehouse, "files", Mock(side_effect=OSError("Stale file handle")))
+            until(lambda: service.problem == "Stale file handle")
+        until(lambda: "no model has been trained" in (service.problem or ""))
+
+
+def test_a_service_that_could_not_answer_does_not_begin(warehouse, monkeypatch) -> None:
+    monkeypatch.setenv("MUSIC_MEMORY_LIMIT", "much")
+    with pytest.raises(UserError, match="MUSIC_MEMORY_LIMIT is 'much'"), Service(warehouse, None, 1, print):
+        pass
 
 
 def test_a_pass_that_fails_is_tried_request_by_request(trained, home, monkeypatch) -> None:
