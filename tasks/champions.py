@@ -145,7 +145,7 @@ def _verdict(
 
 def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
     """Let a finished run's best candidates challenge the champions that stand. Returns: a line per task for people."""
-    with warehouse.lock("champions"):
+    with warehouse.lock_everywhere("champions"):
         standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
         decisions = []
         of_run = candidates(warehouse, run_id)

@@ -1,16 +1,17 @@
 """Who uses a warehouse at a URL, where the kernel's locks do not reach: each process says so by a note below `use/`.
 
-A process puts its note, and only then looks for those of others: flows for upkeep's, upkeep for anybody's, and a search
-for settings for that of the same search, in a folder of its own. Stores show at once what was put, so of two that begin
-together at least one sees the other, withdraws and tries again. Notes are renewed; one that was not for `GONE`, by the
-store's own clock, does not count: its process was killed, or its machine slept or was cut off for so long. Nor does one
-of a process of this machine that is gone.
+A process puts its note, and only then looks for those of others: flows for upkeep's, upkeep for anybody's, and who
+needs a lock everywhere for those of the same lock, in a folder of its own. Stores show at once what was put, so of two
+that begin together at least one sees the other, withdraws and tries again: after a while of its own, or two would meet
+again and again. Notes are renewed; one that was not for `GONE`, by the store's own clock, does not count: its process
+was killed, or its machine slept or was cut off for so long. Nor does one of a process of this machine that is gone.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import random
 import re
 import socket
 import threading
@@ -28,9 +29,9 @@ from tasks.store import Store, StoreError
 
 RENEWED = 60.0  # seconds
 GONE = timedelta(minutes=15)
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0  # on average
 FOLDER = "use"
-NOTE = re.compile(r"(?P<by>flow|upkeep|search)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
+NOTE = re.compile(r"(?P<by>flow|upkeep|lock)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
 
 
 class HeldError(UserError):
@@ -45,14 +46,14 @@ def holders(store: Store, folder: str = FOLDER) -> dict[str, re.Match[str]]:
     return {
         name: notes[name]
         for name, at in put.items()
-        if newest and newest - at < GONE and not _is_gone(notes[name]["host"], int(notes[name]["pid"]))
+        if newest and newest - at <= GONE and not _is_gone(notes[name]["host"], int(notes[name]["pid"]))
     }
 
 
 @contextmanager
 def held(
     store: Store,
-    by: Literal["flow", "upkeep", "search"],
+    by: Literal["flow", "upkeep", "lock"],
     folder: str = FOLDER,
     wait: float = math.inf,
     on_wait: Callable[[], None] = lambda: None,
@@ -83,17 +84,20 @@ def _put(store: Store, note: str, by: str, deadline: float, on_wait: Callable[[]
     is_told = False
     while True:
         store.write(note, b"")
-        others = [one for name, one in holders(store, folder).items() if name != own]
-        in_the_way = [one for one in others if (by, one["by"]) != ("flow", "flow")]
-        if not in_the_way:
+        found = holders(store, folder)
+        own_counts = found.pop(own, None)
+        in_the_way = [one for one in found.values() if (by, one["by"]) != ("flow", "flow")]
+        if not in_the_way and own_counts:
             break
+        if not in_the_way:  # who ended just now took this note for one of the killed: it must be put again
+            continue
         store.remove_one(note)
         if time.monotonic() >= deadline:
             raise HeldError(f"{in_the_way[0]['by']} of process {in_the_way[0]['pid']} on {in_the_way[0]['host']}")
         if not is_told:
             on_wait()
         is_told = True
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
     if by != "flow":
         # Those of the killed. Whoever came just now sees this note, and withdraws its own anyway.
         for name in set(store.names(folder)) - {own}:

@@ -151,8 +151,7 @@ class Warehouse:
                     self._fetch_parts(path, temporary)
                 if temporary.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    if not path.is_dir():  # by another process
-                        os.replace(temporary, path)
+                    name_once(temporary, path)
         finally:
             for temporary in fetched.values():
                 remove(temporary)
@@ -309,7 +308,7 @@ class Warehouse:
                 self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
                 self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
             final.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(temporary, final)
+            name_once(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -326,6 +325,12 @@ class Warehouse:
             yield
 
     @contextmanager
+    def lock_everywhere(self, name: str) -> Iterator[None]:
+        """As `lock`; of a warehouse elsewhere other machines respect it, too, by a note (tasks/holding.py)."""
+        with self.lock(name), held(self.store, "lock", f"use/{name}") if self.store else nullcontext():
+            yield
+
+    @contextmanager
     def appending(self, path: Path) -> Iterator[Callable[[], None]]:
         """Hold a file that one process at a time appends to; it is the newest there is.
 
@@ -333,15 +338,11 @@ class Warehouse:
         """
         name = self._name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock(path.name):
-            if self.store is None:
-                yield lambda: None
-                return
+        with self.lock_everywhere(path.name):
             store = self.store
-            with held(store, "search", f"use/{path.name}"):
-                if content := store.read(name):
-                    path.write_bytes(content)
-                yield lambda: store.write(name, path.read_bytes())
+            if store and (content := store.read(name)):
+                path.write_bytes(content)
+            yield lambda: store.write(name, path.read_bytes()) if store else None
 
     @contextmanager
     def in_use(self, on_wait: Callable[[], None] = lambda: None, *, reads_only: bool = False) -> Iterator[None]:
@@ -425,6 +426,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def name_once(temporary: Path, final: Path) -> None:
+    """Give a file or a folder its final name; a folder that another process gave it meanwhile stays: it is equal."""
+    try:
+        os.replace(temporary, final)
+    except OSError:
+        if not final.is_dir():
+            raise
 
 
 def link(file: Path, name: Path) -> None:

@@ -486,7 +486,7 @@ def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch
     assert home.store
     with open_search(job, home) as search:
         [own] = home.store.names(f"use/{search.name}.journal")
-    note = f"use/{search.name}.journal/search-00000000.elsewhere.1"
+    note = f"use/{search.name}.journal/lock-00000000.elsewhere.1"
     home.store.write(note, b"")
     waited = []
 
@@ -496,7 +496,7 @@ def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch
 
     monkeypatch.setattr(holding.time, "sleep", until_the_other_ends)
     with open_search(job, home):
-        assert waited == [holding.POLL_SECONDS]
+        assert len(waited) == 1
         [another] = home.store.names(f"use/{search.name}.journal")
     assert own != another
     assert home.store.names(f"use/{search.name}.journal") == []
