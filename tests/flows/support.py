@@ -52,7 +52,7 @@ def started(environment: dict[str, str], *options: str) -> Iterator[subprocess.P
             process.kill()
 
 
-def until(condition: Callable[[], object], seconds: float = 120.0, every: float = 0.02) -> None:
+def until(condition: Callable[[], object], seconds: float = 300.0, every: float = 0.02) -> None:
     """Wait for something that another process does. Raises: AssertionError: it did not happen."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -62,7 +62,7 @@ def until(condition: Callable[[], object], seconds: float = 120.0, every: float 
 
 def training_processes(pid: int) -> Iterator[psutil.Process]:
     """The processes that train cells for a running command, as they appear."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     seen = set()
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children(recursive=True):
