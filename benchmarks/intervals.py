@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from benchmarks.children import peak_mib
 from tasks import publish, uncertainty
 from tasks.warehouse import Warehouse
 
@@ -43,7 +44,7 @@ def resample(job: tuple[str, str, str]) -> float:
         found = uncertainty.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
         for values in found.values():
             uncertainty.interval(values)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return peak_mib()
 
 
 def main() -> None:
