@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from benchmarks.children import child
 
 WAYS = ("full", "relearned", "kept")
 
@@ -59,9 +59,7 @@ def _child(way: str, protocol: str, folder: Path) -> None:
 
 
 def _measure(way: str, protocol: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.increment", "--child", way, protocol, str(folder)]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(ended.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    return child("benchmarks.increment", "--child", way, protocol, str(folder))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from benchmarks.children import peak_mib
 from tasks import publish, uncertainty
 from tasks.warehouse import Warehouse
 
@@ -43,38 +44,41 @@ def resample(job: tuple[str, str, str]) -> float:
         found = uncertainty.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
         for values in found.values():
             uncertainty.interval(values)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return peak_mib()
 
 
 def main() -> None:
-    """Print the seconds of each part, and the memory."""
+    """Print the seconds of each part, and the processes' memory and CPU seconds (their start is part of these)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("warehouse", help="one with a finished run")
-    home = parser.parse_args().warehouse
+    home = Warehouse.to_read(parser.parse_args().warehouse)
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    with duckdb.connect(str(home / "music.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(home.database), read_only=True) as connection:
         found = connection.execute("""
             select figures.results[1] as result, arg_max(registry.path, registry.built_at), figures.task
             from results.figures as figures
             inner join features.registry as registry
                 on figures.protocol = registry.protocol and registry.table_name = 'features.split_assignment'
-            where not figures.is_generated
             group by result, figures.task
         """).fetchall()
-    cells = home / "cells"
-    jobs = [(str(cells / result / "predictions.parquet"), str(home / path), task) for result, path, task in found]
+    jobs = [
+        (str(home.here(home.cell(result) / "predictions.parquet")), str(home.here(path)), task)
+        for result, path, task in found
+    ]
     started = time.perf_counter()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         peak = max(pool.map(resample, jobs))
     between = time.perf_counter()
+    cpu = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copy(home / "music.duckdb", folder)
+        copy = shutil.copy(home.database, folder)
         with duckdb.connect(str(copy)) as connection:
             for table in publish.COMPARED_TABLES:
                 connection.execute(f"drop table results.{table}")
-            publish.compare(connection, Warehouse(home.resolve()))
+            publish.compare(connection, home)
     ended = time.perf_counter()
-    print(f"{len(jobs)} cells: intervals {between - started:.1f} s, peak {peak:.0f} MiB a process")
+    cells = len({result for result, *_ in found})
+    print(f"{cells} cells: intervals {between - started:.1f} s, {cpu:.1f} CPU s, peak {peak:.0f} MiB a process")
     print(f"comparisons and ledger: {ended - between:.1f} s")
 
 

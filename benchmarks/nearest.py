@@ -9,7 +9,6 @@ only find the k nearest rows; ours reads the files, joins names, and lists each 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 
@@ -18,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.children import peak_mib
 from tasks.chosen import choosing
 from tasks.nearest import Known, known_tracks, nearest
 from tasks.specs import AUDIO_FEATURES
@@ -69,11 +69,6 @@ def by_numpy(x: np.ndarray, at: int, k: int) -> tuple[np.ndarray, float]:
     squares = np.einsum("ij,ij->i", difference, difference)
     np.argpartition(squares, k)
     return squares, time.perf_counter() - started
-
-
-def peak_mib() -> float:
-    """The most memory that this process has used."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

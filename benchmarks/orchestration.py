@@ -2,12 +2,12 @@
 
 A trivial cell is a cell in every respect but one: its own process writes a result without fitting a model. Seconds are
 those between the first cell's start and the last one's end, as in results.runs; beside them stand as many Prefect tasks
-that do nothing at all, on the same thread runner and server.
+that do nothing at all, on the same thread runner and server. Processes
+of their own for this, and servers: benchmarks/fan_outs.py.
 """
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.children import peak_mib
 from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
 from tasks.warehouse import Warehouse
 
 MODEL, FEATURE_SET = "random_forest", "rhythm"
+MOST_SECONDS_A_CELL = 0.050
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Fanned:
     cells: int
     seconds: float
     empty_seconds: float
-    peak_mib: float  # of the flow's process, so far
+    peak_mib: float  # until the last cell has ended
+    published_mib: float  # until all is published
     publish_seconds: float
     plain_publish_seconds: float  # DuckDB alone, reading the same files
 
@@ -61,15 +64,20 @@ def trivial_cell(job: Job) -> None:
 
 
 def measure(cells: int, home: Warehouse) -> Fanned:
-    """Run the flow on `cells` trivial cells, of both tasks, and as many empty tasks."""
+    """Run as many empty tasks, and then the flow on `cells` trivial cells, of both tasks.
+
+    Nothing else is to have run in this process, so that its peaks are those of the flow.
+    """
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from flows.benchmark import benchmark
     from tasks import publish, training
-    from tasks.processes import share_of_cores
+    from tasks.processes import Processes, share_of_cores
 
     publishing: list[float] = []
+    peaks: list[float] = []
+    workers, threads = share_of_cores(None)
 
     @task(name="empty", persist_result=False)
     def empty(number: int) -> int:
@@ -78,16 +86,22 @@ def measure(cells: int, home: Warehouse) -> Fanned:
     @flow(name="empty")
     def empty_tasks() -> float:
         began = time.perf_counter()
-        with ThreadPoolTaskRunner[int](max_workers=share_of_cores(None)[0]) as runner:
+        with ThreadPoolTaskRunner[int](max_workers=workers) as runner:
             for future in [runner.submit(empty, {"number": number}) for number in range(cells)]:
                 future.wait()
         return time.perf_counter() - began
 
     def timed_publish(*arguments: object) -> object:
+        peaks.append(peak_mib())
         began = time.perf_counter()
         made = original_publish(*arguments)  # type: ignore[arg-type]
         publishing.append(time.perf_counter() - began)
+        peaks.append(peak_mib())
         return made
+
+    empty_seconds = empty_tasks()
+    with Processes(threads, timeout=120.0) as processes:  # their server has then imported its libraries
+        processes.run(abs, 1, home.temporary("log"))
 
     original, original_publish = training.train_cell, publish.publish
     training.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
@@ -109,9 +123,10 @@ def measure(cells: int, home: Warehouse) -> Fanned:
     return Fanned(
         cells=cells,
         seconds=(ended - began).total_seconds(),
-        empty_seconds=empty_tasks(),
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        publish_seconds=publishing[-1],
+        empty_seconds=empty_seconds,
+        peak_mib=peaks[0],
+        published_mib=peaks[1],
+        publish_seconds=publishing[0],
         plain_publish_seconds=_plain_publish(home),
     )
 

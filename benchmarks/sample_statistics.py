@@ -5,8 +5,8 @@ python -m benchmarks.sample_statistics musicData.csv tasks/sample_statistics.jso
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,15 @@ def _shares(counts: list[int]) -> list[float]:
     return [float(share) for share in shares.round(4)]
 
 
+def main() -> None:
+    """The command: one file read, one written."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", type=Path, help="the real raw file")
+    parser.add_argument("target", type=Path, help="such as tasks/sample_statistics.json")
+    options = parser.parse_args()
+    measured = json.dumps(measure(options.source), separators=(",", ":"))
+    options.target.write_text(measured.replace('"genres"', '\n"genres"') + "\n")
+
+
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:3])
-    target.write_text(json.dumps(measure(source), separators=(",", ":")).replace('"genres"', '\n"genres"') + "\n")
+    main()

@@ -1,313 +1,173 @@
-"""Feature preparation at scale: this project beside the same steps in polars (streaming) and in pandas.
+"""Feature preparation at scale: this project beside polars (streaming) and pandas (benchmarks/engines.py).
 
     python -m benchmarks.scale --rows 1000000,10000000 --engines music,polars,pandas
+    MUSIC_MEMORY_LIMIT=8GB python -m benchmarks.scale --rows 50000000 --engines music --record
 
-Each engine reads the same generated CSV, in a process of its own, and writes the tables of protocol `published` as
-Parquet: rows as read, typed rows, refused values, staged tracks, split, filled, one-hot, standardized, PCA and
-multi-task. Those of polars are equal to this project's (to 1e-6), with the same checks; it copies the staged table,
-which is a link here where no row is dropped. pandas does what the study did: it keeps no rows as read and refuses no
-values.
+Each engine reads the same generated CSV, in a process of its own, and writes the tables of a protocol. With --record
+the figures are kept in benchmarks/results/scale.json and scale.md, in place of those of the same rows, engine and
+protocol.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
-from benchmarks import study
-from tasks.specs import AUDIO_FEATURES
-from tasks.split import SHARES
+from benchmarks import engines, records
+from benchmarks.children import child, peak_mib
+from benchmarks.records import RESULTS, Record
+from tasks.duck import MEMORY_LIMIT
+from tasks.specs import PROBES, PROTOCOLS
 
-GENRE = "music_genre"
-TARGETS = ["popularity", GENRE]
-
-
-def prepare_music(csv: Path, out: Path) -> None:
-    """As `python -m flows.features` does."""
-    from tasks.features import build_features
-    from tasks.ingest import ingest
-    from tasks.warehouse import Warehouse
-
-    home = Warehouse.at(out)
-    build_features(ingest(str(csv), {}, 0.05, home), "published", 20, home)
+PUBLISHED = "published"
+OTHERS = {"polars": engines.prepare_polars, "pandas": engines.prepare_pandas}
+ENGINES = ("music", *OTHERS)
+LEAST_ROWS = 1_000
 
 
-def prepare_polars(csv: Path, out: Path) -> None:
-    """The same tables and checks by polars' streaming engine, one lazy query a table."""
-    digest = hashlib.file_digest(csv.open("rb"), "sha256").hexdigest()
-    as_read = pl.scan_csv(csv, infer_schema=False, row_index_name="row_number", row_index_offset=1)
-    raw = _stored(as_read, out / f"tracks_{digest[:16]}.parquet")
-    typed = _stored(_typed(raw), out / "typed_tracks.parquet")
-    rejects = _rejects(typed, raw)
-    rejects.write_parquet(out / "rejects.parquet")
-    sound = typed.filter(pl.col(GENRE).is_not_null()).join(rejects.lazy(), on="row_number", how="anti")
-    counts = sound.group_by(GENRE).len().filter(pl.col("len") >= 20).collect(engine="streaming")
-    genres = pl.DataFrame({GENRE: counts[GENRE].sort()}).with_row_index("genre_id")
-    staged = _stored(sound.join(genres.lazy(), on=GENRE, how="semi"), out / "stg_tracks.parquet")
-    split = _stored(_split(staged, genres), out / "split_assignment.parquet")
-    clean = _stored(_clean(staged, split, genres), out / "tracks_clean.parquet")
-
-    protocol = pl.lit("published").alias("protocol")
-    place, known = ["track_id", "split", "position"], ["genre_id", "is_imputed"]
-    one_hot = [(pl.col("genre_id") == row).cast(pl.UInt8).alias(f"genre_{name}") for row, name in genres.iter_rows()]
-    _stored(clean.select(protocol, "track_id", *AUDIO_FEATURES, "popularity", *one_hot), out / "tracks_one_hot.parquet")
-    moments = (
-        clean.filter(pl.col("split") == "train")
-        .select(
-            *(pl.col(name).mean().alias(f"{name}_mean") for name in AUDIO_FEATURES),
-            *(pl.col(name).std(ddof=0).alias(f"{name}_std") for name in AUDIO_FEATURES),
-        )
-        .collect(engine="streaming")
-    )
-    z_scores = [
-        ((pl.col(name) - moments[f"{name}_mean"][0]) / moments[f"{name}_std"][0]).alias(name) for name in AUDIO_FEATURES
-    ]
-    standardized = _stored(clean.select(protocol, *place, *z_scores, *TARGETS, *known), out / "tracks_std.parquet")
-    _stored(
-        standardized.select(protocol, *place, *AUDIO_FEATURES, *one_hot, "popularity", *known),
-        out / "tracks_multitask.parquet",
-    )
-    _stored(
-        standardized.select(protocol, *place, *_components(standardized), *TARGETS, *known), out / "tracks_pca.parquet"
-    )
-    _check(staged, split, standardized)
-
-
-def _stored(table: pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    table.sink_parquet(path, compression="snappy")
-    return pl.scan_parquet(path)
-
-
-def _split(staged: pl.LazyFrame, genres: pl.DataFrame) -> pl.LazyFrame:
-    from tasks.split import study_split
-
-    in_order = staged.join(genres.lazy(), on=GENRE).select("row_number", "track_id", "genre_id").sort("row_number")
-    keys = in_order.collect(engine="streaming")
-    track_id = keys["track_id"].to_numpy()
-    parts = study_split(keys["genre_id"].to_numpy())
-    del keys
-    return pl.concat(
-        pl.LazyFrame({"track_id": track_id[rows], "position": np.arange(len(rows))}).select(
-            pl.lit("published").alias("protocol"),
-            "track_id",
-            pl.lit(name).alias("split"),
-            "position",
-            pl.col("track_id").alias("group_id"),
-        )
-        for name, rows in parts.items()
-    )
-
-
-def _clean(staged: pl.LazyFrame, split: pl.LazyFrame, genres: pl.DataFrame) -> pl.LazyFrame:
-    keys = staged.filter(pl.col("key_code").is_not_null()).group_by(GENRE, "key_code").len()
-    key_fill = keys.sort("len", "key_code", descending=[True, False]).group_by(GENRE, maintain_order=True).first()
-    means = staged.group_by(GENRE).agg(
-        pl.col("tempo").mean().round(3).alias("tempo_fill"), pl.col("duration_ms").mean().round(0).alias("ms_fill")
-    )
-    fill = means.join(key_fill.select(GENRE, pl.col("key_code").alias("key_fill")), on=GENRE)
-    learnt = fill.join(genres.lazy(), on=GENRE).collect(engine="streaming").lazy()
-    return (
-        staged.join(learnt, on=GENRE)
-        .join(split.select("track_id", "split", "position"), on="track_id")
-        .with_columns(
-            pl.coalesce("tempo", "tempo_fill").round(3).alias("tempo"),
-            pl.coalesce("duration_ms", "ms_fill").alias("duration_ms"),
-            pl.coalesce("key_code", "key_fill").alias("key_code"),
-            (pl.col("is_tempo_missing") | pl.col("is_duration_missing") | pl.col("is_key_missing")).alias("is_imputed"),
-        )
-        .select(
-            pl.lit("published").alias("protocol"),
-            *("track_id", "row_number", "split", "position"),
-            *AUDIO_FEATURES,
-            *TARGETS,
-            *("genre_id", "is_imputed"),
-        )
-    )
-
-
-def _components(standardized: pl.LazyFrame) -> list[pl.Expr]:
-    products = [pl.col(a).dot(pl.col(b)).alias(f"{a}*{b}") for a in AUDIO_FEATURES for b in AUDIO_FEATURES]
-    sums = standardized.filter(pl.col("split") == "train").select(*products).collect(engine="streaming")
-    variance, vectors = np.linalg.eigh(np.array(sums.row(0)).reshape(len(AUDIO_FEATURES), -1))
-    vectors *= np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[np.newaxis], axis=0))
-    kept = int(np.searchsorted(np.cumsum(variance[::-1] / variance.sum()), 0.95, side="right")) + 1
-    return [
-        pl.sum_horizontal(pl.col(name) * vectors[row, -1 - number] for row, name in enumerate(AUDIO_FEATURES)).alias(
-            f"pc{number + 1}"
-        )
-        for number in range(kept)
-    ]
-
-
-def _check(staged: pl.LazyFrame, split: pl.LazyFrame, standardized: pl.LazyFrame) -> None:
-    """sql/checks/one_split and finite."""
-    known = split.group_by("track_id").agg(pl.len().alias("splits"), pl.col("split").is_in(list(SHARES)).all())
-    tracks = staged.group_by("track_id").len()
-    apart = tracks.join(known, on="track_id", how="full").filter(
-        pl.col("len").ne_missing(1) | pl.col("splits").ne_missing(1) | ~pl.col("split")
-    )
-    values = pl.all_horizontal(pl.col("popularity", *AUDIO_FEATURES).is_finite().fill_null(value=False))
-    for broken in (apart, standardized.filter(~values)):
-        if broken.head(3).collect(engine="streaming").height:
-            raise SystemExit("a check found rows")
-
-
-def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """staging.typed_tracks: numbers and codes; NULL where missing or not what the column holds."""
-    texts = [name for name in raw.collect_schema().names() if name not in ("row_number", "instance_id")]
-    measured = [name for name in AUDIO_FEATURES if name not in ("key_code", "mode_code", "duration_ms", "tempo")]
-    key = pl.col("key").str.strip_chars()
-    duration, tempo = (pl.col(name).cast(pl.Float64, strict=False) for name in ("duration_ms", "tempo"))
-    popularity = pl.col("popularity").cast(pl.Float64, strict=False)
-    return raw.filter(pl.any_horizontal(pl.col(texts).is_not_null())).select(
-        "row_number",
-        pl.col("instance_id").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False).alias("track_id"),
-        pl.col("artist_name").str.strip_chars().replace("empty_field", None),
-        "track_name",
-        *(pl.col(name).cast(pl.Float64, strict=False) for name in measured),
-        pl.when(duration > 0).then(duration).alias("duration_ms"),
-        pl.when(tempo > 0).then(tempo).alias("tempo"),
-        key.replace_strict(study.KEYS, default=None, return_dtype=pl.Float64).alias("key_code"),
-        pl.col("mode")
-        .str.strip_chars()
-        .replace_strict(study.MODES, default=None, return_dtype=pl.Float64)
-        .alias("mode_code"),
-        pl.when(popularity.is_between(0, 100)).then(popularity).alias("popularity"),
-        pl.col(GENRE).str.strip_chars(),
-        (pl.col("tempo").str.strip_chars().is_in(["?", ""]) | tempo.is_in([-1.0, 0.0]).fill_null(value=False))
-        .fill_null(value=True)
-        .alias("is_tempo_missing"),
-        (pl.col("duration_ms").str.strip_chars().is_in(["?", ""]) | (duration == -1.0).fill_null(value=False))
-        .fill_null(value=True)
-        .alias("is_duration_missing"),
-        key.is_in(["?", ""]).fill_null(value=True).alias("is_key_missing"),
-    )
-
-
-def _rejects(typed: pl.LazyFrame, raw: pl.LazyFrame) -> pl.DataFrame:
-    """raw.rejects: a row per bad value or repeated id, with the text."""
-    with_genre = typed.filter(pl.col(GENRE).is_not_null())
-    needed = [name for name in AUDIO_FEATURES if name not in ("key_code", "duration_ms", "tempo")]
-    is_bad = {name: pl.col(name).is_null() for name in ("track_id", "popularity", *needed)}
-    is_bad |= {
-        name: pl.col(name).is_null() & ~pl.col(f"is_{short}_missing")
-        for name, short in {"tempo": "tempo", "duration_ms": "duration", "key_code": "key"}.items()
-    }
-    bad = (
-        with_genre.select("row_number", *(flag.alias(name) for name, flag in is_bad.items()))
-        .filter(pl.any_horizontal(pl.col(list(is_bad))))
-        .unpivot(index="row_number", variable_name="column_name", value_name="is_bad")
-        .filter("is_bad")
-        .select("row_number", "column_name")
-        .collect(engine="streaming")
-    )
-    repeated = with_genre.select("row_number", "track_id").filter(pl.col("track_id").is_duplicated()).collect()
-    later = repeated.filter(~pl.col("track_id").is_first_distinct()).select(
-        "row_number", column_name=pl.lit("track_id")
-    )
-    reasons = pl.concat([bad, later])
-    return reasons.join(raw.join(reasons.lazy(), on="row_number", how="semi").collect(), on="row_number")
-
-
-def prepare_pandas(csv: Path, out: Path) -> None:
-    """The study's steps in memory, without the CSV files it wrote in between."""
-    import pandas as pd
-
-    clean = study.encode(study.impute(study.clean(pd.read_csv(csv))))
-    clean.to_parquet(out / "tracks_one_hot.parquet", compression="snappy")
-    scaled = study.standardize(study.split(clean))
-    for name, frame in scaled.items():
-        frame.to_parquet(out / f"tracks_multitask_{name}.parquet", compression="snappy")
-        frame[["instance_id", *study.AUDIO, *TARGETS]].to_parquet(out / f"tracks_std_{name}.parquet")
-    for name, frame in study.project(scaled).items():
-        frame.to_parquet(out / f"tracks_pca_{name}.parquet", compression="snappy")
-
-
-ENGINES: dict[str, Callable[[Path, Path], None]] = {
-    "music": prepare_music,
-    "polars": prepare_polars,
-    "pandas": prepare_pandas,
-}
-
-
-def measure(engine: str, csv: Path, out: Path) -> dict[str, float]:
+def measure(engine: str, csv: Path, out: Path, protocol: str = PUBLISHED) -> dict[str, float]:
     """Run an engine in a process of its own. Returns: seconds, cpu_seconds, peak_mib, disk_mib."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    command = [sys.executable, "-m", "benchmarks.scale", "--child", engine, str(csv), str(out)]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    if ended.returncode:
-        raise SystemExit(f"{engine}: ended with {ended.returncode}: {ended.stderr.strip().splitlines()[-1:]}")
-    return json.loads(ended.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    return child("benchmarks.scale", "--child", engine, str(csv), str(out), "--protocol", protocol)
 
 
-def _child(engine: str, csv: Path, out: Path) -> None:
+def _child(engine: str, csv: Path, out: Path, protocol: str) -> None:
     import sklearn.model_selection  # noqa: F401 - every engine's libraries are loaded before the clock starts
 
     threading.excepthook = lambda _: os._exit(1)
     before, started = time.process_time(), time.perf_counter()
-    ENGINES[engine](csv, out)
+    if engine == "music":
+        engines.prepare_music(csv, out, protocol)
+    else:
+        OTHERS[engine](csv, out)
     seconds, cpu = time.perf_counter() - started, time.process_time() - before
-    # Not getrusage: its peak is handed on from the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
     sizes = {file.stat().st_ino: file.stat().st_size for file in out.rglob("*") if file.is_file()}
     disk = sum(sizes.values()) / 2**20
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "disk_mib": disk}))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak_mib(), "disk_mib": disk}))
+
+
+def exponents(rows: Iterable[Record]) -> list[str]:
+    """How seconds and CPU seconds grow with the rows, a line per engine and protocol of which there are two sizes.
+
+    The least-squares slope of their logarithm over that of the rows: 1 is linear.
+    """
+    series: dict[tuple[str, str], list[Record]] = {}
+    for row in rows:
+        series.setdefault((row["engine"], row["protocol"]), []).append(row)
+    lines = []
+    for (engine, protocol), sizes in series.items():
+        if len({row["rows"] for row in sizes}) > 1:
+            n = np.log([row["rows"] for row in sizes])
+            wall, cpu = (np.polyfit(n, np.log([row[of] for row in sizes]), 1)[0] for of in ("seconds", "cpu_seconds"))
+            lines.append(
+                f"{engine}, {protocol}, {len(sizes)} sizes: seconds grow with rows ** {wall:.2f}, "
+                f"CPU seconds with rows ** {cpu:.2f}"
+            )
+    return lines
+
+
+def record(rows: list[Record]) -> None:
+    """Keep rows, with the machine, versions and day; those of other sizes, engines and protocols stay."""
+    found = {f"{row['rows']:,} {row['engine']} {row['protocol']}": row for row in rows}
+    kept = records.merge(RESULTS / "scale.json", found)
+    kept = dict(sorted(kept.items(), key=lambda item: (item[1]["protocol"], item[1]["rows"], item[1]["engine"])))
+    lines = [
+        "Raw CSV of generated tracks to all tables of a protocol, by `python -m benchmarks.scale --record`.",
+        "",
+        *(f"- {origin}" for origin in records.origins(kept)),
+        "",
+        "| protocol | rows | engine | memory limit | seconds | CPU s | rows/CPU s | peak MiB | disk MiB |",
+        "|---|--:|---|---|--:|--:|--:|--:|--:|",
+        *(
+            f"| {row['protocol']} | {row['rows']:,} | {row['engine']} | {row['limit'] or ''} | {row['seconds']:.1f} | "
+            f"{row['cpu_seconds']:.1f} | {row['rows'] / row['cpu_seconds']:,.0f} | {row['peak_mib']:,.0f} | "
+            f"{row['disk_mib']:,.0f} |"
+            for row in kept.values()
+        ),
+        "",
+        *(f"- {line}" for line in exponents(kept.values())),
+    ]
+    (RESULTS / "scale.md").write_text("\n".join(lines) + "\n")
+
+
+def sizes_of(text: str) -> list[int]:
+    """Numbers of rows. Raises: argparse.ArgumentTypeError: one is none, or too small to split."""
+    try:
+        sizes = [int(size) for size in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of sizes such as 1000000,10000000") from None
+    if min(sizes) < LEAST_ROWS:
+        raise argparse.ArgumentTypeError(f"at least {LEAST_ROWS:,} rows are needed")
+    return sizes
+
+
+def engines_of(text: str) -> list[str]:
+    """Names of engines. Raises: argparse.ArgumentTypeError: one is none."""
+    names = text.split(",")
+    if unknown := set(names) - set(ENGINES):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ENGINES)}")
+    return names
+
+
+def options() -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--rows", type=sizes_of, default=[1_000_000], help="sizes of the generated file, such as 1000000,10000000")
+    add("--engines", type=engines_of, default=list(ENGINES), help=f"of {', '.join(ENGINES)}; by default all")
+    add("--protocol", choices=[*PROTOCOLS, *PROBES], default=PUBLISHED, help="others than published: of music alone")
+    add("--record", action="store_true", help="keep the figures in benchmarks/results/scale.json and scale.md")
+    add("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="for files; emptied after use")
+    add("--keep", action="store_true", help="leave the generated files there for the next time")
+    add("--child", nargs=3, metavar=("ENGINE", "CSV", "OUT"), help=argparse.SUPPRESS)
+    found = parser.parse_args()
+    if found.protocol != PUBLISHED and found.engines != ["music"] and not found.child:
+        parser.error(f"--protocol {found.protocol}: the other engines only prepare published; give --engines music")
+    return found
 
 
 def main() -> None:
-    """Print a row per engine and size, and the exponent of this project's time over the sizes."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", default="1000000", help="sizes of the generated file, such as 1000000,10000000")
-    parser.add_argument("--engines", default="music,polars,pandas")
-    parser.add_argument("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="for files; emptied after use")
-    parser.add_argument("--keep", action="store_true", help="leave the generated files there for the next time")
-    parser.add_argument("--child", nargs=3, metavar=("ENGINE", "CSV", "OUT"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        engine, csv, out = options.child
-        _child(engine, Path(csv), Path(out))
+    """Print a row per engine and size, and how time grows over the sizes."""
+    given = options()
+    if given.child:
+        engine, csv, out = given.child
+        _child(engine, Path(csv), Path(out), given.protocol)
         return
     from tasks.sample import write_sample
 
-    sizes = [int(size) for size in options.rows.split(",")]
-    seconds = []
+    rows: list[Record] = []
     print(f"{'rows':>11} {'engine':8} {'seconds':>8} {'CPU s':>8} {'rows/CPU s':>11} {'peak MiB':>9} {'disk MiB':>9}")
-    for rows in sizes:
-        options.folder.mkdir(parents=True, exist_ok=True)
-        csv = options.folder / f"{rows}.csv"
+    for size in given.rows:
+        given.folder.mkdir(parents=True, exist_ok=True)
+        csv = given.folder / f"{size}.csv"
         if not csv.exists():
-            write_sample(csv.with_suffix(".tmp"), rows)
+            write_sample(csv.with_suffix(".tmp"), size)
             csv.with_suffix(".tmp").rename(csv)
-        for engine in options.engines.split(","):
-            found = measure(engine, csv, options.folder / engine)
-            shutil.rmtree(options.folder / engine)
-            if engine == "music":
-                seconds.append(found["seconds"])
+        for engine in given.engines:
+            found = measure(engine, csv, given.folder / engine, given.protocol)
+            shutil.rmtree(given.folder / engine)
+            limit = (os.environ.get("MUSIC_MEMORY_LIMIT") or MEMORY_LIMIT) if engine == "music" else None
+            rows.append({"rows": size, "engine": engine, "protocol": given.protocol, "limit": limit, **found})
             print(
-                f"{rows:>11,} {engine:8} {found['seconds']:8.1f} {found['cpu_seconds']:8.1f} "
-                f"{rows / found['cpu_seconds']:11,.0f} {found['peak_mib']:9,.0f} {found['disk_mib']:9,.0f}",
+                f"{size:>11,} {engine:8} {found['seconds']:8.1f} {found['cpu_seconds']:8.1f} "
+                f"{size / found['cpu_seconds']:11,.0f} {found['peak_mib']:9,.0f} {found['disk_mib']:9,.0f}",
                 flush=True,
             )
-        if not options.keep:
+            if given.record:
+                record(rows[-1:])
+        if not given.keep:
             csv.unlink()
-    if len(sizes) > 1 and seconds:
-        exponent = math.log(seconds[-1] / seconds[0]) / math.log(sizes[-1] / sizes[0])
-        print(f"time grows with rows ** {exponent:.2f}")
+    for line in exponents(rows):
+        print(line)
 
 
 if __name__ == "__main__":

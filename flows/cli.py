@@ -280,7 +280,8 @@ def _end_server_with_this_process() -> None:
         with suppress(psutil.NoSuchProcess):  # others come and go
             if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
                 watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-                subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL, start_new_session=True)
+                null = subprocess.DEVNULL  # who reads what this process prints is not to wait for the watch
+                subprocess.Popen(["sh", "-c", watch], stdout=null, stderr=null, start_new_session=True)
 
 
 def _start_server(failure: list[BaseException]) -> None:

@@ -1,35 +1,43 @@
-"""What makes the check of the committed ratios fail, and whether what stands beside us does the same."""
+"""The check of the committed ratios, what is kept, whether others prepare the same, and whether every script runs."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from benchmarks import scale, suite
+from benchmarks import engines, records, sample_statistics, scale, suite
 from benchmarks.suite import Measured, check
 from tasks.sample import write_sample
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.fixture
-def committed(tmp_path, monkeypatch) -> None:
-    rows = [{"name": "slow", "baseline": "x", "ratio": 1.0}, {"name": "steady", "baseline": "x", "ratio": 2.0}]
-    (tmp_path / "bench.json").write_text(json.dumps({"measured": rows}))
+def committed(tmp_path, monkeypatch) -> Path:
+    """Two parts' figures. Returns: their file."""
     monkeypatch.setattr(suite, "RESULTS", tmp_path)
+    monkeypatch.setattr(suite, "PARTS", {"a": None, "b": None})
+    suite.write({"a": [Measured("slow", "x", 1.0, 1.0, limit=1.8)], "b": [Measured("steady", "x", 2.0, 1.0)]})
+    return tmp_path / "bench.json"
 
 
 @pytest.mark.parametrize(
-    ("ratios", "exit_code", "tries"),
+    ("seconds", "exit_code", "tries"),
     [([1.4], 0, 1), ([1.6, 1.4], 0, 2), ([1.6, 9.0, 1.5], 0, 3), ([1.6, 1.7, 1.8], 1, 3)],
 )
-def test_a_ratio_must_be_worse_three_times(ratios, exit_code, tries, committed, monkeypatch, capsys) -> None:
+def test_a_ratio_must_be_worse_three_times(seconds, exit_code, tries, committed, monkeypatch, capsys) -> None:
     asked: list[list[str]] = []
 
     def measure(parts: list[str]) -> dict[str, list[Measured]]:
         asked.append(parts)
-        found = {"a": [Measured("slow", "x", ratios[len(asked) - 1], 1.0)], "b": [Measured("steady", "x", 2.9, 1.0)]}
+        found = {"a": [Measured("slow", "x", seconds[len(asked) - 1], 1.0)], "b": [Measured("steady", "x", 2.9, 1.0)]}
         return {part: found[part] for part in parts}
 
     monkeypatch.setattr(suite, "measure", measure)
@@ -38,15 +46,104 @@ def test_a_ratio_must_be_worse_three_times(ratios, exit_code, tries, committed, 
     assert ("slow: 1.60 at best, 1.00 committed" in capsys.readouterr().err) == bool(exit_code)
 
 
-def test_what_was_never_committed_cannot_be_worse(committed, monkeypatch) -> None:
-    monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured("new", "x", 99.0, 1.0)]})
-    assert check(["a"]) == 0
+@pytest.mark.parametrize(("seconds", "exit_code"), [([1.9, 1.8], 0), ([1.9, 1.9, 2.0], 1)])
+def test_what_has_a_limit_must_be_over_it_three_times(seconds, exit_code, committed, monkeypatch, capsys) -> None:
+    tries = iter(seconds)
+    monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured("slow", "x", next(tries), 5.0, limit=1.8)]})
+    assert check(["a"]) == exit_code
+    assert not list(tries)
+    assert ("slow: 1.9 s at best, 1.8 s allowed" in capsys.readouterr().err) == bool(exit_code)
 
 
-def test_a_ratio_to_something_else_is_not_compared(committed, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured("slow", "y", 0.5, 1.0)]})
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([("slow", "x"), ("new", "x")], "new: is not in bench.json."),
+        ([], "slow: is in bench.json, but is not measured any more."),
+        ([("slow", "y")], "slow: is measured beside something else now."),
+    ],
+)
+def test_what_is_measured_is_what_is_committed(found, said, committed, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(suite, "measure", lambda _: {"a": [Measured(*names, 0.5, 1.0) for names in found]})
     assert check(["a"]) == 1
-    assert "slow: is measured beside something else now" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [said, "Commit a new `make bench`."]
+
+
+def test_a_run_of_some_parts_leaves_the_others_as_they_were(committed, monkeypatch) -> None:
+    before = json.loads(committed.read_text())
+    monkeypatch.setattr(records.platform, "machine", lambda: "another")
+    suite.write({"b": [Measured("steadier", "x", 4.0, 1.0)]})
+    after = json.loads(committed.read_text())
+    assert after["a"] == before["a"]
+    assert [(row["name"], row["ratio"]) for row in after["b"]["measured"]] == [("steadier", 4.0)]
+    assert (after["a"]["machine"], after["b"]["machine"]) == (before["a"]["machine"], "another")
+    page = committed.with_suffix(".md").read_text()
+    assert "- a: measured on" in page and "- b: measured on" in page and "(another)" in page
+    assert "| a | slow | x | 1.00 |" in page and "| b | steadier | x | 4.00 |" in page and "steady" not in page
+
+
+def test_the_committed_figures_are_of_the_parts_that_there_are() -> None:
+    assert set(records.read(records.RESULTS / "bench.json")) <= set(suite.PARTS)
+
+
+def test_recorded_sizes_add_up_over_runs(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(scale, "RESULTS", tmp_path)
+    for n, limit in ((1_000, "2GB"), (10_000, "2GB"), (100_000, "8GB"), (10_000, "4GB")):
+        row = {"rows": n, "engine": "music", "protocol": "published", "limit": limit, "peak_mib": 9.0, "disk_mib": 9.0}
+        scale.record([row | {"seconds": n / 1_000, "cpu_seconds": n**2 / 1e6}])
+    rows = json.loads((tmp_path / "scale.json").read_text())
+    assert [(row["rows"], row["limit"]) for row in rows.values()] == [(1_000, "2GB"), (10_000, "4GB"), (100_000, "8GB")]
+    page = (tmp_path / "scale.md").read_text()
+    assert "| published | 10,000 | music | 4GB | 10.0 | 100.0 | 100 | 9 | 9 |" in page
+    assert "music, published, 3 sizes: seconds grow with rows ** 1.00, CPU seconds with rows ** 2.00" in page
+
+
+@pytest.fixture
+def tracks_file(tmp_path) -> Path:
+    write_sample(tmp_path / "tracks.csv", 2_000)
+    return tmp_path / "tracks.csv"
+
+
+@pytest.mark.parametrize(
+    ("script", "table"),
+    [
+        (
+            "intervals {home}",
+            r"(?s)[1-9]\d* cells: intervals [\d.]+ s, .* MiB a process\ncomparisons and ledger: [\d.]+ s",
+        ),
+        ("features {csv} --runs 1", r"this project [\d.]+ s, the study's scripts [\d.]+ s\nratio [\d.]+ .* 1 pairs"),
+        ("increment --rows 2000 --more 300 --folder {out}", r"(?s)of full\nfull .*\nrelearned .*\nkept .* [\d.]+$"),
+        ("nearest {home} --tracks 2", r"(?s)known tracks: SQL [\d.]+ s, NumPy .*\nratio, .*: [\d.]+\nmemory: SQL"),
+        ("api {home} --model xgboost --seconds 0.01", r"(?s)plain predict in memory, 1 at .*\n4 clients, .* tracks/s"),
+        ("scale --rows 1000,2000 --engines music --folder {out}", r"(?s)2,000 music .*\nmusic, published, 2 sizes: "),
+        ("sample_statistics {csv} {out}", "^$"),
+    ],
+    ids=lambda text: text.split()[0],
+)
+def test_every_script_runs(script, table, trained, tracks_file, tmp_path) -> None:
+    arguments = script.format(home=trained.root, csv=tracks_file, out=tmp_path / "out").split(" ")
+    command = [sys.executable, "-m", f"benchmarks.{arguments[0]}", *arguments[1:]]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(table, ended.stdout.strip()), ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "said"),
+    [
+        (scale, ["--rows", "abc"], "argument --rows: 'abc' is no list of sizes such as 1000000,10000000"),
+        (scale, ["--rows", "10"], "argument --rows: at least 1,000 rows are needed"),
+        (scale, ["--engines", "spark"], "argument --engines: unknown: spark; known: music, polars, pandas"),
+        (scale, ["--protocol", "cold_start"], "the other engines only prepare published; give --engines music"),
+        (sample_statistics, ["tracks.csv"], "the following arguments are required: target"),
+        (suite, ["--parts", "fit"], "argument --parts: unknown: fit; known: preparation, models, "),
+    ],
+)
+def test_a_wrong_option_is_told_in_a_line(module, options, said, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *options])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> None:
@@ -60,8 +157,8 @@ def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> No
         music_genre=pl.when(row % 900 == 3).then(None).otherwise("music_genre"),
     ).write_csv(csv)
     (tmp_path / "polars").mkdir()
-    scale.prepare_polars(csv, tmp_path / "polars")
-    scale.prepare_music(csv, home)
+    engines.prepare_polars(csv, tmp_path / "polars")
+    engines.prepare_music(csv, home)
     features = ("split_assignment", "tracks_clean", "tracks_one_hot", "tracks_std", "tracks_pca", "tracks_multitask")
     staging = ("typed_tracks", "stg_tracks")
     for schema, name in [("staging", name) for name in staging] + [("features", name) for name in features]:

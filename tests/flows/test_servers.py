@@ -119,3 +119,20 @@ def test_a_server_that_never_answers_is_told_before_anything_else(environment) -
     assert done.returncode == 1
     assert f"PREFECT_API_URL is {url}, where no Prefect server answers (ReadTimeout)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+WATCHED = """
+import subprocess, sys
+from flows import cli
+wait = "import time; time.sleep(600)"
+one = subprocess.Popen([sys.executable, "-c", wait, "prefect.server.api.server:create_app"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+cli._end_server_with_this_process()
+print(one.pid)
+"""
+
+
+def test_who_reads_a_commands_output_does_not_wait_for_the_watch_over_its_server() -> None:
+    command = [sys.executable, "-c", WATCHED]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    until(lambda: not psutil.pid_exists(int(ended.stdout)), seconds=30)
