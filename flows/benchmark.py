@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import cli
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
+    BudgetName,
     Count,
     DaskAddress,
     FeatureSetName,
@@ -35,7 +34,7 @@ from tasks.warehouse import Warehouse
 def benchmark(
     source: str | None = None,
     protocol: ProtocolNames = "published",
-    budget: Literal["full", "brief", "smoke"] | None = None,
+    budget: BudgetName | None = None,
     models: list[ModelName] | None = None,
     feature_sets: list[FeatureSetName] | None = None,
     seeds: list[Seed] | None = None,
@@ -68,7 +67,7 @@ def benchmark(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
-        cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
+        cell_memory: MiB above which a cell is ended; by default the largest is when all pass 90 % of all memory.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
@@ -116,7 +115,7 @@ def parser() -> cli.Parser:
         "--cell-memory",
         type=float,
         metavar="MIB",
-        help="end a cell that uses more; by default its share of 90 %% of all",
+        help="end a cell that uses more; by default the largest is ended when all together pass 90 %% of the memory",
     )
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
     add_runner(command)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import cli
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
-from flows.parameters import Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
+from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -27,7 +25,7 @@ from tasks.warehouse import Warehouse
 def learning_curve(
     source: str | None = None,
     protocol: ProtocolName = "cold_start",
-    budget: Literal["full", "brief", "smoke"] | None = None,
+    budget: BudgetName | None = None,
     models: list[ModelName] | None = None,
     smallest: Count = 1000,
     refresh: bool = False,
