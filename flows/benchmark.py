@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli
+from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
     BudgetName,
@@ -30,7 +30,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def benchmark(
     source: str | None = None,
     protocol: ProtocolNames = "published",
@@ -76,10 +76,12 @@ def benchmark(
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
+    tables = preparing.build_each(
+        protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+    )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
     return run_cells(

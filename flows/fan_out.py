@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHEC
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli
+from flows import cli, preparing
 from flows.parameters import RunnerName
 from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
@@ -155,7 +155,7 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
     with cli.prefect_server():
-        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+        preparing.prepare(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
     try:
         state = flow(**options, return_state=True)
         result = state.result(raise_on_failure=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli
+from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
@@ -21,7 +21,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="learning-curve", flow_run_name="learning curve {protocol}")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def learning_curve(
     source: str | None = None,
     protocol: ProtocolName = "cold_start",
@@ -60,7 +60,7 @@ def learning_curve(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = features_task(snapshot, protocol, min_genre_rows, home)
