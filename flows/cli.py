@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -107,6 +108,21 @@ def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[st
         name, _, message = reason.partition(": ")
         raise UserError(f"--{name.split('.')[0].replace('_', '-')}: {message}") from error
     return options
+
+
+def out_file(text: str) -> Path:
+    """The file that --out names. Raises: UserError: nothing can be written there."""
+    path = Path(text).expanduser().absolute()
+    reason = None
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        reason = f"the folder {path.parent} is not writable"
+    if reason:
+        raise UserError(f"--out {path}: cannot be written there, {reason}. Choose another file.")
+    return path
 
 
 def names(text: str) -> list[str]:

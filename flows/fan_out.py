@@ -18,8 +18,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHEC
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli, preparing
+from flows import cli
 from flows.parameters import RunnerName
+from flows.preparing import SOURCE_OPTIONS, Preparation
 from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
 from tasks.cells import Job, make_jobs
@@ -152,10 +153,11 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -
 
     Returns: the run's id, also if Prefect's server went away before it could be told the end.
     """
+    ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS})
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
     with cli.prefect_server():
-        preparing.prepare(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
+        ahead.carry_out()
     try:
         state = flow(**options, return_state=True)
         result = state.result(raise_on_failure=False)

@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows import cli, preparing
 from flows.parameters import Count, ProtocolNames, Share
+from flows.preparing import Preparation
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -80,8 +81,9 @@ def main() -> int:
     """The command `python -m flows.features`."""
     began = datetime.now(UTC)
     options = cli.parameters(parser(), features)
+    ahead = Preparation.of(**options)
     with cli.prefect_server():
-        preparing.prepare(**options)
+        ahead.carry_out()
     tables = features(**options)
     summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0

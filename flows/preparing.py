@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
@@ -13,7 +14,7 @@ from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
 from tasks.features import build_features, rare_genres
 from tasks.increment import left_out
-from tasks.ingest import Append, ingest
+from tasks.ingest import Append, check, ingest
 from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
 from tasks.specs import protocols_of
@@ -42,32 +43,57 @@ def _tell_of_upkeep() -> None:
     cli.tell("Waiting for upkeep of another machine to end ...")
 
 
-def prepare(
-    source: str | None,
-    columns: str,
-    protocol: str,
-    warehouse: str | None,
-    max_reject_share: float,
-    min_genre_rows: int,
-    append_to: str | None = None,
-    statistics: Statistics = "relearned",
-) -> None:
-    """Ingest and build features ahead of the flow, which then finds them done; bad input is told before any waiting.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What a command ingests and builds ahead of its flow, which then finds it done."""
 
-    A source elsewhere is left to the flow, so that it is fetched once.
-    """
-    mapping = parse_mapping(columns)
-    protocols = protocols_of(protocol)
-    home = Warehouse.at(warehouse)
-    named = default_source(source)
-    append = appending(append_to, statistics)
-    if "://" not in named:
+    source: str
+    mapping: dict[str, str]
+    protocols: list[str]
+    home: Warehouse
+    max_reject_share: float
+    min_genre_rows: int
+    append: Append | None
+
+    @classmethod
+    def of(
+        cls,
+        source: str | None,
+        columns: str,
+        protocol: str,
+        warehouse: str | None,
+        max_reject_share: float,
+        min_genre_rows: int,
+        append_to: str | None = None,
+        statistics: Statistics = "relearned",
+    ) -> Preparation:
+        """What a flow's parameters ask for. Raises: UserError: they can be refused before the source is read."""
+        asked = cls(
+            source=default_source(source),
+            mapping=parse_mapping(columns),
+            protocols=protocols_of(protocol),
+            append=appending(append_to, statistics),
+            home=Warehouse.at(warehouse),
+            max_reject_share=max_reject_share,
+            min_genre_rows=min_genre_rows,
+        )
+        check(asked.source, asked.home, asked.append)
+        return asked
+
+    def carry_out(self) -> None:
+        """Ingest and build. A source elsewhere is left to the flow, so that it is fetched once.
+
+        Raises: UserError: the source is refused.
+        """
+        if "://" in self.source:
+            return
+        home = self.home
         with home.in_use(_tell_of_upkeep):
             known = {file.stem for file in home.files("raw", "snapshots")}
-            snapshot = ingest(named, mapping, max_reject_share, home, append)
+            snapshot = ingest(self.source, self.mapping, self.max_reject_share, home, self.append)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
+            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))
             if dropped := rare_genres(tables, home):
                 cli.tell(dropped)
             for line in left_out(tables, home):

@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows import cli, preparing
 from flows.parameters import Count, Positive, ProtocolName, Share
+from flows.preparing import Preparation
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
@@ -105,10 +106,10 @@ def main() -> int:
     """The command `python -m flows.tune`."""
     options = cli.parameters(parser(), tune)
     tunable(options["task"], options["model"])
-    Warehouse.at(options["warehouse"])
+    ahead = Preparation.of(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():
-        preparing.prepare(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
+        ahead.carry_out()
     print_best(tune(**options))
     return 0
 
