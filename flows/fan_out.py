@@ -115,7 +115,15 @@ def run_cells(
         trained before, too. chooses_champions: let the run's best models challenge the champions.
     Returns: the flow's end; its result is the run's id.
     """
-    run = start_run(snapshot, budget.name, home, flow_run.id)
+    run = start_run(
+        snapshot,
+        budget.name,
+        home,
+        flow_run.id,
+        runner=where.runner,
+        cells_at_once=where.at_once,
+        threads_per_cell=where.threads,
+    )
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:

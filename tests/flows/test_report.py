@@ -171,6 +171,7 @@ def test_the_figures_are_those_of_the_database(sample) -> None:
     assert f"{epochs} epochs" in figures["history"]
     cells = sample.query("select count(*) from results.cells where not reused")[0][0]
     assert f"{cells} cells took" in figures["time"]
+    assert "Thread budget: 1 cell at a time, 1 thread per cell, on " in figures["time"]
 
 
 def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained, tmp_path) -> None:
