@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli
+from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
+    BudgetName,
     Count,
     DaskAddress,
     FeatureSetName,
@@ -31,11 +30,11 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def benchmark(
     source: str | None = None,
     protocol: ProtocolNames = "published",
-    budget: Literal["full", "brief", "smoke"] | None = None,
+    budget: BudgetName | None = None,
     models: list[ModelName] | None = None,
     feature_sets: list[FeatureSetName] | None = None,
     seeds: list[Seed] | None = None,
@@ -68,7 +67,7 @@ def benchmark(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
-        cell_memory: MiB above which a cell is ended; by default the largest is, when all use 90 % of the machine's.
+        cell_memory: MiB above which a cell is ended; by default the largest is when all pass 90 % of all memory.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
@@ -77,10 +76,12 @@ def benchmark(
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = cli.build_each(protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True)
+    tables = preparing.build_each(
+        protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+    )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
     return run_cells(
@@ -116,7 +117,7 @@ def parser() -> cli.Parser:
         "--cell-memory",
         type=float,
         metavar="MIB",
-        help="end a cell that uses more; by default its share of 90 %% of all",
+        help="end a cell that uses more; by default the largest is ended when all together pass 90 %% of the memory",
     )
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
     add_runner(command)

@@ -1,10 +1,8 @@
-"""What the commands share: the options about the source, the exit codes, and Prefect's temporary server."""
+"""What the commands share: options, signals and exit codes, and Prefect's temporary server."""
 
 from __future__ import annotations
 
 import argparse
-import functools
-import inspect
 import os
 import signal
 import subprocess
@@ -12,8 +10,9 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn
 
 import duckdb
 import httpx
@@ -24,20 +23,10 @@ from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
 from tasks.addresses import has_secrets, public_name
-from tasks.columns import parse_mapping
-from tasks.errors import ProtocolError, UserError, one_line
-from tasks.features import build_features, rare_genres
-from tasks.increment import left_out
-from tasks.ingest import Append, ingest
-from tasks.registry import BuiltTable
-from tasks.snapshots import Statistics
-from tasks.specs import PROTOCOLS, protocols_of
-from tasks.warehouse import Warehouse
+from tasks.errors import UserError, one_line
+from tasks.specs import PROTOCOLS
 
 EVENT_SECONDS = 20.0
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
 
 
 class Parser(argparse.ArgumentParser):
@@ -121,6 +110,21 @@ def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[st
     return options
 
 
+def out_file(text: str) -> Path:
+    """The file that --out names. Raises: UserError: nothing can be written there."""
+    path = Path(text).expanduser().absolute()
+    reason = None
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        reason = f"the folder {path.parent} is not writable"
+    if reason:
+        raise UserError(f"--out {path}: cannot be written there, {reason}. Choose another file.")
+    return path
+
+
 def names(text: str) -> list[str]:
     """A comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -179,77 +183,6 @@ def prefect_server() -> Any:
         raise UserError(f"Prefect's temporary server did not start ({failure[0]}). Try `make server`.")
 
 
-def prepare(
-    source: str | None,
-    columns: str,
-    protocol: str,
-    warehouse: str | None,
-    max_reject_share: float,
-    min_genre_rows: int,
-    append_to: str | None = None,
-    statistics: Statistics = "relearned",
-) -> None:
-    """Ingest and build features ahead of the flow, which then finds them done; bad input is told before any waiting.
-
-    A source elsewhere is left to the flow, so that it is fetched once.
-    """
-    mapping = parse_mapping(columns)
-    protocols = protocols_of(protocol)
-    home = Warehouse.at(warehouse)
-    named = default_source(source)
-    append = appending(append_to, statistics)
-    if "://" not in named:
-        with home.in_use(_tell_of_upkeep):
-            known = {file.stem for file in home.files("raw", "snapshots")}
-            snapshot = ingest(named, mapping, max_reject_share, home, append)
-            notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
-            tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            tables = build_each(protocols, lambda name: build_features(snapshot, name, min_genre_rows, home))
-            if dropped := rare_genres(tables, home):
-                tell(dropped)
-            for line in left_out(tables, home):
-                tell(line)
-
-
-def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Of a flow with a parameter `warehouse`: while it runs, upkeep removes nothing that it may have found there."""
-    signature = inspect.signature(body, eval_str=True)  # Prefect would look the names of types up in this module
-
-    @functools.wraps(body)
-    def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        home = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
-        with home.in_use(_tell_of_upkeep):
-            return body(*args, **kwargs)
-
-    held.__signature__ = signature  # type: ignore[attr-defined]
-    return held
-
-
-def _tell_of_upkeep() -> None:
-    tell("Waiting for upkeep of another machine to end ...")
-
-
-def build_each(
-    protocols: list[str], build: Callable[[str], list[BuiltTable]], *, silently: bool = False
-) -> list[BuiltTable]:
-    """The tables of all protocols. One that the data does not allow is told and left out.
-
-    Raises: ProtocolError: the data allows none of them.
-    """
-    tables: list[BuiltTable] = []
-    refused: list[ProtocolError] = []
-    for name in protocols:
-        try:
-            tables += build(name)
-        except ProtocolError as error:
-            refused.append(error)
-    if not tables:
-        raise refused[0]
-    for reason in [] if silently else refused:
-        tell(str(reason))
-    return tables
-
-
 def tell(line: str) -> None:
     """A line for a person who is waiting; results go to standard output instead."""
     print(one_line(line), file=sys.stderr, flush=True)
@@ -293,15 +226,3 @@ def _start_server(failure: list[BaseException]) -> None:
         _end_server_with_this_process()
     except Exception as error:  # noqa: BLE001 - told to the user by the main thread
         failure.append(error)
-
-
-def appending(append_to: str | None, statistics: Statistics) -> Append | None:
-    """What the source is appended to, if to anything. Raises: UserError: nothing, of which statistics would be kept."""
-    if append_to is None and statistics == "kept":
-        raise UserError("--statistics kept: takes --append-to, the snapshot whose statistics are kept.")
-    return Append(append_to, statistics) if append_to else None
-
-
-def default_source(source: str | None) -> str:
-    """What is read when the user names nothing."""
-    return source or os.environ.get("MUSIC_SOURCE") or "sample"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 import httpx
 from prefect import Flow, get_run_logger
@@ -19,6 +19,8 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import cli
+from flows.parameters import RunnerName
+from flows.preparing import SOURCE_OPTIONS, Preparation
 from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
 from tasks.cells import Job, make_jobs
@@ -32,7 +34,6 @@ from tasks.snapshots import Snapshot
 from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
 
-RUNNERS = ("local", "dask")
 # Ctrl-C reaches a run's own workers, too, which end when it ends them.
 IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 Future = PrefectFuture[State[CellOutcome]]
@@ -42,7 +43,7 @@ Future = PrefectFuture[State[CellOutcome]]
 class FanOut:
     """Where cells are trained, how many at once, and on how many threads each."""
 
-    runner: Literal["local", "dask"]
+    runner: RunnerName
     address: str | None  # of a Dask scheduler; None: a cluster of the run's own, on this machine
     at_once: int
     threads: int
@@ -51,7 +52,7 @@ class FanOut:
     @classmethod
     def of(
         cls,
-        runner: Literal["local", "dask"],
+        runner: RunnerName,
         address: str | None,
         workers: int | None,
         warehouse: Warehouse,
@@ -81,7 +82,12 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     """The options that say where cells are trained."""
     add = parser.add_argument
     add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
-    add("--runner", choices=RUNNERS, default="local", help="train here, or on a Dask cluster; by default local")
+    add(
+        "--runner",
+        choices=get_args(RunnerName),
+        default="local",
+        help="train here, or on a Dask cluster; by default local",
+    )
     add(
         "--spread",
         action="store_true",
@@ -109,7 +115,15 @@ def run_cells(
         trained before, too. chooses_champions: let the run's best models challenge the champions.
     Returns: the flow's end; its result is the run's id.
     """
-    run = start_run(snapshot, budget.name, home, flow_run.id)
+    run = start_run(
+        snapshot,
+        budget.name,
+        home,
+        flow_run.id,
+        runner=where.runner,
+        cells_at_once=where.at_once,
+        threads_per_cell=where.threads,
+    )
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
@@ -147,10 +161,11 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -
 
     Returns: the run's id, also if Prefect's server went away before it could be told the end.
     """
+    ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS})
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
     with cli.prefect_server():
-        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+        ahead.carry_out()
     try:
         state = flow(**options, return_state=True)
         result = state.result(raise_on_failure=False)

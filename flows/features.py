@@ -7,8 +7,9 @@ from typing import get_args
 
 from prefect import flow
 
-from flows import cli
+from flows import cli, preparing
 from flows.parameters import Count, ProtocolNames, Share
+from flows.preparing import Preparation
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -21,7 +22,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="features", flow_run_name="features {protocol}")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def features(
     source: str | None = None,
     columns: str = "",
@@ -47,10 +48,10 @@ def features(
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    append = cli.appending(append_to, statistics)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home, append)
+    append = preparing.appending(append_to, statistics)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home, append)
     tag_run(f"protocol:{protocol}", snapshot.tag)
-    tables = cli.build_each(
+    tables = preparing.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
     )
     publish_task(snapshot, tables, home)
@@ -80,8 +81,9 @@ def main() -> int:
     """The command `python -m flows.features`."""
     began = datetime.now(UTC)
     options = cli.parameters(parser(), features)
+    ahead = Preparation.of(**options)
     with cli.prefect_server():
-        cli.prepare(**options)
+        ahead.carry_out()
     tables = features(**options)
     summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0

@@ -54,11 +54,9 @@ def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
     path = urlsplit(tracks).path if tracks and "://" in tracks else tracks or ""
     name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
     parts = [name or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
-    target = Path(out or f"{'-'.join(parts)}.feedback.html").expanduser().absolute()
+    target = cli.out_file(out or f"{'-'.join(parts)}.feedback.html")
     if target.suffix != ".html":
         raise UserError(f"--out {target.name}: its name must end in .html.")
-    if target.is_dir() or not target.parent.is_dir():
-        raise UserError(f"--out {target}: cannot be written there.")
     return target
 
 

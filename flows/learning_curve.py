@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli
+from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
-from flows.parameters import Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
+from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -23,11 +21,11 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="learning-curve", flow_run_name="learning curve {protocol}")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def learning_curve(
     source: str | None = None,
     protocol: ProtocolName = "cold_start",
-    budget: Literal["full", "brief", "smoke"] | None = None,
+    budget: BudgetName | None = None,
     models: list[ModelName] | None = None,
     smallest: Count = 1000,
     refresh: bool = False,
@@ -62,7 +60,7 @@ def learning_curve(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = features_task(snapshot, protocol, min_genre_rows, home)

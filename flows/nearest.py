@@ -8,7 +8,7 @@ from flows import cli
 from tasks.chosen import choosing
 from tasks.columns import parse_mapping
 from tasks.feedback_text import print_nearest
-from tasks.nearest import known_tracks
+from tasks.nearest import MOST, known_tracks
 from tasks.nearest import nearest as find_nearest
 from tasks.warehouse import Warehouse
 
@@ -49,7 +49,7 @@ def parser() -> cli.Parser:
     command = cli.Parser(prog="python -m flows.nearest", description=__doc__)
     cli.add_track(command)
     add = command.add_argument
-    add("--k", type=int, default=10, metavar="N", help="how many; by default 10")
+    add("--k", type=int, default=10, metavar="N", help=f"how many, at most {MOST:,}; by default 10")
     cli.add_warehouse(command)
     add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
     return command

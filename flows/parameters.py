@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from tasks.errors import UnknownNameError
 from tasks.models import GROUPS, MODELS
-from tasks.specs import FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
+from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
 
 
 def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
@@ -28,6 +28,7 @@ ProtocolName = Annotated[str, *_known("protocol", PROTOCOLS)]
 ProtocolNames = Annotated[str, *_known("protocol", [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS])]
 ModelName = Annotated[str, *_known("model", [*GROUPS, *dict.fromkeys(spec.model for spec in MODELS.values())])]
 StoredModelName = Annotated[str, *_known("model", dict.fromkeys(m.model for m in MODELS.values() if m.keeps_model))]
+BudgetName = Annotated[str, *_known("budget", BUDGETS)]
 FeatureSetName = Annotated[str, *_known("feature set", FEATURE_SETS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]

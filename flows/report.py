@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from flows import cli
 from tasks.report import write_comparison, write_report
@@ -24,8 +23,8 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.report`."""
     options = parser().parse_args()
+    out = cli.out_file(options.out) if options.out else None
     home = Warehouse.to_read(options.warehouse)
-    out = Path(options.out).expanduser().resolve() if options.out else None
     written = (
         write_comparison(options.run, options.compare, home, out)
         if options.compare

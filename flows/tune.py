@@ -7,8 +7,9 @@ import time
 
 from prefect import flow
 
-from flows import cli
+from flows import cli, preparing
 from flows.parameters import Count, Positive, ProtocolName, Share
+from flows.preparing import Preparation
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
@@ -21,7 +22,7 @@ from tasks.warehouse import Warehouse
 
 
 @flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
-@cli.holding_warehouse
+@preparing.holding_warehouse
 def tune(
     task: Task,
     model: str,
@@ -53,7 +54,7 @@ def tune(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     spec = tunable(task, model)
-    snapshot = ingest_task(cli.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
     tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
@@ -105,10 +106,10 @@ def main() -> int:
     """The command `python -m flows.tune`."""
     options = cli.parameters(parser(), tune)
     tunable(options["task"], options["model"])
-    Warehouse.at(options["warehouse"])
+    ahead = Preparation.of(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():
-        cli.prepare(**{name: options[name] for name in cli.SOURCE_OPTIONS})
+        ahead.carry_out()
     print_best(tune(**options))
     return 0
 

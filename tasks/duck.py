@@ -77,7 +77,8 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def opening(spill: Path) -> Iterator[None]:
-    """Open this process's DuckDB while the block begins with something else. Args: as `connect`."""
+    """Open this process's DuckDB while the block begins with something else. Args, Raises: as `connect`."""
+    memory_mib()  # told here rather than by the thread
     thread = threading.Thread(target=_process_instance, args=(spill,))
     thread.start()
     try:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck
+from tasks import duck, sources
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
 from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
@@ -75,9 +75,8 @@ def ingest(
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
+    check(source, warehouse, append)
     if stored := STORED.fullmatch(source):
-        if append:
-            raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
         return find_snapshot(stored[1], warehouse)
     with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
@@ -106,6 +105,19 @@ def ingest(
             snapshot = replace(snapshot, source=file.label)
     _check_share(replace(snapshot, source=file.label), base, max_reject_share, warehouse)
     return snapshot
+
+
+def check(source: str, warehouse: Warehouse, append: Append | None = None) -> None:
+    """Refuse what can be refused before the source is read. Args, Raises: as `ingest`."""
+    duck.memory_mib()
+    if stored := STORED.fullmatch(source):
+        if append:
+            raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
+        find_snapshot(stored[1], warehouse)
+        return
+    sources.check(source)
+    if append:
+        find_snapshot(append.to, warehouse)
 
 
 def copy_raw(

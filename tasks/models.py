@@ -1,4 +1,4 @@
-"""The registry of models: the study's settings, and how much less the smoke budget spends on each."""
+"""The registry of models: the study's settings, and how much less the quick budgets spend on each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ModelSpec:
     task: Task
     build: Callable[[Parameters, int, int], Any]
     parameters: Parameters  # the study's; those of group `better` were found by flows/tune.py on validation rows
-    smoke: Parameters = field(default_factory=dict)  # what budgets `smoke` and `brief` change
+    quick: Parameters = field(default_factory=dict)  # what quick budgets change of them
     # Of tables too large for memory: how it is fitted to rows on disk, or else why it takes a sample of them instead.
     stream: streaming.Fit | None = None
     needs_memory: str = ""
@@ -56,7 +56,7 @@ class ModelSpec:
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
         """The settings under a budget."""
-        return {**self.parameters, **(self.smoke if BUDGETS[budget].is_quick else {})}
+        return {**self.parameters, **(self.quick if BUDGETS[budget].is_quick else {})}
 
     def versions(self) -> dict[str, str]:
         """The installed versions of the libraries that decide the result."""
@@ -101,6 +101,7 @@ XGBOOST_GENRE = {
     "colsample_bynode": 0.4,
     "reg_lambda": 3.0,
 }
+XGBOOST_GENRE_QUICK = {"n_estimators": 20}
 XGBOOST_POPULARITY = {
     "n_estimators": 600,
     "learning_rate": 0.0265,
@@ -110,8 +111,10 @@ XGBOOST_POPULARITY = {
     "colsample_bynode": 0.7,
     "reg_lambda": 23.5,
 }
+XGBOOST_POPULARITY_QUICK = {"n_estimators": 50}
 EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.79, "min_samples_leaf": 8}
 EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
+EXTRA_TREES_QUICK = {"n_estimators": 30}
 ENCODED_NET = {
     "members": 3,
     "bins": 9,
@@ -127,19 +130,19 @@ ENCODED_NET = {
     "epochs": 20,
     "stop_patience": 6,
 }
-SMOKE_NET = {"members": 1, "epochs": 4}
-# By member: its settings, and what budget `smoke` changes of them.
+ENCODED_NET_QUICK = {"members": 1, "epochs": 4}
+# By member: its settings, and what quick budgets change of them.
 ENSEMBLES: Mapping[Task, Mapping[str, tuple[Parameters, Parameters]]] = {
     "genre": {
-        "xgboost_tuned": (XGBOOST_GENRE, {"n_estimators": 20}),
-        "extra_trees": (EXTRA_TREES_GENRE, {"n_estimators": 30}),
-        "multitask_tuned": (ENCODED_NET, SMOKE_NET),
+        "xgboost_tuned": (XGBOOST_GENRE, XGBOOST_GENRE_QUICK),
+        "extra_trees": (EXTRA_TREES_GENRE, EXTRA_TREES_QUICK),
+        "multitask_tuned": (ENCODED_NET, ENCODED_NET_QUICK),
     },
     "popularity": {
-        "xgboost_tuned": (XGBOOST_POPULARITY, {"n_estimators": 50}),
+        "xgboost_tuned": (XGBOOST_POPULARITY, XGBOOST_POPULARITY_QUICK),
         # Grown to single rows, they remember recordings: of use where the same one is on both sides of the split.
-        "extra_trees": ({"n_estimators": 300}, {"n_estimators": 30}),
-        "multitask_tuned": (ENCODED_NET, SMOKE_NET),
+        "extra_trees": ({"n_estimators": 300}, EXTRA_TREES_QUICK),
+        "multitask_tuned": (ENCODED_NET, ENCODED_NET_QUICK),
     },
 }
 
@@ -151,7 +154,7 @@ MODELS = Registry(
         build=estimators.logistic_regression,
         stream=streaming.logistic_regression,
         parameters={"max_iter": 500},
-        smoke={"max_iter": 100},
+        quick={"max_iter": 100},
         importance="coefficient",
         is_stochastic=False,
         cost=1,
@@ -181,7 +184,7 @@ MODELS = Registry(
         needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters={"n_estimators": 300},
-        smoke={"n_estimators": 30},
+        quick={"n_estimators": 30},
         libraries=INTELEX,
         importance="impurity",
         dtype="float32",
@@ -199,7 +202,7 @@ MODELS = Registry(
             "subsample": 0.8,
             "colsample_bytree": 0.8,
         },
-        smoke={"n_estimators": 20},
+        quick={"n_estimators": 20},
         libraries=XGBOOST,
         is_probe=True,
         importance="gain",
@@ -218,7 +221,7 @@ MODELS = Registry(
             "learning_rate_init": 1e-3,
             "max_iter": 300,
         },
-        smoke={"max_iter": 5},
+        quick={"max_iter": 5},
         cost=34,
     ),
     ModelSpec(
@@ -258,7 +261,7 @@ MODELS = Registry(
         needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters={"n_estimators": 1000},
-        smoke={"n_estimators": 30},
+        quick={"n_estimators": 30},
         libraries=INTELEX,
         importance="impurity",
         dtype="float32",
@@ -270,7 +273,7 @@ MODELS = Registry(
         build=estimators.gradient_boosting,
         needs_memory=WHOLE_TREES,
         parameters={"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3},
-        smoke={"n_estimators": 20},
+        quick={"n_estimators": 20},
         importance="impurity",
         cost=8,
     ),
@@ -280,7 +283,7 @@ MODELS = Registry(
         build=estimators.xgboost_regressor,
         stream=streaming.xgboost,
         parameters={"n_estimators": 1000, "learning_rate": 0.05, "max_depth": 8, "subsample": 0.8},
-        smoke={"n_estimators": 50},
+        quick={"n_estimators": 50},
         libraries=XGBOOST,
         is_probe=True,
         importance="gain",
@@ -293,7 +296,7 @@ MODELS = Registry(
         build=estimators.multitask,
         stream=streaming.by_itself,
         parameters=STUDY_NET,
-        smoke={"epochs": 5},
+        quick={"epochs": 5},
         feature_sets=("all",),
         libraries=KERAS,
         watches_validation=True,
@@ -305,7 +308,7 @@ MODELS = Registry(
         build=estimators.encoded_net,
         stream=streaming.by_itself,
         parameters=ENCODED_NET,
-        smoke=SMOKE_NET,
+        quick=ENCODED_NET_QUICK,
         feature_sets=("all",),
         group="better",
         libraries=KERAS,
@@ -318,7 +321,7 @@ MODELS = Registry(
         build=estimators.xgboost_classifier,
         stream=streaming.xgboost,
         parameters=XGBOOST_GENRE,
-        smoke={"n_estimators": 20},
+        quick=XGBOOST_GENRE_QUICK,
         feature_sets=("all",),
         group="better",
         libraries=XGBOOST,
@@ -332,7 +335,7 @@ MODELS = Registry(
         build=estimators.xgboost_regressor,
         stream=streaming.xgboost,
         parameters=XGBOOST_POPULARITY,
-        smoke={"n_estimators": 50},
+        quick=XGBOOST_POPULARITY_QUICK,
         feature_sets=("all",),
         group="better",
         libraries=XGBOOST,
@@ -347,7 +350,7 @@ MODELS = Registry(
         needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters=EXTRA_TREES_GENRE,
-        smoke={"n_estimators": 30},
+        quick=EXTRA_TREES_QUICK,
         feature_sets=("all",),
         group="better",
         importance="impurity",
@@ -361,7 +364,7 @@ MODELS = Registry(
         needs_memory=WHOLE_TREES,
         keeps_model=False,
         parameters=EXTRA_TREES_POPULARITY,
-        smoke={"n_estimators": 30},
+        quick=EXTRA_TREES_QUICK,
         feature_sets=("all",),
         group="better",
         importance="impurity",
@@ -376,7 +379,7 @@ MODELS = Registry(
             build=build,
             needs_memory="its extremely randomized trees do: " + WHOLE_TREES,
             parameters={name: settings for name, (settings, _) in ENSEMBLES[task].items()},
-            smoke={name: {**settings, **smoke} for name, (settings, smoke) in ENSEMBLES[task].items()},
+            quick={name: {**settings, **quick} for name, (settings, quick) in ENSEMBLES[task].items()},
             feature_sets=("all",),
             group="better",
             libraries=("numpy", "scipy", "scikit-learn", "xgboost", "tensorflow", "keras"),
@@ -393,7 +396,7 @@ MODELS = Registry(
             build=estimators.multitask,
             stream=streaming.by_itself,
             parameters=STUDY_NET | {"heads": (task,)},
-            smoke={"epochs": 5},
+            quick={"epochs": 5},
             feature_sets=("all",),
             group="single_head",
             libraries=KERAS,
@@ -409,7 +412,7 @@ MODELS = Registry(
             build=estimators.encoded_net,
             stream=streaming.by_itself,
             parameters=ENCODED_NET | {"heads": (task,)},
-            smoke=SMOKE_NET,
+            quick=ENCODED_NET_QUICK,
             feature_sets=("all",),
             group="single_head",
             libraries=KERAS,

@@ -17,6 +17,7 @@ from tasks import (
     report_results,
     report_run,
 )
+from tasks.errors import UserError
 from tasks.readback import Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
@@ -39,9 +40,11 @@ def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = No
 
 
 def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, out: Path | None = None) -> Path:
-    """Write two published runs side by side. Raises: as write_report."""
+    """Write two published runs side by side. Raises: as write_report; UserError: they are one and the same."""
     with past.published(warehouse) as connection:
         run, other = past.find_run(connection, run_id), past.find_run(connection, other_id)
+    if run["run_id"] == other["run_id"]:
+        raise UserError(f"--compare {other_id}: is the run itself. Others: select run_id, status from results.runs.")
     with past.as_of(run, warehouse) as connection:
         html = render(report_compare.comparison_page(connection, run, other, warehouse))
     name = f"{run['run_id']}-against-{other['run_id']}"

@@ -12,6 +12,8 @@ from tasks.readback import LEADERBOARDS, Row, number
 from tasks.report_page import Column, Figure, Plot, Table, percent, shortened
 from tasks.report_results import NOTHING, Results
 
+CALIBRATED = 0.02  # a stated probability that is off by no more than this on average is about right
+
 
 def confusion(results: Results) -> Figure:
     """Which genres the best model of each protocol takes for which."""
@@ -123,10 +125,8 @@ def importance(results: Results) -> list[Figure]:
         finding = f"{model}, the best of protocol {first}, looks most at {top}."
         if len(by_protocol) > 1:
             last = by_protocol[-1]
-            moved = max(features, key=lambda name: abs(shares[first, model, name] - shares[last, model, name]))
-            finding += (
-                f" The largest change with the protocol: {moved}, {percent(shares[first, model, moved])} in {first}, "
-                f"{percent(shares[last, model, moved])} in {last}."
+            finding += moved_in_words(
+                {name: (shares[first, model, name], shares[last, model, name]) for name in features}, first, last
             )
         figures.append(
             Figure(
@@ -141,6 +141,15 @@ def importance(results: Results) -> list[Figure]:
             )
         )
     return figures
+
+
+def moved_in_words(shares: dict[str, tuple[float, float]], first: str, last: str) -> str:
+    """The feature whose share differs most between two protocols; nothing if the shares are equal as shown."""
+    moved = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
+    before, after = (percent(share, 1) for share in shares[moved])
+    if before == after:
+        return ""
+    return f" The largest change with the protocol: {moved}, {before} in {first}, {after} in {last}."
 
 
 def predicted_popularity(results: Results) -> Figure:
@@ -201,8 +210,7 @@ def reliability(results: Results) -> Figure:
             error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / n
             bias = sum(row["n"] * (row["confidence"] - row["accuracy"]) for row in rows) / n
             errors[model, protocol] = error
-            kind = "overconfident" if bias > 0.02 else "underconfident" if bias < -0.02 else "about right"
-            said.append(f"{protocol}: {kind}, off by {error:.3f}")
+            said.append(f"{protocol}: {calibrated_in_words(error, bias)}")
             points = [(row["confidence"], row["accuracy"]) for row in rows]
             lines.append(Curve(points, protocols.index(protocol), sizes=[row["n"] / most for row in rows]))
         unit, finding = Scale(0, 1), "; ".join(said) + "."
@@ -219,6 +227,17 @@ def reliability(results: Results) -> Figure:
         note="On the dotted diagonal, what is said to be 60 % sure is right in 60 % of the test tracks; below it the "
         "model is overconfident. Larger dots: more tracks. Feature set all.",
     )
+
+
+def calibrated_in_words(error: float, bias: float) -> str:
+    """Args: error: mean distance of stated probability and share right; bias: the same, signed."""
+    if error <= CALIBRATED:
+        kind = "about right"
+    elif abs(bias) < error / 2:
+        kind = "now over-, now underconfident"
+    else:
+        kind = "overconfident" if bias > 0 else "underconfident"
+    return f"{kind}, off by {error:.3f} on average"
 
 
 def history(results: Results) -> Figure:

@@ -86,7 +86,8 @@ def leaderboard(results: Results, task: str) -> Figure:
                 shown=10,
             )
         )
-    findings = [_best_in_words(protocol, board, metrics[0]) for protocol, board in boards.items()]
+    leads = results.rows("leads")
+    findings = [best_in_words(protocol, board, metrics[0], leads) for protocol, board in boards.items()]
     return Figure(
         name=f"leaderboard-{task}",
         title=f"{task.capitalize()}: {LEADERS[metrics[0]]} on test rows",
@@ -108,7 +109,8 @@ def _samples(boards: dict[str, list[Row]]) -> list[str]:
     )
 
 
-def _best_in_words(protocol: str, board: list[Row], metric: str) -> str:
+def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]) -> str:
+    """Which model is best, and whether it is more than chance ahead of the next. Args: leads: sql/report/leads.sql."""
     best, digits = board[0], DIGITS[metric]
     figure = f"{LEADERS[metric]} {number(best[metric], digits)}"
     text = f"{protocol}: {best['model']} on {best['feature_set']} is best, {figure}"
@@ -118,13 +120,34 @@ def _best_in_words(protocol: str, board: list[Row], metric: str) -> str:
     if others:
         lead, second = f"{abs(best[metric] - others[0][metric]):.{digits}f}", others[0]["model"]
         text += f", ahead of {second} by {lead}" if float(lead) else f", {second} equal"
+        text += _chance_in_words(best, others[0], metric, [row for row in leads if row["protocol"] == protocol])
     return f"{text}."
+
+
+def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> str:
+    """The paired interval of the lead, positive the leader's way; empty where these figures were not compared."""
+    figures = {row["model"]: row[metric] for row in (best, other)}
+    for row in leads:
+        compared = {row["model_a"]: row["value_a"], row["model_b"]: row["value_b"]}
+        if row["metric"] != metric or {row["feature_set"]} != {best["feature_set"], other["feature_set"]}:
+            continue
+        if compared.keys() != figures.keys() or any(abs(compared[m] - figures[m]) > 1e-9 for m in figures):
+            continue
+        ends = (row["ci_low"], row["ci_high"])
+        is_turned = (row["model_a"] == best["model"]) == (metric == "rmse")
+        low, high = sorted(-end for end in ends) if is_turned else ends
+        chance = "" if row["better"] else ", not beyond chance"
+        if not row["better"] and (low > 0 or high < 0):
+            chance += " once corrected for the number of models"
+        return f" (paired 95 % interval {low:+.{DIGITS[metric]}f} to {high:+.{DIGITS[metric]}f}{chance})"
+    return ""
 
 
 def headlines(results: Results) -> list[str]:
     """The best of each protocol and task, for the top of the page."""
+    leads = results.rows("leads")
     return [
-        f"{task.capitalize()}, {_best_in_words(protocol, board, LEADERBOARDS[task][0])}"
+        f"{task.capitalize()}, {best_in_words(protocol, board, LEADERBOARDS[task][0], leads)}"
         for task in LEADERBOARDS
         for protocol, board in results.of_task(task).items()
     ]
@@ -275,5 +298,5 @@ def _leaks_in_words(rows: list[Row]) -> list[str]:
                         f" (95 % interval {row['inflation_low']:+.{digits}f} to {row['inflation_high']:+.{digits}f})"
                     )
                 parts.append(text)
-        found.append(f"{leak}: at most {'; '.join(parts)}.")
+        found.append(f"{leak}: largest {'; '.join(parts)}.")
     return found

@@ -24,7 +24,7 @@ def time_and_memory(results: Results) -> Figure:
     reused = [row for row in rows if row["reused"]]
     tables = [_cell_table("Cells trained in this run, longest first", trained)] if trained else []
     tables += [_cell_table("Reused from earlier runs, as trained there", reused)] if reused else []
-    finding, drawn = _timing(trained, results.run["cpu_count"])
+    finding, drawn = _timing(trained, results.run)
     if reused:
         finding += f" {len(reused)} cells are reused from earlier runs."
     return Figure(
@@ -40,9 +40,10 @@ def time_and_memory(results: Results) -> Figure:
     )  # fmt: skip
 
 
-def _timing(trained: list[Row], cores: int) -> tuple[str, list[Plot]]:
+def _timing(trained: list[Row], run: Row) -> tuple[str, list[Plot]]:
     if not trained:
         return "No cell was trained in this run.", []
+    cores = run["cpu_count"]
     begin = min(row["started_at"] for row in trained)
     span = (max(row["finished_at"] for row in trained) - begin).total_seconds()
     total, longest = sum(row["seconds"] for row in trained), trained[0]
@@ -50,7 +51,8 @@ def _timing(trained: list[Row], cores: int) -> tuple[str, list[Plot]]:
     finding = (
         f"{len(trained)} cells took {span:,.0f} s; their sum is {total:,.0f} s on {cores} cores and the longest "
         f"({longest['model']} on {longest['feature_set']}, {longest['protocol']}) {longest['seconds']:,.0f} s, so that "
-        f"no schedule could take less than {bound:,.0f} s: {span / max(bound, 1e-9):.2f} times that."
+        f"no schedule could take less than {bound:,.0f} s: {span / max(bound, 1e-9):.2f} times that. "
+        f"{budget_in_words(run)}"
     )
     in_lanes = [
         [(_since(row["started_at"], begin), _since(row["finished_at"], begin), _title(row), TASK_SERIES[row["task"]])
@@ -59,6 +61,16 @@ def _timing(trained: list[Row], cores: int) -> tuple[str, list[Plot]]:
     ]  # fmt: skip
     svg = charts.lanes(Scale(0, max(span, 1e-3)), in_lanes, f"Gantt chart of the run. {finding}")
     return finding, [Plot("", svg)]
+
+
+def budget_in_words(run: Row) -> str:
+    """The thread budget. Args: run: a row of results.runs."""
+    at_once, threads = run.get("cells_at_once"), run.get("threads_per_cell")  # older publications have neither
+    if at_once is None:
+        return "The thread budget was not recorded."
+    cells, each = ("cell" if at_once == 1 else "cells"), ("thread" if threads == 1 else "threads")
+    where = "on the workers of a Dask cluster" if run["runner"] == "dask" else f"on {run['cpu_count']} cores"
+    return f"Thread budget: {at_once} {cells} at a time, {threads} {each} per cell, {where}."
 
 
 def lanes(cells: list[Row]) -> list[list[Row]]:

@@ -53,6 +53,9 @@ STARTED = pa.schema(
         pa.field("flow_run_id", pa.string()),
         pa.field("pid", pa.int64(), nullable=False),
         pa.field("pid_started", pa.float64(), nullable=False),
+        pa.field("runner", pa.string()),  # this and the next two: NULL of runs recorded before they were
+        pa.field("cells_at_once", pa.int64()),
+        pa.field("threads_per_cell", pa.int64()),
     ]
 )
 FINISHED = pa.schema(
@@ -114,7 +117,16 @@ class Run:
     budget: str
 
 
-def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse, flow_run_id: str | None = None) -> Run:
+def start_run(
+    snapshot: Snapshot,
+    budget: str,
+    warehouse: Warehouse,
+    flow_run_id: str | None = None,
+    *,
+    runner: str = "local",
+    cells_at_once: int = 1,
+    threads_per_cell: int = 1,
+) -> Run:
     """Record that a run starts, with what it runs on; its id sorts by time. Args: flow_run_id: Prefect's."""
     warehouse.sweep()
     now = datetime.now(UTC)
@@ -134,6 +146,9 @@ def start_run(snapshot: Snapshot, budget: str, warehouse: Warehouse, flow_run_id
         "flow_run_id": flow_run_id,
         "pid": os.getpid(),
         "pid_started": psutil.Process().create_time(),
+        "runner": runner,
+        "cells_at_once": cells_at_once,
+        "threads_per_cell": threads_per_cell,
     }
     warehouse.write_rows(warehouse.table("runs", "started", run.run_id), [row], STARTED)
     return run

@@ -111,16 +111,36 @@ class SourceFile:
                 line += n_lines
 
 
+def sample_rows(source: str) -> int | None:
+    """How many generated tracks `source` asks for; None: it is something else.
+
+    Raises: UserError: it asks for the sample, but not for a number of rows.
+    """
+    if sample := SAMPLE.fullmatch(source):
+        return int(sample[1] or DEFAULT_ROWS)
+    if source.startswith("sample:"):
+        raise UserError(f"--source {source}: sample[:ROWS] takes a whole number of rows.")
+    return None
+
+
+def check(source: str) -> None:
+    """Raises: UserError: it is plain without reading anything that `source` cannot be read."""
+    if sample_rows(source) is None and "://" not in source:
+        path = Path(source).expanduser()
+        try:
+            path.stat()
+        except OSError as error:
+            raise _unreadable(path, one_line(path.name), error) from error
+
+
 @contextmanager
 def opened(source: str, warehouse: Warehouse) -> Iterator[SourceFile]:
     """The file behind `source`: a path, a URL that fsspec can read, or `sample[:ROWS]`. Downloads are removed.
 
     Raises: InputError: it cannot be read, is empty, or is plainly something else than CSV or Parquet.
     """
-    if sample := SAMPLE.fullmatch(source):
-        yield _inspect(sample_file(warehouse, int(sample[1] or DEFAULT_ROWS)), source, is_generated=True)
-    elif source.startswith("sample:"):
-        raise UserError(f"--source {source}: sample[:ROWS] takes a whole number of rows.")
+    if (rows := sample_rows(source)) is not None:
+        yield _inspect(sample_file(warehouse, rows), source, is_generated=True)
     elif "://" in source:
         label = public_name(source)
         temporary = warehouse.temporary("download")
@@ -173,7 +193,7 @@ def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFil
             for chunk in iter(lambda: file.read(CHUNK), b""):
                 digest.update(chunk)
     except OSError as error:
-        raise InputError(f"{label}: cannot be read ({error.strerror}: {path}).") from error
+        raise _unreadable(path, label, error) from error
     if not start:
         raise InputError(f"{label}: is empty.")
     file_format: Format = "csv"
@@ -193,6 +213,10 @@ def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFil
     if file_format != "parquet":
         _check_text(source)
     return source
+
+
+def _unreadable(path: Path, label: str, error: OSError) -> InputError:
+    return InputError(f"{label}: cannot be read ({error.strerror}: {path}).")
 
 
 def _seen(status: os.stat_result) -> tuple[int, ...]:

@@ -10,10 +10,7 @@ select
     published.value as published,
     metrics.value - published.value as difference,
     cast(parity.tolerance as double) as tolerance,
-    abs(difference) <= parity.tolerance
-    or (
-        published.model = 'multitask' and difference * if(published.metric in ('rmse', 'mae'), -1, 1) > 0
-    ) as is_within
+    abs(difference) <= parity.tolerance as is_within
 from results.published as published
 inner join results.metrics as metrics
     on

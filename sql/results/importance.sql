@@ -1,8 +1,6 @@
 -- results.importance: one row per cell of results.cells and feature. method says what importance means: impurity or
--- gain
--- (shares that add up to 1), coefficient (mean absolute value, per standard deviation of the feature), permutation
--- (loss
--- of accuracy, or growth of RMSE in popularity points, when the feature is shuffled among validation rows).
+-- gain (shares that add up to 1), coefficient (mean absolute value, per standard deviation of the feature), permutation
+-- (loss of accuracy, or growth of RMSE in popularity points, when the feature is shuffled among validation rows).
 with
 
 measured as (

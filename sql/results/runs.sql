@@ -1,6 +1,7 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
 -- status: completed, failed (every cell, or the run itself), interrupted, running, or killed (no end record and its
--- process is gone). flow_run_id: of Prefect's flow run.
+-- process is gone). flow_run_id: of Prefect's flow run. runner: local or dask; it and the thread budget (cells_at_once,
+-- threads_per_cell) are NULL of runs that did not record them.
 select
     started.run_id,
     started.started_at,
@@ -18,7 +19,10 @@ select
     started.git_commit,
     cast(started.versions as json) as versions,
     started.cpu_count,
-    started.flow_run_id
+    started.flow_run_id,
+    started.runner,
+    started.cells_at_once,
+    started.threads_per_cell
 from stored_started as started
 left join stored_finished as finished on started.run_id = finished.run_id
 order by started.started_at

@@ -212,6 +212,8 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
         (["--seeds", "x"], "invalid integers value: 'x'"),
         (["--seeds", ","], "invalid integers value: ','"),
         (["--source", "sample:abc"], "takes a whole number of rows"),
+        (["--source", "snapshot:nope"], "has no snapshot 'nope'"),
+        (["--columns", "foo=bar"], "--columns: unknown column 'foo'"),
         (["--min-genre-rows", "0"], "--min-genre-rows: Input should be greater than or equal to 1"),
         (["--seeds", "-1"], "--seeds: Input should be greater than or equal to 0"),
         (["--cell-timeout", "0"], "--cell-timeout: Input should be greater than 0"),

@@ -13,6 +13,25 @@ from flows.features import features
 from tasks import sample, summary
 from tasks.errors import UserError
 from tasks.warehouse import Warehouse
+from tests.flows.support import clean_environment, run
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "reason"),
+    [
+        (["--statistics", "kept"], {}, "--statistics kept: takes --append-to"),
+        (["--append-to", "nope"], {}, "has no snapshot 'nope'"),
+        (["--append-to", "latest"], {}, "nothing is published there yet"),
+        (["--source", "snapshot:latest", "--append-to", "latest"], {}, "is a snapshot already"),
+        ([], {"MUSIC_MEMORY_LIMIT": "abc"}, "$MUSIC_MEMORY_LIMIT is 'abc'; it must be a size"),
+        ([], {"MUSIC_MEMORY_LIMIT": "1KB"}, "$MUSIC_MEMORY_LIMIT is '1KB'; at least 250MiB are needed"),
+    ],
+)
+def test_what_can_be_refused_at_once_is_told_in_one_line(options, variables, reason, tmp_path) -> None:
+    done = run(clean_environment(**variables), *options, "--warehouse", str(tmp_path), flow="features")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_features_are_built_and_published_without_training(prefect_server, tmp_path, capsys) -> None:

@@ -171,6 +171,7 @@ def test_the_figures_are_those_of_the_database(sample) -> None:
     assert f"{epochs} epochs" in figures["history"]
     cells = sample.query("select count(*) from results.cells where not reused")[0][0]
     assert f"{cells} cells took" in figures["time"]
+    assert "Thread budget: 1 cell at a time, 1 thread per cell, on " in figures["time"]
 
 
 def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained, tmp_path) -> None:
@@ -268,17 +269,30 @@ def test_the_command_writes_any_run_and_refuses_unknown_ones_in_one_line(sample,
     done = command(*where)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(sample.path)
-    out = tmp_path / "two.html"
-    assert command(*where, "--compare", sample.run_id, "--out", str(out)).returncode == 0
-    assert "Two benchmark runs" in out.read_text(encoding="utf-8")
-    unknown = command(*where, "--run", "nope")
-    assert unknown.returncode == 1
-    assert unknown.stderr.count("\n") == 1
-    assert "Unknown run 'nope'. Newest: " + sample.run_id in unknown.stderr
+    out = tmp_path / "one.html"
+    assert command(*where, "--out", str(out)).returncode == 0
+    assert "Benchmark run" in out.read_text(encoding="utf-8")
     (tmp_path / "empty").mkdir()
-    empty = command("--warehouse", str(tmp_path / "empty"))
-    assert empty.returncode == 1
-    assert "music.duckdb: not there" in empty.stderr
+    for options, reason in [
+        ([*where, "--run", "nope"], "Unknown run 'nope'. Newest: " + sample.run_id),
+        ([*where, "--compare", sample.run_id], f"--compare {sample.run_id}: is the run itself"),
+        ([*where, "--out", str(tmp_path / "no" / "x.html")], f"there is no folder {tmp_path / 'no'}"),
+        ([*where, "--out", str(tmp_path)], "it is a folder"),
+        (["--warehouse", str(tmp_path / "empty")], "music.duckdb: not there"),
+    ]:
+        refused = command(*options)
+        assert refused.returncode == 1
+        assert refused.stderr.count("\n") == 1
+        assert reason in refused.stderr
+
+
+def test_the_command_sets_two_runs_side_by_side(tmp_path) -> None:
+    home = Warehouse.at(tmp_path / "wh")
+    first = make_run(home, "sample:1000", ("linear",))
+    make_run(home, "sample:1000", ("linear",))
+    out = tmp_path / "two.html"
+    assert command("--warehouse", str(home.root), "--compare", first, "--out", str(out)).returncode == 0
+    assert "Two benchmark runs" in out.read_text(encoding="utf-8")
 
 
 # In a browser.

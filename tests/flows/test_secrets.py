@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from flows import benchmark, cli, features, tune
+from flows.preparing import default_source
 from tasks.warehouse import Warehouse
 from tests.conftest import many
 from tests.flows.support import run
@@ -31,7 +32,7 @@ def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, flow, options, mon
     for source in ("https://host/t.csv?token=to-ken", "https://me:pass-word@host/t.csv"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
         assert cli.parameters(parser, flow)["source"] is None
-        assert cli.default_source(None) == source
+        assert default_source(None) == source
     for source in ("https://host/t.csv", "t?oken.csv", "sample:2000"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
         assert cli.parameters(parser, flow)["source"] == source

@@ -72,6 +72,15 @@ def test_parity_is_ours_beside_the_published_figure(results) -> None:
     assert [row[3] for row in rows] == [True, False]
 
 
+def test_a_figure_better_than_published_is_no_parity_either(results) -> None:
+    for table in ("metrics", "cells", "published"):
+        results.execute(f"update results.{table} set model = 'multitask' where model = 'svm'")
+    results.execute("update results.published set value = 0.48 where model = 'multitask'")
+    view(results, "newest", "latest", "parity")
+    found = results.execute("select ours, is_within from results.parity where model = 'multitask'")
+    assert found.fetchall() == [(0.5, False)]
+
+
 def test_parity_applies_to_the_studys_file_only(results) -> None:
     results.execute("update results.runs set is_study_file = false")
     view(results, "newest", "latest", "parity")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.cli import build_each
+from flows.preparing import build_each
 from tasks.errors import ProtocolError
 from tasks.features import build_features
 from tasks.ingest import ingest

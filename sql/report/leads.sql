@@ -1,0 +1,22 @@
+-- Of the report: one row per pair of models whose headline figures results.comparisons compares, for the tracks and the
+-- budget of the run; they are of the newest cells, which need not be the run's own: value_a and value_b tell.
+select
+    comparisons.protocol,
+    comparisons.task,
+    comparisons.feature_set,
+    comparisons.metric,
+    comparisons.model_a,
+    comparisons.model_b,
+    comparisons.value_a,
+    comparisons.value_b,
+    comparisons.ci_low,
+    comparisons.ci_high,
+    comparisons.better
+from results.comparisons as comparisons
+inner join results.runs as runs on comparisons.budget = runs.budget
+where
+    runs.run_id = $run_id
+    and comparisons.metric in ('accuracy', 'rmse')
+    and comparisons.ci_low is not null
+    and comparisons.staging_version in (select cells.staging_version from results.cells as cells where cells.run_id = $run_id)
+order by all

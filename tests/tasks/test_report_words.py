@@ -1,0 +1,79 @@
+"""What the report's sentences say of figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.report_models import calibrated_in_words, moved_in_words
+from tasks.report_results import best_in_words
+from tasks.report_run import budget_in_words
+
+BEST = {"model": "ensemble", "feature_set": "all", "accuracy": 0.470, "rmse": 12.0, "low": None, "high": None}
+NEXT = BEST | {"model": "xgboost", "accuracy": 0.464, "rmse": 12.2}
+LEAD = {
+    "protocol": "cold_start",
+    "feature_set": "all",
+    "metric": "accuracy",
+    "model_a": "ensemble",
+    "model_b": "xgboost",
+    "value_a": 0.470,
+    "value_b": 0.464,
+    "ci_low": -0.002,
+    "ci_high": 0.014,
+    "better": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "bias", "said"),
+    [
+        (0.015, 0.015, "about right, off by 0.015"),
+        (0.025, 0.024, "overconfident, off by 0.025"),
+        (0.098, -0.090, "underconfident, off by 0.098"),
+        (0.098, 0.010, "now over-, now underconfident, off by 0.098"),
+    ],
+)
+def test_the_verdict_on_probabilities_is_that_of_the_number_beside_it(error, bias, said) -> None:
+    assert calibrated_in_words(error, bias).startswith(said)
+
+
+def test_a_change_of_importance_is_told_if_it_can_be_seen() -> None:
+    shares = {"tempo": (0.101, 0.102), "duration_ms": (0.092, 0.0875)}
+    said = moved_in_words(shares, "published", "cold_start").replace("\u00a0", " ")
+    assert said == " The largest change with the protocol: duration_ms, 9.2 % in published, 8.8 % in cold_start."
+    assert moved_in_words({"tempo": (0.1001, 0.1002)}, "published", "cold_start") == ""
+
+
+@pytest.mark.parametrize(
+    ("metric", "changed", "said"),
+    [
+        ("accuracy", {}, "by 0.006 (paired 95 % interval -0.002 to +0.014, not beyond chance)."),
+        ("accuracy", {"ci_low": 0.002, "better": "ensemble"}, "by 0.006 (paired 95 % interval +0.002 to +0.014)."),
+        (
+            "accuracy",
+            {"ci_low": 0.002},
+            "+0.002 to +0.014, not beyond chance once corrected for the number of models).",
+        ),
+        ("accuracy", {"value_a": 0.480}, "by 0.006."),  # of newer cells
+        ("accuracy", {"protocol": "published"}, "by 0.006."),
+        (
+            "rmse",
+            {"metric": "rmse", "value_a": 12.0, "value_b": 12.2, "ci_low": -0.3, "ci_high": -0.1, "better": "ensemble"},
+            "by 0.20 (paired 95 % interval +0.10 to +0.30).",
+        ),
+    ],
+)
+def test_a_lead_comes_with_its_paired_interval(metric, changed, said) -> None:
+    assert best_in_words("cold_start", [BEST, NEXT], metric, [LEAD | changed]).endswith(said)
+    turned = LEAD | changed
+    turned |= {"model_a": "xgboost", "model_b": "ensemble"}
+    turned |= {"value_a": turned["value_b"], "value_b": turned["value_a"]}
+    turned |= {"ci_low": -turned["ci_high"], "ci_high": -turned["ci_low"]}
+    assert best_in_words("cold_start", [BEST, NEXT], metric, [turned]).endswith(said)
+
+
+def test_the_thread_budget_is_told_where_it_was_recorded() -> None:
+    run = {"runner": "local", "cells_at_once": 2, "threads_per_cell": 1, "cpu_count": 2}
+    assert budget_in_words(run) == "Thread budget: 2 cells at a time, 1 thread per cell, on 2 cores."
+    assert "on the workers of a Dask cluster" in budget_in_words(run | {"runner": "dask"})
+    assert budget_in_words({"cpu_count": 2}) == "The thread budget was not recorded."
