@@ -38,6 +38,7 @@ RESULT_TABLES = (
     "learning_curve",
 )
 COMPARED_TABLES = ("comparisons", "inflation", "learning_gains")
+NEWEST_TABLES = ("figures", "popularity_errors")
 RESULT_VIEWS = (
     "scores",
     "leaderboard",
@@ -45,7 +46,6 @@ RESULT_VIEWS = (
     "leak_ledger",
     "genres",
     "genre_pairs",
-    "popularity_errors",
     "ceiling",
 )
 FEATURE_SET = pa.schema(
@@ -152,7 +152,8 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
     for name in ("newest", "latest"):
         _create(connection, "view", name)
-    _create(connection, "table", "figures", stored_predictions=stored)
+    for name in NEWEST_TABLES:
+        _create(connection, "table", name)
     compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
