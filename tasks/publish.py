@@ -127,7 +127,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
     folders = [warehouse.cell(result) for result in sorted(used)]
-    names = ("replicates.parquet", LAST_OF_CELL, "predictions.parquet")
+    names = ("replicates.parquet", LAST_OF_CELL)
     warehouse.fetch(folder / name for folder in folders for name in names)
     folders = [folder for folder in folders if (folder / "replicates.parquet").exists()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
@@ -157,7 +157,23 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
-    return [(folder.name, pq.read_metadata(folder / "predictions.parquet").num_rows) for folder in folders]
+    return _predicted(connection)
+
+
+def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
+    """How many rows each cell predicted, by its metrics: of a warehouse elsewhere the predictions stay there."""
+    return connection.execute(
+        """
+        select result, cast(sum(n) as bigint)
+        from (
+            select distinct result, task, split, n
+            from (select result, unnest(metrics, recursive := true) from stored_results)
+            where slice = 'all'
+        )
+        group by result
+        order by result
+        """
+    ).fetchall()
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
