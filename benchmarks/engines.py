@@ -23,7 +23,7 @@ TARGETS = ["popularity", GENRE]
 
 
 def prepare_music(csv: Path, out: Path, protocol: str = "published") -> None:
-    """As `python -m flows.features` does."""
+    """Ingest and build, as `python -m flows.features` does, which publishes besides."""
     from tasks.features import build_features
     from tasks.ingest import ingest
     from tasks.warehouse import Warehouse

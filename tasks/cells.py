@@ -39,6 +39,24 @@ RESULT = pa.schema(
         pa.field("feature_version", pa.string(), nullable=False),
         pa.field("model_path", pa.string()),
         pa.field("model_sha256", pa.string()),
+        # These two are NULL in results of before they were kept.
+        pa.field("test_rows", pa.string()),  # a digest of which they are: figures of equal ones can be paired
+        pa.field(
+            "popularity_errors",
+            pa.list_(
+                pa.struct(
+                    {
+                        "split": pa.string(),
+                        "bucket_by": pa.string(),
+                        "bucket": pa.string(),
+                        "n": pa.int64(),
+                        "rmse": pa.float64(),
+                        "mae": pa.float64(),
+                        "bias": pa.float64(),
+                    }
+                )
+            ),
+        ),
         pa.field(
             "metrics",
             pa.list_(

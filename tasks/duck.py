@@ -139,6 +139,20 @@ def render(name: str, **columns: object) -> str:
     return _templates().get_template(f"{name}.sql").render(audio_features=AUDIO_FEATURES, **columns)
 
 
+def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """The column lists that depend on the data, for the SELECTs that have one (name: below sql/)."""
+    text = code(select)
+    columns: dict[str, object] = {}
+    if re.search(r"\bin genres\b", text):
+        mapping = connection.execute("select genre_id, column_name from features.genre_mapping order by genre_id")
+        columns["genres"] = [(genre_id, identifier(name)) for genre_id, name in mapping.fetchall()]
+    if re.search(r"\bin components\b", text):
+        found = connection.execute("select distinct statistic from features.pca_loadings").fetchall()
+        names = [name for (name,) in found if name.startswith("pc")]
+        columns["components"] = sorted(names, key=lambda name: int(name[2:]))
+    return columns
+
+
 def upstream(name: str) -> list[str]:
     """The tables a SELECT reads, as `schema.table`, sorted."""
     return sorted(set(UPSTREAM.findall(code(name))))

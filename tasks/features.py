@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, split
-from tasks.errors import CheckError, InputError, UserError, one_line
+from tasks import checks, duck, split
+from tasks.errors import InputError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
@@ -206,7 +205,7 @@ class Build:
     def planned(cls, snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
         values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
-        wanted = {name for check in checks_of(protocol) for name in duck.upstream(check)}
+        wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
         for table in reversed(TABLES):
             if table.name in wanted or not table.is_on_demand:
                 wanted |= {table.name, *table.upstream(protocol)}
@@ -217,7 +216,7 @@ class Build:
         """Each step's name, and the names of those that come before it."""
         selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
         selects[STATISTICS] = "features/statistics"
-        selects |= {name: name for name in checks_of(self.protocol)}
+        selects |= {name: name for name in checks.due(self.protocol, self.versions, self.warehouse)}
         return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
 
     def do(
@@ -228,7 +227,7 @@ class Build:
             cursor.execute(f"create view {STATISTICS} as {duck.render('features/statistics')}")
             return None
         if name not in self.tables:
-            run_check(name, self.protocol, cursor)
+            checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
             return None
         row = registered.get((name, self.versions[name]))
         if row is None or not self.warehouse.here(row.path).exists():
@@ -280,7 +279,7 @@ def write_table(
 ) -> int:
     """Write a table, made of those that `connection` sees, as a Parquet file. Returns: its rows."""
     source = table.select(protocol)
-    select = duck.render(source, **dynamic_columns(source, connection))
+    select = duck.render(source, **duck.dynamic_columns(source, connection))
     if table.build is not None:
         made = table.build(connection, select, protocol)
         texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
@@ -288,22 +287,6 @@ def write_table(
         return int(made.num_rows)
     bound = duck.bound(duck.code(source), values)
     return int(connection.execute(duck.copy(select, path, about_rows, is_ordered=False), bound).fetchall()[0][0])
-
-
-def checks_of(protocol: Protocol) -> list[str]:
-    """The SELECTs below sql/ that must return no rows."""
-    return [f"checks/{name}" for name in protocol.checks]
-
-
-def run_check(name: str, protocol: Protocol, connection: duckdb.DuckDBPyConnection) -> None:
-    """Run `sql/<name>.sql` on the tables that `connection` sees. Raises: CheckError: it found rows."""
-    found = connection.execute(f"from ({duck.render(name, **dynamic_columns(name, connection))}) limit 3")
-    columns = [column[0] for column in found.description]
-    if rows := found.fetchall():
-        examples = "; ".join(
-            ", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)) for row in rows
-        )
-        raise CheckError(f"The tables of protocol {protocol.name} break the rule of sql/{name}.sql: {examples}.")
 
 
 def _versions(
@@ -353,17 +336,3 @@ def genres_of(mapping: BuiltTable, warehouse: Warehouse) -> tuple[str, ...]:
     """The genres by their code. Args: mapping: features.genre_mapping."""
     table = pq.read_table(warehouse.here(mapping.path), columns=["genre_id", "music_genre"])
     return tuple(table.sort_by("genre_id")["music_genre"].to_pylist())
-
-
-def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
-    """The column lists that depend on the data, for the SELECTs that have one (name: below sql/)."""
-    code = duck.code(select)
-    columns: dict[str, object] = {}
-    if re.search(r"\bin genres\b", code):
-        mapping = connection.execute("select genre_id, column_name from features.genre_mapping order by genre_id")
-        columns["genres"] = [(genre_id, duck.identifier(name)) for genre_id, name in mapping.fetchall()]
-    if re.search(r"\bin components\b", code):
-        found = connection.execute("select distinct statistic from features.pca_loadings").fetchall()
-        names = [name for (name,) in found if name.startswith("pc")]
-        columns["components"] = sorted(names, key=lambda name: int(name[2:]))
-    return columns

@@ -18,8 +18,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, split
-from tasks.features import TABLES, Build, Table, build_features, checks_of, run_check, table_version, write_table
+from tasks import checks, duck, split
+from tasks.features import TABLES, Build, Table, build_features, table_version, write_table
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, load_snapshot
 from tasks.specs import STUDY_SEED, Protocol
@@ -143,14 +143,14 @@ class Extension:
         return built
 
     def check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
-        """Run the protocol's checks on all rows; those of groups on the new ones and the ones they are linked to."""
-        checks = [name for name in checks_of(self.protocol) if name != ABOUT_STATISTICS]
-        about_groups = [name for name in checks if GROUPS in duck.upstream(name)]
+        """Run the checks that are due on all rows; those of groups on the new ones and the ones they are linked to."""
+        due = [name for name in checks.due(self.protocol, self.versions, self.warehouse) if name != ABOUT_STATISTICS]
+        about_groups = [name for name in due if GROUPS in duck.upstream(name)]
         for name, row in built.items():
             duck.view(connection, name, self.warehouse.root / row.path)
-        for name in checks:
+        for name in due:
             if name not in about_groups:
-                run_check(name, self.protocol, connection)
+                checks.run(name, self.protocol, self.versions, self.warehouse, connection)
         if about_groups:
             own = self._parts(built["staging.stg_tracks"])[-1]
             duck.view(connection, "staging.appended_tracks", own)
@@ -158,7 +158,7 @@ class Extension:
             connection.execute(f"create or replace view staging.stg_tracks as {select}")
             self._link(connection)
         for name in about_groups:
-            run_check(name, self.protocol, connection)
+            checks.run(name, self.protocol, self.versions, self.warehouse, connection)
 
     def _show_base(
         self, built: dict[str, BuiltTable], base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection

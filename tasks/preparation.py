@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import EXPECTED, MEASURED, NUMERIC
-from tasks.features import dynamic_columns
 from tasks.registry import BuiltTable
 from tasks.warehouse import Warehouse
 
@@ -109,10 +108,10 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
     components: object = []
     if learnt.with_components:
         _make(connection, "features.tracks_pca", "features/tracks_pca", values)
-        components = dynamic_columns("features/tracks_pca", connection)["components"]
+        components = duck.dynamic_columns("features/tracks_pca", connection)["components"]
     return connection.sql(duck.render("predict/prepared_tracks", components=components)).to_arrow_table()
 
 
 def _make(connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object]) -> None:
-    text = duck.render(select, **dynamic_columns(select, connection))
+    text = duck.render(select, **duck.dynamic_columns(select, connection))
     connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.code(select), values))

@@ -38,6 +38,7 @@ RESULT_TABLES = (
     "learning_curve",
 )
 COMPARED_TABLES = ("comparisons", "inflation", "learning_gains")
+NEWEST_TABLES = ("figures", "popularity_errors")
 RESULT_VIEWS = (
     "scores",
     "leaderboard",
@@ -45,7 +46,6 @@ RESULT_VIEWS = (
     "leak_ledger",
     "genres",
     "genre_pairs",
-    "popularity_errors",
     "ceiling",
 )
 FEATURE_SET = pa.schema(
@@ -127,7 +127,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
     folders = [warehouse.cell(result) for result in sorted(used)]
-    names = ("replicates.parquet", LAST_OF_CELL, "predictions.parquet")
+    names = ("replicates.parquet", LAST_OF_CELL)
     warehouse.fetch(folder / name for folder in folders for name in names)
     folders = [folder for folder in folders if (folder / "replicates.parquet").exists()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
@@ -152,11 +152,28 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
     for name in ("newest", "latest"):
         _create(connection, "view", name)
-    _create(connection, "table", "figures", stored_predictions=stored)
+    for name in NEWEST_TABLES:
+        _create(connection, "table", name)
     compare(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
-    return [(folder.name, pq.read_metadata(folder / "predictions.parquet").num_rows) for folder in folders]
+    return _predicted(connection)
+
+
+def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
+    """How many rows each cell predicted, by its metrics: of a warehouse elsewhere the predictions stay there."""
+    return connection.execute(
+        """
+        select result, cast(sum(n) as bigint)
+        from (
+            select distinct result, task, split, n
+            from (select result, unnest(metrics, recursive := true) from stored_results)
+            where slice = 'all'
+        )
+        group by result
+        order by result
+        """
+    ).fetchall()
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:

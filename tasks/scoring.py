@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -10,6 +11,7 @@ from sklearn import metrics
 
 PERMUTATION_REPEATS = 3
 CALIBRATION_BINS = 15
+POPULARITY_BANDS = (*(f"{low} to {low + 9}" for low in range(0, 90, 10)), "90 to 100")
 
 
 def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
@@ -135,3 +137,40 @@ def _goodness(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
     if task == "genre":
         return float(metrics.accuracy_score(y_true, y_pred))
     return -float(metrics.root_mean_squared_error(y_true, y_pred))
+
+
+def popularity_band(popularity: np.ndarray) -> np.ndarray:
+    """Which of POPULARITY_BANDS each value (0 to 100) is in, (n_rows,)."""
+    return np.minimum(popularity // 10, len(POPULARITY_BANDS) - 1).astype(np.int64)
+
+
+def errors_by_bucket(
+    y_true: np.ndarray, y_pred: np.ndarray, bucket: np.ndarray, names: Sequence[str]
+) -> list[dict[str, object]]:
+    """How far off the rows of each bucket are, of those that have any.
+
+    Args: y_true, y_pred: shape (n_rows,), popularity points. bucket: (n_rows,), places in `names`.
+    Returns: rows of bucket (its name), n, rmse, mae and bias (predicted minus true), in popularity points.
+    """
+    error = y_pred.astype(np.float64) - y_true
+    counts = np.bincount(bucket, minlength=len(names))
+    squared, absolute, total = (np.bincount(bucket, of, len(names)) for of in (error**2, np.abs(error), error))
+    return [
+        {
+            "bucket": name,
+            "n": n,
+            "rmse": float(np.sqrt(squared[at] / n)),
+            "mae": absolute[at] / n,
+            "bias": total[at] / n,
+        }
+        for at, (name, n) in enumerate(zip(names, counts.tolist(), strict=True))
+        if n
+    ]
+
+
+def digest_of_rows(track_id: np.ndarray) -> str:
+    """A name of a set of rows, in whatever order: 16 hex digits of the SHA-256 of their ids, sorted.
+
+    Args: track_id: shape (n_rows,), whole numbers.
+    """
+    return hashlib.sha256(np.sort(track_id).astype("<i8").tobytes()).hexdigest()[:16]

@@ -72,6 +72,8 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
             "feature_version": job.feature_version,
             "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
             "model_sha256": sha256,
+            "test_rows": scoring.digest_of_rows(data.track_id["test"]),
+            "popularity_errors": _popularity_errors(data, predicted, job.genres),
             "metrics": metrics,
             "confusion": _confusion(data, predicted, job.genres),
             "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
@@ -191,6 +193,20 @@ def _confusion(data: Data, predicted: dict[str, Predicted], genres: tuple[str, .
         for counts in [scoring.confusion(data.y["genre"][split], found.values["genre"], len(genres))]
         for i, true in enumerate(genres)
         for j, guess in enumerate(genres)
+    ]
+
+
+def _popularity_errors(data: Data, predicted: dict[str, Predicted], genres: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "bucket_by": bucket_by, **row}
+        for split, found in predicted.items()
+        if "popularity" in found.values
+        for y_true in [data.y["popularity"][split]]
+        for bucket_by, names, bucket in (
+            ("genre", genres, data.y["genre"][split]),
+            ("popularity", scoring.POPULARITY_BANDS, scoring.popularity_band(y_true)),
+        )
+        for row in scoring.errors_by_bucket(y_true, found.values["popularity"], bucket, names)
     ]
 
 

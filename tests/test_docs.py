@@ -13,7 +13,7 @@ from flows import api, features, feedback, learning_curve, nearest, predict, que
 from flows.benchmark import parser
 from tasks.columns import EXPECTED
 from tasks.models import GROUPS, MODELS
-from tasks.publish import COMPARED_TABLES, RESULT_TABLES, RESULT_VIEWS
+from tasks.publish import COMPARED_TABLES, NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
 from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def test_every_option_is_documented(command) -> None:
 NAMES = [
     *(*EXPECTED, *PROTOCOLS, *PROBES, *BUDGETS, *FEATURE_SETS, *GROUPS),
     *sorted({spec.model for spec in MODELS.values()}),
-    *(*RESULT_TABLES, *COMPARED_TABLES, *RESULT_VIEWS, "newest", "latest", "figures"),
+    *(*RESULT_TABLES, *COMPARED_TABLES, *NEWEST_TABLES, *RESULT_VIEWS, "newest", "latest"),
 ]
 
 

@@ -5,6 +5,7 @@
 -- file at model_path, below the warehouse; NULL where no model is kept.
 -- sampled_from: so many training rows those n_train are a stratified sample of, because of sample_reason; NULL: they
 -- are all that the budget allows.
+-- test_rows: a digest of the ids of its test rows; cells of equal ones can be compared, those of NULL with none.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it, or led the workers that did; n_train rows.
 select * exclude (train_rows)
 from reported_cells

@@ -1,19 +1,7 @@
 -- results.figures: one row per set of tracks (staging_version), budget, protocol, task, model, feature set and metric:
 -- the newest figure on the test split, the mean over seeds, its interval (the mean of the seeds' own) and its standard
 -- deviation over seeds (NULL for one). results names the cells' folders below warehouse/cells/;
--- figures of equal test_rows are of the same rows.
-with
-
-test_rows as (
-    select
-        result,
-        task,
-        bit_xor(hash(track_id)) as test_rows
-    from {{ stored_predictions }}
-    where split = 'test'
-    group by result, task
-)
-
+-- figures of equal test_rows are of the same rows, those of NULL are not known to be.
 select
     latest.staging_version,
     latest.budget,
@@ -29,7 +17,7 @@ select
     count(*) as seeds,
     min(latest.seed) as seed,
     list(latest.result order by latest.seed) as results,
-    any_value(test_rows.test_rows) as test_rows,
+    any_value(latest.test_rows) as test_rows,
     avg(latest.fit_seconds) as fit_seconds,
     avg(latest.predict_seconds) as predict_seconds,
     avg(latest.peak_rss_mb) as peak_rss_mb,
@@ -42,10 +30,6 @@ select
     max(latest.started_at) as started_at,
     arg_max(latest.run_id, latest.started_at) as run_id
 from results.latest as latest
-inner join test_rows
-    on
-        latest.result = test_rows.result
-        and latest.task = test_rows.task
 where
     latest.split = 'test'
     and latest.slice = 'all'

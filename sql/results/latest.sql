@@ -14,6 +14,7 @@ select
     newest.n_train,
     newest.sampled_from,
     newest.sample_reason,
+    newest.test_rows,
     newest.result
 from results.metrics as metrics
 inner join results.newest as newest

@@ -39,6 +39,7 @@ select
     reported.cell.feature_version as feature_version,
     reported.cell.staging_version as staging_version,
     reported.cell.cell_key as cell_key,
+    trained.test_rows,
     trained.model_path,
     trained.model_sha256,
     trained.started_at,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tasks import duck, features, split
+from flows import cli
+from tasks import checks, duck, features, split
 from tasks.errors import CheckError
 from tasks.features import build_features
-from tasks.ingest import ingest
+from tasks.ingest import Append, ingest
 from tasks.specs import PROTOCOLS, protocol_named
+from tasks.warehouse import Warehouse
 
 # What is changed in the SQL, and the check that must see it.
 SQL_MUTANTS = [
@@ -38,6 +43,15 @@ def sql_copy(tmp_path, monkeypatch):
     duck._templates.cache_clear()
     yield root
     duck._templates.cache_clear()
+
+
+@pytest.fixture
+def tried(monkeypatch) -> list[str]:
+    """The checks that were run."""
+    names: list[str] = []
+    run = checks.run
+    monkeypatch.setattr(checks, "run", lambda name, *on: (names.append(name), run(name, *on)))
+    return names
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -98,3 +112,50 @@ def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse
     for _ in range(2):
         with pytest.raises(CheckError):
             build_features(snapshot, "label_free", 20, warehouse)
+
+
+def test_a_command_checks_once_what_it_prepares_before_its_flow_and_in_it(warehouse, tried) -> None:
+    cli.prepare("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20)
+    expected = sorted(checks.of(protocol_named("label_free")))
+    assert sorted(tried) == expected
+    snapshot = ingest("sample:2000", {}, 0.05, warehouse)
+    build_features(snapshot, "label_free", 20, warehouse)
+    assert sorted(tried) == expected
+    build_features(snapshot, "label_free", 19, warehouse)  # which makes other versions
+    assert sorted(tried) == sorted(expected * 2)
+
+
+def test_appended_tracks_are_checked_once(warehouse, tried) -> None:
+    base = ingest("sample:2000", {}, 0.05, warehouse)
+    build_features(base, "cold_start", 20, warehouse)
+    more = ingest("sample:2500", {}, 1.0, warehouse, Append(base.snapshot, "kept"))
+    tried.clear()
+    for _ in range(2):
+        build_features(more, "cold_start", 20, warehouse)
+    rules = {*checks.of(protocol_named("cold_start"))} - {"checks/learnt_from_training_rows"}  # that holds for the base
+    assert sorted(tried) == sorted(rules)
+
+
+def test_another_warehouse_is_checked_by_itself(tmp_path, warehouse, tried) -> None:
+    for home in (warehouse, Warehouse.at(tmp_path / "other")):
+        tried.clear()
+        build_features(ingest("sample:2000", {}, 0.05, home), "published", 20, home)
+        assert len(tried) == len(protocol_named("published").checks)
+
+
+def test_another_process_checks_what_it_reuses(sample_tables, sample_snapshot, shared_warehouse) -> None:
+    code = """if True:
+        import sys
+        from tasks import checks, features, snapshots, warehouse
+        home = warehouse.Warehouse.at(sys.argv[1])
+        built = features.build_features(snapshots.load_snapshot(sys.argv[2], home), "published", 20, home)
+        print(all(row.reused for row in built), len(checks.HELD))
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(shared_warehouse.root), sample_snapshot.snapshot],
+        cwd=Path(duck.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split() == ["True", str(len(protocol_named("published").checks))]

@@ -66,7 +66,7 @@ def store(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame)
 def make(connection: duckdb.DuckDBPyConnection, name: str, select: str | None = None) -> pl.DataFrame:
     """The table that a SELECT makes of those that are there, kept for those that follow."""
     path = select or name.replace(".", "/")
-    sql = duck.render(path, **features.dynamic_columns(path, connection))
+    sql = duck.render(path, **duck.dynamic_columns(path, connection))
     values = duck.bound(duck.source(path), {"protocol": "p"})
     connection.execute(f"create or replace table {name} as {sql}", values)
     return connection.sql(f"from {name}").pl()
@@ -74,7 +74,7 @@ def make(connection: duckdb.DuckDBPyConnection, name: str, select: str | None = 
 
 def found(connection: duckdb.DuckDBPyConnection, check: str) -> list[tuple]:
     path = f"checks/{check}"
-    return connection.execute(duck.render(path, **features.dynamic_columns(path, connection))).fetchall()
+    return connection.execute(duck.render(path, **duck.dynamic_columns(path, connection))).fetchall()
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, of: Case, fill: str) -> dict[str, pl.DataFrame]:

@@ -33,15 +33,13 @@ def results() -> duckdb.DuckDBPyConnection:
             'full' as budget, 'ok' as status, false as reused, 'v' as staging_version,
             1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
             1 as n_train, null::bigint as sampled_from, null as sample_reason,
-            run_id || model as result, 'v' as feature_version, '{{}}'::json as params
+            run_id || model as result, 'd' as test_rows, 'v' as feature_version, '{{}}'::json as params
         from results.metrics;
         create table results.protocols as
         select p as protocol, p like '%_apart' as is_probe
         from (values ('published'), ('label_free'), ('cold_start'), ('artists_apart')) as t(p);
         create table results.feature_sets as
         select * from (values ('all', null), ('all_with_genre', 'genre')) as t(feature_set, leaks);
-        create table stored_predictions as
-        select result, task, 'test' as split, 1 as track_id from results.cells;
         create table results.published as
         select 'genre' as task, m as model, 'all' as feature_set, 'test' as split, 'accuracy' as metric,
             v::double as value
@@ -52,8 +50,7 @@ def results() -> duckdb.DuckDBPyConnection:
 
 def view(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
     for name in names:
-        select = duck.render(f"results/{name}", **ACCURACY, stored_predictions="stored_predictions")
-        connection.execute(f"create view results.{name} as {select}")
+        connection.execute(f"create view results.{name} as {duck.render(f'results/{name}', **ACCURACY)}")
 
 
 def test_the_leaderboard_has_the_newest_value_of_each_cell_best_first(results) -> None:
@@ -163,10 +160,27 @@ def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
     ]
 
 
-def test_figures_of_other_test_rows_are_not_compared(results) -> None:
-    results.execute("update stored_predictions set track_id = 2 where result = 'r1svm'")
+@pytest.mark.parametrize(
+    ("of_svm", "of_mlp", "n_pairs"),
+    [("'d'", "'d'", 1), ("'other'", "'d'", 0), ("null", "'d'", 0), ("null", "null", 0)],  # null: not known
+)
+def test_only_figures_of_the_same_test_rows_are_compared(of_svm, of_mlp, n_pairs, results) -> None:
+    results.execute(f"update results.cells set test_rows = if(model = 'svm', {of_svm}, {of_mlp})")
     view(results, "newest", "latest", "figures")
-    assert results.execute(f"select count(*) from ({duck.render('results/pairs')})").fetchall() == [(0,)]
+    assert results.execute(f"select count(*) from ({duck.render('results/pairs')})").fetchall() == [(n_pairs,)]
+    assert results.execute("select count(*) from results.figures").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("of_r1", "of_r2", "is_paired"), [("'d'", "'d'", True), ("'d'", "'e'", False), ("null", "null", False)]
+)
+def test_two_runs_are_paired_where_their_test_rows_are_the_same(of_r1, of_r2, is_paired, results) -> None:
+    results.execute(f"update results.cells set test_rows = if(run_id = 'r1', {of_r1}, {of_r2})")
+    compared = duck.render("report/compared")
+    rows = results.execute(
+        f"select model, value_a, value_b, has_same_rows from ({compared})", {"run_id": "r1", "other": "r2"}
+    ).fetchall()
+    assert rows == [("mlp", 0.4, 0.45, is_paired)]
 
 
 def test_figures_by_genre_and_pair_of_genres(results) -> None:
@@ -196,27 +210,19 @@ def test_figures_by_genre_and_pair_of_genres(results) -> None:
     assert rows == [(0.25, 0.9)]
 
 
-def test_popularity_errors_by_genre_and_band(results) -> None:
+def test_popularity_errors_are_those_of_the_newest_cells(results) -> None:
     results.execute("""
-        create table results.predictions as
-        select 'r' as run_id, 'p' as protocol, 'popularity' as task, 'm' as model, 'all' as feature_set, 42 as seed,
-            'test' as split, *
-        from (values (95.0, 90.0, 'Rap'), (100.0, 92.0, 'Rap'), (9.0, 19.0, 'Jazz')) as t(y_true, y_pred, true_genre)
-    """)
-    results.execute("""
-        update results.cells set protocol = 'p', model = 'm', task = 'popularity' where model = 'svm';
-        update results.predictions set run_id = 'r1';
+        update results.cells set task = 'popularity' where model = 'mlp';
+        create table stored_results as
+        select result, [{'split': 'test', 'bucket_by': 'genre', 'bucket': run_id, 'n': 3, 'rmse': 2.0, 'mae': 1.0,
+            'bias': -1.0}] as popularity_errors
+        from results.cells
+        union all
+        select 'r0mlp', null
     """)
     view(results, "newest", "popularity_errors")
-    rows = results.execute(
-        "select bucket_by, bucket, n, mae, bias from results.popularity_errors order by all"
-    ).fetchall()
-    assert rows == [
-        ("genre", "Jazz", 1, 10.0, 10.0),
-        ("genre", "Rap", 2, 6.5, -6.5),
-        ("popularity", "0 to 9", 1, 10.0, 10.0),
-        ("popularity", "90 to 100", 2, 6.5, -6.5),
-    ]
+    rows = results.execute("select run_id, model, bucket, n, rmse, mae, bias from results.popularity_errors").fetchall()
+    assert rows == [("r2", "mlp", "r2", 3, 2.0, 1.0, -1.0)]
 
 
 def test_the_ceiling_is_what_the_most_frequent_genre_of_identical_rows_gives(results) -> None:

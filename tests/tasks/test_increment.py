@@ -14,7 +14,7 @@ import pytest
 from tasks import champions, duck, features, increment, large, upkeep
 from tasks.candidates import lineage
 from tasks.errors import CheckError, InputError, UserError
-from tasks.features import build_features, dynamic_columns, rare_genres
+from tasks.features import build_features, rare_genres
 from tasks.ingest import Append, ingest
 from tasks.predict_files import predict_file
 from tasks.publish import publish
@@ -112,7 +112,7 @@ def test_kept_is_what_the_full_selects_make_by_the_statistics_of_the_base(home, 
             if table.name in {"staging.rare_genres", "features.split_assignment"}:
                 continue
             select = table.select(spec)
-            text = duck.render(select, **dynamic_columns(select, connection))
+            text = duck.render(select, **duck.dynamic_columns(select, connection))
             values = duck.bound(duck.source(select), {"protocol": protocol})
             connection.execute(f"create table {table.name} as {text}", values)
             whole = connection.sql(f"from {table.name}").pl().sort("track_id")

@@ -40,3 +40,22 @@ def test_only_the_feature_that_is_used_is_important() -> None:
     losses = scoring.permutation_importance(lambda rows: {"genre": (rows[:, 1] > 0).astype(int)}, x, {"genre": y}, 1)
     assert losses["genre"][[0, 2]].tolist() == [0.0, 0.0]
     assert losses["genre"][1] == pytest.approx(0.5, abs=0.06)
+
+
+def test_errors_of_each_bucket_that_has_rows() -> None:
+    y_true = np.array([95.0, 100.0, 9.0])
+    rows = scoring.errors_by_bucket(
+        y_true, np.array([90.0, 92.0, 19.0]), scoring.popularity_band(y_true), scoring.POPULARITY_BANDS
+    )
+    assert [(row["bucket"], row["n"], row["mae"], row["bias"]) for row in rows] == [
+        ("0 to 9", 1, 10.0, 10.0),
+        ("90 to 100", 2, 6.5, -6.5),
+    ]
+    assert [row["rmse"] for row in rows] == [10.0, pytest.approx(math.sqrt((25 + 64) / 2))]
+    assert scoring.popularity_band(np.array([0.0, 10.0, 39.5, 89.0])).tolist() == [0, 1, 3, 8]
+
+
+def test_rows_have_the_same_digest_in_any_order_and_others_another() -> None:
+    digest = scoring.digest_of_rows(np.array([3, 1, 2]))
+    assert digest == scoring.digest_of_rows(np.array([1, 2, 3], dtype=np.int32))
+    assert digest not in {scoring.digest_of_rows(np.array(other)) for other in ([1, 2], [1, 2, 4], [1, 2, 3, 3])}
