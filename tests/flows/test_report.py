@@ -437,8 +437,10 @@ class TestInABrowser:
         assert pdf.startswith(b"%PDF")
         assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
 
-    def test_two_runs_side_by_side(self, look, sample, tmp_path) -> None:
-        path = write_comparison(sample.run_id, sample.run_id, sample.home, tmp_path / "two.html")
+    def test_two_runs_side_by_side(self, look, tmp_path) -> None:
+        home = Warehouse.at(tmp_path)
+        first, second = (make_run(home, "sample:1000", ("knn", "linear"), refresh=again) for again in (False, True))
+        path = write_comparison(second, first, home, tmp_path / "two.html")
         for width in (1280, 390):
             page = look(path, width)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
