@@ -49,7 +49,8 @@ up: $(INSTALLED)  ## server, deployments and worker in the background
 	@! $(ANSWERS) || { echo "A server answers at $(PREFECT_API_URL) already. make down ends one that make up started."; exit 1; }
 	@mkdir -p .local
 	@set -m; $(PREFECT) server start --host 127.0.0.1 --port $(PORT) > .local/server.log 2>&1 & echo $$! > .local/server.pid
-	@for try in $$(seq 120); do $(ANSWERS) && exit 0; sleep 1; done; echo "It did not start: .local/server.log"; exit 1
+	@for try in $$(seq 120); do $(ANSWERS) && exit 0; kill -0 $$(cat .local/server.pid) 2> /dev/null || break; sleep 1; done; \
+		rm .local/server.pid; echo "It did not start: $$(tail -n 1 .local/server.log)"; exit 1
 	@$(MAKE) --no-print-directory deploy
 	@set -m; $(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
 	@echo "http://127.0.0.1:$(PORT) is up; its logs are in .local/; make down ends it"

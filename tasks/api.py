@@ -28,7 +28,7 @@ LONGEST_TEXT = 60
 TASKS = ("genre", "popularity")
 
 
-def _scalar(value: object) -> float | str | None:
+def _scalar(value: object) -> int | float | str | None:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
@@ -37,7 +37,7 @@ def _scalar(value: object) -> float | str | None:
 
 
 Value = Annotated[
-    float | str | None,
+    int | float | str | None,
     PlainValidator(_scalar),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": LONGEST_TEXT}, {"type": "null"}]}),
 ]

@@ -208,9 +208,9 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     }
     found = {task: one for task, one in chosen.items() if one is not None}
     if not found:
+        train = f"python -m flows.benchmark --source snapshot:latest --protocol cold_start --models {model}"
         raise UserError(
-            f"No model '{model}' that could predict is stored in {warehouse.address}. Train it: "
-            f"python -m flows.benchmark --protocol cold_start --models {model} "
-            "(genre takes one with probabilities: not svm)"
+            f"No model '{model}' that could predict is stored in {warehouse.address}. "
+            + ("It gives no probabilities: choose another." if model == "svm" else f"Train it there: {train}")
         )
     return found

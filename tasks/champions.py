@@ -3,11 +3,11 @@
 The rule. Candidates are a run's cells with a stored model (and probabilities, for genre) of an honest protocol; full
 settings come before brief before smoke, `cold_start` before `label_free`; of each model and feature set the lowest
 seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of
-the difference to it, paired over the same bootstrap resamples, counts as equal, and of equals the one that predicts
-fastest is chosen
-(Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). It takes over from the champion that stands
-only if the 95 % interval of their paired difference is above 0, or if the two cannot be compared. Generated data has
-champions of its own, which are used only where real data has none.
+the difference to it, paired over the same bootstrap resamples, counts as equal (Breiman et al. 1984, Classification and
+Regression Trees, section 3.4.3), and of equals the best is chosen that predicts about as fast as the fastest: in at
+most twice its seconds and 50 ms, for seconds are measured once. It takes over from the champion that stands only if the
+95 % interval of their paired difference is above 0, or if the two cannot be compared. Generated data has champions of
+its own, which are used only where real data has none.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ TRAIN = (
     "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
     "(leave --source out for generated data)"
 )
+ABOUT_AS_FAST, ABOUT_AS_FAST_SECONDS = 2.0, 0.050
 NUMBER = pa.float64()
 CHAMPIONS = pa.schema(
     [
@@ -111,7 +112,9 @@ def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], n
         return best.goodness - one.goodness <= error
 
     equal = [one for one in contenders if is_equal(one)]
-    return min(equal, key=lambda one: (one.predict_seconds, -one.goodness, one.cell.model, one.cell.feature_set))
+    longest = ABOUT_AS_FAST * min(one.predict_seconds for one in equal) + ABOUT_AS_FAST_SECONDS
+    fast = [one for one in equal if one.predict_seconds <= longest]
+    return min(fast, key=lambda one: (-one.goodness, one.predict_seconds, one.cell.model, one.cell.feature_set))
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:

@@ -311,6 +311,8 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
 
 
 def _check_genres(n_genres: int, snapshot: Snapshot, min_genre_rows: object) -> None:
+    if snapshot.rows_without_genre == snapshot.rows_read - snapshot.blank_rows:
+        raise InputError(f"{snapshot.source}: no row has a genre (column music_genre, or as --columns names it).")
     if n_genres < 2:
         raise InputError(
             f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "

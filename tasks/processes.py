@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +40,7 @@ PRELOADED = [
 STORES = ("s3fs", "gcsfs", "adlfs")  # imported where the warehouse is elsewhere: its cells put their results there
 LOOK_SECONDS = 0.1  # between two looks at how much memory a child uses
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait for one another leave the core to whoever has work
 START_LOCK = threading.Lock()
 server: Any = forkserver._forkserver  # the one multiprocessing itself uses
 
@@ -98,9 +101,15 @@ class Processes:
         log: Path,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> Outcome:
-        """Call `function(argument)` in a child; wait for it while it is wanted. What it prints goes to `log`."""
+        """Call `function(argument)` in a child; wait for it while it is wanted. What it prints goes to `log`.
+
+        Its libraries' temporary files are beside `log` and go with it: a child that is killed removes none.
+        """
         receiver, sender = self._context.Pipe(duplex=False)
-        child = self._context.Process(target=_child, args=(function, argument, sender, self.threads, log), daemon=True)
+        scratch = log.with_name(f"{log.name}.scratch")
+        scratch.mkdir()
+        arguments = (function, argument, sender, self.threads, log, scratch)
+        child = self._context.Process(target=_child, args=arguments, daemon=True)
         with START_LOCK, _without_main_module():
             if self._closed:
                 return Outcome("failed", error="the run was ended before this cell started")
@@ -115,6 +124,7 @@ class Processes:
             child.join()
             receiver.close()
             log.unlink(missing_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _greed(self, child: Any) -> str | None:
         """Why a child must end for the memory it uses; None: it need not."""
@@ -171,7 +181,7 @@ def start_server(threads: int) -> Any:
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    wanted = WAITING | dict.fromkeys(THREAD_VARIABLES, str(threads))
     saved = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -201,7 +211,9 @@ def _without_main_module() -> Any:
         sys.modules["__main__"] = main
 
 
-def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, threads: int, log: Path) -> None:
+def _child(
+    function: Callable[[Any], Any], argument: Any, sender: Connection, threads: int, log: Path, scratch: Path
+) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -211,6 +223,7 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
         server._forkserver_alive_fd = None
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
     message: tuple[str, Any, str | None]
     try:
         from threadpoolctl import threadpool_limits

@@ -106,7 +106,7 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: dateti
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
     console = Console()
     console.print(table)
-    console.print(f"Query them: {warehouse.client}", soft_wrap=True, markup=False, emoji=False)
+    console.print(f'Query them: {warehouse.client} "from features.registry"', soft_wrap=True, markup=False, emoji=False)
 
 
 def _leaderboard(

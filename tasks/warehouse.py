@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -116,7 +117,7 @@ class Warehouse:
     @property
     def client(self) -> str:
         """The start of a command that asks the published database one question."""
-        return f"python -m flows.query --warehouse {self.address}" if self.store else f"duckdb {self.database}"
+        return f"python -m flows.query --warehouse {shlex.quote(self.address)}"
 
     def manifest(self) -> dict[str, Any] | None:
         """What is published (tasks/open_tables.py); None: nothing is."""

@@ -70,6 +70,14 @@ def test_of_equals_the_fastest_is_chosen(warehouse) -> None:
     assert rule(dear, equal, worse, warehouse=warehouse) == "equal"
 
 
+def test_seconds_that_are_about_the_same_do_not_choose(warehouse) -> None:
+    best = candidate(warehouse, "best", 0.48, seconds=0.012, own=0.002 * DRAWS[1])
+    equal = candidate(warehouse, "equal", 0.479, seconds=0.002)
+    assert rule(equal, best, warehouse=warehouse) == "best"
+    slow = replace(best, predict_seconds=0.060)
+    assert rule(equal, slow, warehouse=warehouse) == "equal"
+
+
 def test_lower_is_better_where_the_metric_is_an_error(warehouse) -> None:
     high, low = (
         replace(candidate(warehouse, name, 0.0), task="popularity", metric="rmse", value=value)
@@ -165,9 +173,9 @@ def test_another_model_by_name(trained) -> None:
     assert list(predictors_named("gradient_boosting", ("genre", "popularity"), trained)) == ["popularity"]
     for name, message in (
         ("xgb", "Unknown model 'xgb'. Known: "),
-        ("knn", "No model 'knn'.* is stored .* Train it: python -m flows.benchmark .* --models knn"),
+        ("knn", "No model 'knn'.* is stored .* Train it there: python -m flows.benchmark .* --models knn"),
         ("random_forest", "Unknown model"),  # never kept as a file
-        ("svm", "not svm"),
+        ("svm", "gives no probabilities"),
     ):
         with pytest.raises(UserError, match=message):
             predictors_named(name, ("genre", "popularity"), trained)

@@ -99,7 +99,12 @@ def test_rare_genres_are_dropped(warehouse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "message"), [(many(100, ("Rap",)), "2 are needed"), (tracks({}, {}), "2 are needed")]
+    ("frame", "message"),
+    [
+        (many(100, ("Rap",)), "2 are needed"),
+        (tracks({}, {}), "2 are needed"),
+        (tracks({"music_genre": ""}, {"music_genre": ""}), "no row has a genre"),
+    ],
 )
 def test_too_little_to_learn_from_is_refused(frame, message, warehouse) -> None:
     with pytest.raises(InputError, match=message):

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,13 @@ def sleep_in_c(seconds: float) -> None:
     import ctypes
 
     ctypes.PyDLL(None).sleep(int(seconds))
+
+
+def leave_a_file(dies: bool) -> str:
+    _, name = tempfile.mkstemp()
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
 
 
 def threads_and_modules(_: None) -> tuple[str | None, int, bool]:
@@ -78,6 +86,14 @@ def test_a_killed_process_fails_alone(log) -> None:
 def test_a_process_that_leaves_is_a_failure(log) -> None:
     with Processes(threads=1, timeout=60) as processes:
         assert processes.run(leave, 7, log).error == "its process ended with exit code 7"
+
+
+def test_temporary_files_go_with_their_process(log) -> None:
+    with Processes(1, 60) as processes:
+        name = processes.run(leave_a_file, False, log).value
+        assert Path(name).is_relative_to(log.parent)
+        assert processes.run(leave_a_file, True, log).status == "failed"
+    assert list(log.parent.iterdir()) == []
 
 
 def test_the_time_limit_ends_even_c_code(log) -> None:
