@@ -294,7 +294,7 @@ def test_the_leaderboards(task, version, page, world) -> None:
 def test_the_summary(version, page, world) -> None:
     page.goto(f"{version}/artifacts/artifact/{world.artifact('summary-sample', world.run)}")
     sees(page, "GENERATED DATA: ", "8: 7 ok (2 of them reused), 1 failed", "Best models, test split")
-    sees(page, "genre and popularity multitask on all", "killed by signal 9 (SIGKILL)", str(world.home.database))
+    sees(page, "genre and popularity multitask on all", "killed by signal 9 (SIGKILL)", world.home.client)
     if version:
         picture(page, "summary")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
+from flows.preparing import Preparation
 from tasks import checks, duck, features, split
 from tasks.errors import CheckError
 from tasks.features import build_features
@@ -115,7 +115,7 @@ def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse
 
 
 def test_a_command_checks_once_what_it_prepares_before_its_flow_and_in_it(warehouse, tried) -> None:
-    cli.prepare("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20)
+    Preparation.of("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20).carry_out()
     expected = sorted(checks.of(protocol_named("label_free")))
     assert sorted(tried) == expected
     snapshot = ingest("sample:2000", {}, 0.05, warehouse)
