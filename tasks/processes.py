@@ -106,10 +106,7 @@ class Processes:
         Its libraries' temporary files are beside `log` and go with it: a child that is killed removes none.
         """
         receiver, sender = self._context.Pipe(duplex=False)
-        scratch = log.with_name(f"{log.name}.scratch")
-        scratch.mkdir()
-        arguments = (function, argument, sender, self.threads, log, scratch)
-        child = self._context.Process(target=_child, args=arguments, daemon=True)
+        child = self._context.Process(target=_child, args=(function, argument, sender, self.threads, log), daemon=True)
         with START_LOCK, _without_main_module():
             if self._closed:
                 return Outcome("failed", error="the run was ended before this cell started")
@@ -124,7 +121,7 @@ class Processes:
             child.join()
             receiver.close()
             log.unlink(missing_ok=True)
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(_scratch(log), ignore_errors=True)
 
     def _greed(self, child: Any) -> str | None:
         """Why a child must end for the memory it uses; None: it need not."""
@@ -211,9 +208,12 @@ def _without_main_module() -> Any:
         sys.modules["__main__"] = main
 
 
-def _child(
-    function: Callable[[Any], Any], argument: Any, sender: Connection, threads: int, log: Path, scratch: Path
-) -> None:
+def _scratch(log: Path) -> Path:
+    """The folder of a child's temporary files, beside its log."""
+    return log.with_name(f"{log.name}.scratch")
+
+
+def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, threads: int, log: Path) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -223,7 +223,8 @@ def _child(
         server._forkserver_alive_fd = None
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
+    _scratch(log).mkdir()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(_scratch(log))
     message: tuple[str, Any, str | None]
     try:
         from threadpoolctl import threadpool_limits

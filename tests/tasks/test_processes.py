@@ -88,6 +88,13 @@ def test_a_process_that_leaves_is_a_failure(log) -> None:
         assert processes.run(leave, 7, log).error == "its process ended with exit code 7"
 
 
+def test_a_process_that_is_not_started_leaves_nothing(log) -> None:
+    with Processes(1, 60) as processes:
+        pass
+    assert processes.run(double, 1, log).error == "the run was ended before this cell started"
+    assert list(log.parent.iterdir()) == []
+
+
 def test_temporary_files_go_with_their_process(log) -> None:
     with Processes(1, 60) as processes:
         name = processes.run(leave_a_file, False, log).value
