@@ -1,14 +1,16 @@
-"""The input's columns: which are needed, and which of a file's names each of them goes by."""
+"""The input's columns: which there are, what counts as missing, and which of a file's names each of them goes by."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError, UserError
+from tasks.specs import AUDIO_FEATURES
 
-OPTIONAL = ("instance_id", "obtained_date")
 EXPECTED = [
     "instance_id",
     "artist_name",
@@ -29,8 +31,8 @@ EXPECTED = [
     "valence",
     "music_genre",
 ]
-REQUIRED = tuple(name for name in EXPECTED if name not in OPTIONAL)
-# Measured for every track: a row where one of them is no finite number is rejected.
+COLUMN_OF = {"key_code": "key", "mode_code": "mode"}  # of a feature that is not called as its column is
+AUDIO_COLUMNS = tuple(COLUMN_OF.get(name, name) for name in AUDIO_FEATURES)
 MEASURED = (
     "acousticness",
     "danceability",
@@ -41,7 +43,25 @@ MEASURED = (
     "speechiness",
     "valence",
 )
+TARGETS = ("popularity", "music_genre")
 NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
+# Texts that say that there is no value, in whatever case: the same in every column but those of names.
+MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
+MISSING_TOLD = "empty, ?, -, NA, N/A, nan, None, null or []"
+SHOWN = 30  # names that a message lists
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Which of a file's columns each of ours is."""
+
+    positions: dict[str, int | None]  # by our name; None: it is not there
+    note: str | None  # which names were taken for ours although they differ
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Those of ours that are there."""
+        return tuple(name for name, at in self.positions.items() if at is not None)
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -51,7 +71,7 @@ def parse_mapping(text: str) -> dict[str, str]:
     """
     if not text.strip():
         return {}
-    pairs = _read_toml(text) if text.endswith(".toml") else _read_pairs(text)
+    pairs = _read_toml(text) if text.endswith(".toml") else read_pairs(text, "--columns", "our_name=name_in_the_file")
     mapping: dict[str, str] = {}
     for ours, name in pairs:
         if ours not in EXPECTED:
@@ -75,41 +95,79 @@ def _read_toml(path: str) -> list[tuple[str, object]]:
     return list(columns.items())
 
 
-def _read_pairs(text: str) -> list[tuple[str, object]]:
-    pairs: list[tuple[str, object]] = []
+def read_pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
+    """The pairs of `name=value,...`. Raises: UserError: not of that form."""
+    pairs = []
     for part in text.split(","):
-        ours, equals, theirs = part.partition("=")
-        if not equals or not theirs.strip():
-            raise UserError(f"--columns: '{part}' is not of the form our_name=name_in_the_file.")
-        pairs.append((ours.strip(), theirs.strip()))
+        name, equals, value = part.partition("=")
+        if not equals or not value.strip():
+            raise UserError(f"{option}: '{part}' is not of the form {form}.")
+        pairs.append((name.strip(), value.strip()))
     return pairs
 
 
 def match_columns(
-    found: list[str], mapping: Mapping[str, str], source: str, required: Collection[str] = REQUIRED
-) -> dict[str, int | None]:
-    """For each expected column its position in the file, None for an optional one that is not there.
+    found: list[str],
+    mapping: Mapping[str, str],
+    source: str,
+    required: Collection[str] = (),
+    any_of: Collection[str] = (),
+) -> Matched:
+    """For each expected column its position in the file: by its very name, else by one that differs in case, spaces and
+    punctuation only, where that is one column of the file.
 
     Args: found: the file's column names in order. mapping: our name to the file's name. source: for messages.
-        required: those of ours that must be there.
-    Raises: InputError: a needed column is missing or stands there twice, naming it and what was found.
+        required: those of ours that must be there, beside those of `mapping`. any_of: of which one must be there.
+    Raises: InputError: a needed column is missing, stands there twice or could be several, naming it and what was found.
     """
     names = [name.strip().removeprefix("\ufeff") for name in found]
+    wanted = {ours: mapping.get(ours, ours) for ours in EXPECTED}
+    taken = set(wanted.values())
     positions: dict[str, int | None] = {}
-    missing = []
-    for ours in EXPECTED:
-        theirs = mapping.get(ours, ours)
-        count = names.count(theirs)
-        if count > 1:
-            raise InputError(f"{source}: column '{theirs}' stands in the header {count} times. Keep one of them.")
-        if count == 0 and (ours in required or ours in mapping):
+    missing, alike = [], []
+    for ours, theirs in wanted.items():
+        same = [at for at, name in enumerate(names) if name == theirs]
+        if len(same) > 1:
+            raise InputError(f"{source}: column '{theirs}' stands in the header {len(same)} times. Keep one of them.")
+        if not same and (key := simplified(theirs)):
+            same = [at for at, name in enumerate(names) if simplified(name) == key and name not in taken]
+            if len(same) > 1:
+                could = " and ".join(repr(names[at]) for at in same)
+                raise InputError(
+                    f"{source}: columns {could} could each be '{theirs}'. Choose one with --columns {ours}=..."
+                )
+            alike += [f"'{names[at]}' for {theirs}" for at in same]
+        if not same and (ours in required or ours in mapping):
             missing.append(theirs)
-        positions[ours] = names.index(theirs) if count else None
+        positions[ours] = same[0] if same else None
+    if any_of and all(positions[ours] is None for ours in any_of):
+        missing += [wanted[ours] for ours in any_of if wanted[ours] not in missing]
     if missing:
-        shown = ", ".join(name[:40] for name in names[:30]) + (", ..." if len(names) > 30 else "")
-        raise InputError(
-            f"{source}: column{'s' if len(missing) > 1 else ''} {', '.join(repr(name) for name in missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing. Found: {shown or 'nothing'}. Expected the columns "
-            'listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
-        )
-    return positions
+        raise InputError(f"{source}: {_are_missing(missing)} Found: {listed(names)}. {ADVICE}")
+    return Matched(positions, f"columns taken by their names: {', '.join(alike)}" if alike else None)
+
+
+ADVICE = 'Expected the columns listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
+
+
+def check_present(present: Collection[str], required: Iterable[str], source: str) -> None:
+    """Raises: InputError: a column that is required is not among those that were read."""
+    if missing := [name for name in required if name not in present]:
+        raise InputError(f"{source}: {_are_missing(missing)} {ADVICE}")
+
+
+def simplified(name: str) -> str:
+    """A column's name without what does not tell names apart: case, spaces and punctuation."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message."""
+    return (", ".join(name[:40] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")) or "nothing"
+
+
+def _are_missing(names: list[str]) -> str:
+    several = len(names) > 1
+    return (
+        f"column{'s' if several else ''} {', '.join(map(repr, names))} {'are' if several else 'is'} missing."
+    )

@@ -16,6 +16,7 @@ import duckdb
 import jinja2
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from tasks.columns import MISSING
 from tasks.errors import UserError
 from tasks.specs import AUDIO_FEATURES
 
@@ -61,13 +62,16 @@ def memory_mib() -> int:
 def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty in-memory database with the project's schemas, gone when the block ends.
 
-    It is attached to this process's one in-memory DuckDB, which takes 20 ms to open and close. Args: as `connect`.
+    It is attached to this process's one in-memory DuckDB, which takes 20 ms to open and close. SELECTs may ask it
+    is_missing(text): whether a text says that there is no value. Args: as `connect`.
     """
     name = f"workspace_{uuid.uuid4().hex}"
     with _process_instance(spill).cursor() as connection:
         connection.execute(f"attach ':memory:' as {name}")
         connection.execute(f"use {name}")
         _prepare(connection)
+        markers = ", ".join(map(literal, MISSING))
+        connection.execute(f"create macro is_missing(text) as coalesce(lower(trim(text)) in ({markers}), true)")
         try:
             yield connection
         finally:

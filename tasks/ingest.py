@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 import polars as pl
@@ -16,10 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck, sources
-from tasks.columns import MEASURED, NUMERIC, match_columns
+from tasks.columns import MISSING, MISSING_TOLD, TARGETS, Matched, check_present, match_columns
+from tasks.contents import about_columns, check_appended, check_like, find_bad_values, with_values
 from tasks.errors import InputError, UserError
+from tasks.genres import know_spellings
 from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
 from tasks.sources import SourceFile, opened
+from tasks.units import doubts, look, told, typed_select
 from tasks.warehouse import Warehouse, flush
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
@@ -28,10 +32,13 @@ STUDY_FINGERPRINT = "2b63882f43a25ea5"
 READING = (
     "raw/tracks",
     "raw/numbered_tracks",
+    "staging/genre_spellings",
     "staging/typed_tracks",
+    "raw/bad_values",
     "raw/rejects",
     "raw/located_rejects",
     "staging/base_ids",
+    "staging/base_genres",
 )
 BYTES_OF_ROW = 150  # of a CSV file, more or less
 
@@ -62,6 +69,8 @@ def ingest(
     max_reject_share: float,
     warehouse: Warehouse,
     append: Append | None = None,
+    units: Mapping[str, str] = MappingProxyType({}),
+    required: Collection[str] = (),
 ) -> Snapshot:
     """Read `source` into the warehouse, unless a file of the same content was read the same way before.
 
@@ -69,7 +78,8 @@ def ingest(
     again, it adds nothing.
 
     Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
-        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
+        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run. units:
+        those of columns that are in another unit than the project's. required: our columns that must have values.
     Raises: InputError: the file is refused, or too many of its rows are.
         UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
@@ -77,19 +87,22 @@ def ingest(
         raise UserError("--max-reject-share must be from 0 to 1.")
     check(source, warehouse, append)
     if stored := STORED.fullmatch(source):
-        return find_snapshot(stored[1], warehouse)
+        snapshot = find_snapshot(stored[1], warehouse)
+        check_present(snapshot.columns, required, snapshot.source)
+        return snapshot
     with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
-        content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
+        matched = match_columns(file.header()[0], mapping, file.label, required, any_of=TARGETS)
+        content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), sorted(units.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
             return base
         code = [duck.code(name) for name in READING]
-        identity = duck.digest(content, *([base.snapshot, append.statistics] if base and append else []), *code)
+        identity = duck.digest(content, *([base.snapshot, append.statistics] if base and append else []), MISSING, *code)
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
                 try:
-                    snapshot = _read(file, identity, mapping, warehouse, base)
+                    snapshot = _read(file, identity, matched, units, warehouse, base)
                     _check_share(snapshot, None, max_reject_share, warehouse)
                 except InputError:
                     for name in (("raw", "tracks"), ("staging", "typed_tracks")):
@@ -104,6 +117,7 @@ def ingest(
         if not base:
             snapshot = replace(snapshot, source=file.label)
     _check_share(replace(snapshot, source=file.label), base, max_reject_share, warehouse)
+    check_present(snapshot.columns, required, file.label)
     return snapshot
 
 
@@ -146,6 +160,7 @@ def copy_raw(
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
         values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
+        values["title_lines"] = file.title_lines
     link.symlink_to(file.path.resolve())
     try:
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
@@ -155,9 +170,11 @@ def copy_raw(
         link.unlink()
 
 
-def copy_typed(connection: duckdb.DuckDBPyConnection, target: Path, rows: int) -> None:
+def copy_typed(
+    connection: duckdb.DuckDBPyConnection, target: Path, rows: int, units: Mapping[str, str], *, is_respelled: bool
+) -> None:
     """Write staging.typed_tracks of the raw.tracks that `connection` sees. Args: rows: how many it has."""
-    connection.execute(duck.copy(duck.render("staging/typed_tracks", numeric_columns=NUMERIC), target, rows))
+    connection.execute(duck.copy(typed_select(units, is_respelled=is_respelled), target, rows))
 
 
 def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) -> Snapshot:
@@ -189,39 +206,32 @@ def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Wa
         content=own.content,
         parts=(*base.parts, own.snapshot),
         statistics=statistics,
+        columns=base.columns,
+        scales=base.scales,
+        notes=tuple(dict.fromkeys((*base.notes, *own.notes))),
     )
 
 
-def _check_ids(label: str, has_ids: bool, base: Snapshot, warehouse: Warehouse) -> None:
-    """Refuse to mix ids of the file's own with row numbers that stand in for them: they could be the same."""
-    first = warehouse.here(warehouse.table("raw", "tracks", base.parts[0]))
-    if has_ids != ("instance_id" in pq.read_schema(first).names):
-        has, lacks = (
-            ("the file has", "the tracks that it is appended to do not")
-            if has_ids
-            else ("the tracks that it is appended to have", "the file does not")
-        )
-        raise InputError(
-            f"{label}: {has} a column instance_id, {lacks}. Row numbers, which stand in for it, could be ids of other "
-            "tracks. Give all of them ids (another name with --columns instance_id=...), or none."
-        )
-
-
 def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse: Warehouse) -> None:
-    """Make staging.base_ids of a snapshot visible to `connection`, and nothing else of it."""
+    """Make staging.base_ids and base_genres of a snapshot visible to `connection`, and nothing else of it."""
     attach(connection, base.snapshot, warehouse)
-    connection.execute(f"create table staging.base_ids as {duck.render('staging/base_ids')}")
+    for name in ("staging.base_ids", "staging.base_genres"):
+        connection.execute(f"create table {name} as {duck.render(name.replace('.', '/'))}")
 
 
 def _read(
-    file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse, base: Snapshot | None
+    file: SourceFile,
+    identity: str,
+    matched: Matched,
+    units: Mapping[str, str],
+    warehouse: Warehouse,
+    base: Snapshot | None,
 ) -> Snapshot:
     """Read a file's own rows, which are numbered on after those of its base."""
     started = time.perf_counter()
     after = base.rows_read if base else 0
-    columns = match_columns(file.header()[0], mapping, file.label)
     if base:
-        _check_ids(file.label, columns["instance_id"] is not None, base, warehouse)
+        check_appended(file.label, matched.present, base, warehouse)
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
@@ -229,29 +239,36 @@ def _read(
         ThreadPoolExecutor(max_workers=2) as aside,
     ):
         with warehouse.replacing(tracks, flushed=False) as temporary:
-            copy_raw(connection, file, columns, temporary, warehouse)
+            copy_raw(connection, file, matched.positions, temporary, warehouse)
         flushing = [aside.submit(flush, tracks)]
         if base:
             _know_base(connection, base, warehouse)
         define_raw_tracks(connection, tracks, after=after)
         rows_read = pq.read_metadata(tracks).num_rows
         with warehouse.replacing(typed, flushed=False) as temporary:
-            copy_typed(connection, temporary, rows_read)
+            is_respelled, about_genres = know_spellings(connection, is_appended=bool(base))
+            copy_typed(connection, temporary, rows_read, units, is_respelled=is_respelled)
         flushing.append(aside.submit(flush, typed))
         duck.view(connection, "staging.typed_tracks", typed)
         rows_typed = pq.read_metadata(typed).num_rows
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
-        reasons = duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
+        columns = with_values(connection, matched)
+        has_genre = "music_genre" in columns
+        find_bad_values(connection, matched.present, has_genre=has_genre, targets=set(columns) & {"popularity"})
+        reasons = duck.render("raw/rejects", is_appended=bool(base), has_genre=has_genre)
         connection.execute(f"create table raw.reasons as {reasons}")
+        found = doubts(look(connection, columns))
         final = warehouse.table("raw", "rejects", identity)
         rejected_rows, rejected_values = _write_rejects(connection, file, after, final, warehouse)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
-        [(rows_without_genre,)] = genreless.fetchall()
+        [(rows_without_genre,)] = genreless.fetchall() if has_genre else [(0,)]
         for done in flushing:
             done.result()
     file.check_unchanged()
     if not rows_typed:
         raise InputError(f"{file.label}: has a header but no rows with content.")
+    if base:
+        check_like(file.label, columns, found, rows_typed, base)
     return Snapshot(
         snapshot=identity,
         source=file.label,
@@ -263,6 +280,9 @@ def _read(
         rejected_rows=rejected_rows,
         rejected_values=rejected_values,
         ingest_seconds=time.perf_counter() - started,
+        columns=columns,
+        scales=tuple(doubt.name for doubt in found),
+        notes=tuple(filter(None, (file.title_note, matched.note, *about_genres, *about_columns(columns), *told(found)))),
     )
 
 
@@ -316,7 +336,8 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
         f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}. "
+        f"Missing values are no errors: {MISSING_TOLD}."
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
+from tasks.columns import EXPECTED
 from tasks.errors import UserError, one_line
 from tasks.warehouse import Warehouse
 
@@ -31,6 +32,9 @@ SNAPSHOT = pa.schema(
         pa.field("content", pa.string()),  # what was read: the same of a file read by itself or appended to any other
         pa.field("parts", pa.list_(pa.string())),  # the snapshots whose files it is made of, the first and itself last
         pa.field("statistics", pa.string()),  # of one that was appended: kept or relearned
+        pa.field("columns", pa.list_(pa.string())),  # of ours that hold values
+        pa.field("scales", pa.list_(pa.string())),  # column=unit of those that seem to be in another unit
+        pa.field("notes", pa.list_(pa.string())),  # what a reader must know of how it was read, a line each
     ]
 )
 
@@ -52,6 +56,9 @@ class Snapshot:
     content: str | None = None
     parts: tuple[str, ...] = ()
     statistics: Statistics | None = None
+    columns: tuple[str, ...] = tuple(EXPECTED)
+    scales: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def base(self) -> str | None:
@@ -76,7 +83,8 @@ class Snapshot:
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
     """The record of an ingested file."""
     row = pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0]
-    return Snapshot(**row | {"parts": tuple(row.get("parts") or [identity])})
+    lists = {"parts": [identity], "columns": EXPECTED, "scales": [], "notes": []}
+    return Snapshot(**row | {name: tuple(row.get(name) or default) for name, default in lists.items()})
 
 
 def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ from tasks.warehouse import Warehouse
 Format = Literal["csv", "gzip", "parquet"]
 SAMPLE = re.compile(r"sample(?::(\d+))?")
 CHUNK = 1 << 20
+MOST_TITLE_LINES = 10
 QUOTES_APART = re.compile(rb'" +"')
 csv.field_size_limit(10_000_000)
 
@@ -41,6 +42,7 @@ class SourceFile:
     is_generated: bool
     sha256: str
     seen: tuple[int, ...]  # what changes when the file does, from just before it was digested
+    title_lines: int = 0  # above a CSV's header
 
     def check_unchanged(self) -> None:
         """Raises: InputError: the file is another than it was, so that its digest may not be that of what was read."""
@@ -79,14 +81,22 @@ class SourceFile:
         return header, repr(end[0] if end and end[0] else "\n")[1:-1]
 
     @contextmanager
-    def text(self) -> Iterator[Iterable[str]]:
-        """The file as text, a byte order mark left out."""
-        if self.file_format == "gzip":
-            with gzip.open(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
-                yield lines
-        else:
-            with self.path.open(encoding="utf-8-sig", newline="") as lines:
-                yield lines
+    def text(self) -> Iterator[Iterator[str]]:
+        """The file as text, from its header on; a byte order mark is left out."""
+        with (
+            gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
+            if self.file_format == "gzip"
+            else self.path.open(encoding="utf-8-sig", newline="") as lines
+        ):
+            yield itertools.islice(lines, self.title_lines, None)
+
+    @property
+    def title_note(self) -> str | None:
+        """What is said of lines above the header."""
+        if not self.title_lines:
+            return None
+        lines = "line 1 is" if self.title_lines == 1 else f"lines 1 to {self.title_lines} are"
+        return f"{lines} taken for a title, and line {self.title_lines + 1} for the header."
 
     def located(self, rows: Iterable[int]) -> Iterator[tuple[int, int, str]]:
         """Of data rows counted from 1, one after the other: row, line in the file (the first of several) and text.
@@ -98,7 +108,7 @@ class SourceFile:
             return
         wanted = iter(rows)
         sought = next(wanted, None)
-        row, line = 0, 1
+        row, line = 0, 1 + self.title_lines
         with self.text() as lines:
             for number, (text, n_lines) in enumerate(_records(iter(lines))):
                 if number and text.strip("\r\n"):  # empty lines are no rows, and the first record is the header
@@ -210,9 +220,26 @@ def _inspect(path: Path, label: str, *, is_generated: bool = False) -> SourceFil
             f"{label}: is neither a CSV nor a Parquet file (it holds zero bytes; the first: {start[:8].hex(' ')})."
         )
     source = SourceFile(path, label, file_format, is_generated, digest.hexdigest(), seen)
-    if file_format != "parquet":
-        _check_text(source)
-    return source
+    if file_format == "parquet":
+        return source
+    _check_text(source)
+    return replace(source, title_lines=_title_lines(source))
+
+
+def _title_lines(file: SourceFile) -> int:
+    """How many lines stand above the header: with next to nothing in them, followed by one with many names."""
+    try:
+        with file.text() as lines:
+            rows = list(itertools.islice(csv.reader(lines, skipinitialspace=True), MOST_TITLE_LINES + 1))
+    except (UnicodeDecodeError, csv.Error):  # told when the header is read
+        return 0
+    filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
+    for number, (here, there) in enumerate(itertools.pairwise(filled)):
+        if here > 2:
+            break
+        if there >= 3 * max(here, 1) and not any(here_too > 2 for here_too in filled[:number]):
+            return number + 1
+    return 0
 
 
 def _unreadable(path: Path, label: str, error: OSError) -> InputError:

@@ -11,6 +11,7 @@ source as (
         $path,
         auto_detect = false,
         header = true,
+        skip = $title_lines,
         delim = ',',
         quote = '"',
         escape = '"',

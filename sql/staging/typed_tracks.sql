@@ -1,8 +1,30 @@
 -- staging.typed_tracks: one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
--- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: tempo '?', -1, 0
--- or empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
+-- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: every text that
+-- is_missing knows (tasks/columns.py); also tempo -1 or 0, duration_ms -1, key -1; artist_name 'empty_field'.
+-- numbers: each number as a SQL expression, converted where the file has another unit (tasks/units.py).
+-- Keys are names (C#, Db, C♯/D♭, D flat) or pitch classes. A key may hold its mode (C# minor), which must be that of
+-- column mode, and stands for it where that is missing. Genres that differ only in case and spaces are one, where
+-- is_respelled says that there are some: see staging.genre_spellings.
 -- Its columns are those of staging.stg_tracks, which is the same file where that drops no row.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
+{% set note = "([A-Ga-g])(#|b|B| ?-?(?i:sharp)| ?-?(?i:flat))?" %}
+{% set mode = "(M|m|(?i:maj(?:or)?|min(?:or)?))" %}
+{% macro semitones(note, accidental) %}
+    (
+        strpos('C D EF G A B', upper({{ note }})) + 11
+        + case
+            when {{ accidental }} = '' then 0
+            when {{ accidental }} = '#' or lower({{ accidental }}) like '%sharp' then 1
+            else -1
+        end
+    ) % 12
+{% endmacro %}
+{% macro mode_named(text) %}
+    case
+        when {{ text }} = 'M' or lower({{ text }}) in ('maj', 'major') then 1
+        when {{ text }} = 'm' or lower({{ text }}) in ('min', 'minor') then 0
+    end
+{% endmacro %}
 with
 
 source as (
@@ -20,9 +42,13 @@ numbers as (
         row_number,
         nullif(trim(artist_name), 'empty_field') as artist_name,
         track_name,
-        nullif(trim(music_genre), '') as music_genre,
-        {% for name in numeric_columns %}
-            case when abs(try_cast({{ name }} as double)) < 1e15 then try_cast({{ name }} as double) end as {{ name }},
+        {% if is_respelled %}
+            trim(music_genre) as spelling,
+        {% else %}
+            nullif(trim(music_genre), '') as music_genre,
+        {% endif %}
+        {% for name, number in numbers.items() %}
+            {{ number }} as {{ name }},
         {% endfor %}
         case
             when regexp_full_match(instance_id, ' *[+-]?[0-9]+([.]0*)? *')
@@ -31,13 +57,42 @@ numbers as (
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
         try_cast(case when "key" < ':' then "key" end as double) as key_number,
         try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
-        upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
-        lower(trim("mode")) as mode_name,
+        regexp_extract(
+            replace(replace(trim("key"), '♯', '#'), '♭', 'b'),
+            '^{{ note }}(?:/{{ note }})?(?:[ _:-]*{{ mode }})?$',
+            ['note', 'accidental', 'other_note', 'other_accidental', 'mode']
+        ) as key_parts,
+        trim("mode") as mode_text,
         -- Of a number the text is not looked at.
-        coalesce(try_cast(tempo as double) in (-1, 0), trim(tempo) in ('?', ''), true) as is_tempo_missing,
-        coalesce(try_cast(duration_ms as double) = -1, trim(duration_ms) in ('?', ''), true) as is_duration_missing,
-        coalesce(key_number = -1, trim("key") in ('?', ''), true) as is_key_missing
+        coalesce(nullif(try_cast(tempo as double), 'nan') in (-1, 0), is_missing(tempo)) as is_tempo_missing,
+        coalesce(nullif(try_cast(duration_ms as double), 'nan') = -1, is_missing(duration_ms))
+            as is_duration_missing,
+        coalesce(key_number = -1, is_missing("key")) as is_key_missing
     from source
+),
+
+codes as (
+    select
+        *,
+        {{ mode_named("key_parts.mode") }} as key_mode,
+        case
+            when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number
+            when
+                not is_key_missing and key_parts.note <> ''
+                and (
+                    key_parts.other_note = ''
+                    or {{ semitones("key_parts.other_note", "key_parts.other_accidental") }}
+                    = {{ semitones("key_parts.note", "key_parts.accidental") }}
+                )
+                then {{ semitones("key_parts.note", "key_parts.accidental") }}
+        end as pitch_class,
+        case
+            when mode_number in (0, 1) then mode_number
+            when lower(mode_text) in ('true', 't') then 1
+            when lower(mode_text) in ('false', 'f') then 0
+            else {{ mode_named("mode_text") }}
+        end as own_mode
+    from numbers
 ),
 
 typed as (
@@ -51,33 +106,23 @@ typed as (
         case when not is_duration_missing and duration_ms > 0 then duration_ms end as duration_ms,
         energy,
         instrumentalness,
-        cast(
-            case
-                when is_key_missing then null
-                when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number
-                else coalesce(
-                    list_position(['C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B'], key_name),
-                    list_position(['B#', 'DB', '', 'EB', 'FB', 'E#', 'GB', '', 'AB', '', 'BB', 'CB'], key_name)
-                ) - 1
-            end as double
-        ) as key_code,
+        cast(case when coalesce(key_mode = own_mode, true) then pitch_class end as double) as key_code,
         liveness,
         loudness,
-        cast(
-            case
-                when mode_name = 'major' or mode_number = 1 then 1
-                when mode_name = 'minor' or mode_number = 0 then 0
-            end as double
-        ) as mode_code,
+        cast(case when is_missing(mode_text) then key_mode else own_mode end as double) as mode_code,
         speechiness,
         case when not is_tempo_missing and tempo > 0 then tempo end as tempo,
         valence,
         case when popularity between 0 and 100 then popularity end as popularity,
-        music_genre,
+        {{ "spellings.genre as music_genre" if is_respelled else "music_genre" }},
         is_tempo_missing,
         is_duration_missing,
         is_key_missing
-    from numbers
+    from codes
+    {% if is_respelled %}
+    left join staging.genre_spellings as spellings on codes.spelling = spellings.spelling
+    order by row_number
+    {% endif %}
 )
 
 select * from typed

@@ -1,0 +1,87 @@
+-- raw.bad_values: one row per value that is there and cannot be used, so a row of the file may stand here more than
+-- once, and one (audio features) for each row that has none of them. From staging.typed_tracks beside raw.tracks.
+-- A missing value of an audio feature is not bad: it is filled. One of the targets is: targets are those of the file's
+-- columns that must have a value. Rows without a genre are not looked at where has_genre (staging drops them).
+-- A value is looked up in raw.tracks only where its number or code is NULL, and only in the file's own columns
+-- (measured, which may hold mode).
+with
+
+suspects as (
+    select *
+    from staging.typed_tracks
+    where
+        {% if has_genre %}music_genre is not null and {% endif %}
+        (
+            track_id is null
+            {% for name in measured %} or {{ "mode_code" if name == "mode" else name }} is null{% endfor %}
+            {% for name in targets %} or {{ name }} is null{% endfor %}
+            or (tempo is null and not is_tempo_missing)
+            or (duration_ms is null and not is_duration_missing)
+            or (key_code is null and not is_key_missing)
+            or coalesce({{ audio_features | join(", ") }}) is null
+        )
+),
+
+checked as (
+    select
+        suspects.row_number,
+        case when suspects.track_id is null then 'not a whole number' end as instance_id,
+        {% for name in targets %}
+            case when suspects.{{ name }} is null then 'not a number from 0 to 100' end as {{ name }},
+        {% endfor %}
+        {% for name in measured if name != "mode" %}
+            case when suspects.{{ name }} is null and not is_missing(texts.{{ name }}) then 'not a finite number' end
+                as {{ name }},
+        {% endfor %}
+        case when suspects.tempo is null and not suspects.is_tempo_missing then 'not a positive number' end as tempo,
+        case when suspects.duration_ms is null and not suspects.is_duration_missing then 'not a positive number' end
+            as duration_ms,
+        case
+            when suspects.key_code is null and not suspects.is_key_missing
+                then 'not a key name or a pitch class 0..11, or in another mode than column mode says'
+        end as "key",
+        case
+            when suspects.mode_code is null and not is_missing(texts."mode")
+                then 'not Major, Minor, true, false, 1 or 0'
+        end as "mode",
+        case
+            when coalesce(suspects.{{ audio_features | join(", suspects.") }}) is null
+                then 'none of the twelve is there'
+        end as "audio features"
+    from suspects
+    inner join raw.tracks as texts on suspects.row_number = texts.row_number
+),
+
+bad_values as (
+    unpivot checked
+    on columns(* exclude (row_number))
+    into name column_name value error
+),
+
+texts as (
+    unpivot (
+        select * exclude (obtained_date)
+        from raw.tracks
+        where row_number in (select row_number from bad_values)
+    )
+    on columns(* exclude (row_number))
+    into name column_name value value
+)
+
+select
+    bad_values.row_number,
+    bad_values.column_name,
+    bad_values.error || case
+        when bad_values.column_name = 'audio features' then ''
+        when texts.value is null then ': empty'
+        else ': ''' || left(texts.value, 60) || ''''
+    end as error
+from bad_values
+left join texts
+    on
+        bad_values.row_number = texts.row_number
+        and bad_values.column_name = texts.column_name
+-- Of a row whose values are all bad only they stand here.
+qualify
+    bad_values.column_name <> 'audio features'
+    or count(*) over (partition by bad_values.row_number) = 1
