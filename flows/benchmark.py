@@ -23,9 +23,11 @@ from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
 from tasks.models import GROUPS, plan_cells
+from tasks.needs import possible, required_columns
 from tasks.observed import features_task, ingest_task
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -49,6 +51,7 @@ def benchmark(
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
+    units: str = "",
 ) -> State:
     """Ingest, build features, train one task run per cell, publish. Returns a state whose result is the run's id.
 
@@ -64,6 +67,7 @@ def benchmark(
         workers: cells trained at once, one process each; by default one per core.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
@@ -76,14 +80,23 @@ def benchmark(
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    chosen = (models or [], feature_sets or [], seeds or [STUDY_SEED])
+    required = required_columns(plan_cells(protocols, "smoke", *chosen))
+    snapshot = ingest_task(
+        preparing.default_source(source),
+        parse_mapping(columns),
+        max_reject_share,
+        home,
+        units=parse_units(units),
+        required=required,
+    )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = preparing.build_each(
         protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
     )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
-    cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])
+    cells = possible(plan_cells(made, spent.name, *chosen), snapshot)
     return run_cells(
         cells,
         snapshot,
@@ -127,7 +140,7 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.benchmark`."""
     options = cli.parameters(parser(), benchmark)
-    plan_cells(
+    cells = plan_cells(
         protocols_of(options["protocol"]),
         "smoke",
         options["models"] or [],
@@ -135,7 +148,7 @@ def main() -> int:
         options["seeds"],
     )
     home = Warehouse.at(options["warehouse"])
-    run_id = run_flow(benchmark, options, home)
+    run_id = run_flow(benchmark, options, home, cells)
     return 1 if summary.print_run(run_id, home) == "failed" else 0
 
 

@@ -23,6 +23,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
 
 from tasks.addresses import has_secrets, public_name
+from tasks.columns import MIN_FEATURES
 from tasks.errors import UserError, one_line
 from tasks.specs import PROTOCOLS
 
@@ -58,6 +59,7 @@ def source_parser(
         metavar="OURS=THEIRS,...",
         help="the file's own column names, or a TOML file of such pairs",
     )
+    add_units(parser)
     add("--protocol", default=protocol, help=f"{', '.join(PROTOCOLS)}{several}; by default {protocol}")
     add_warehouse(parser)
     add(
@@ -69,6 +71,28 @@ def source_parser(
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
     return parser
+
+
+def add_units(parser: argparse.ArgumentParser) -> None:
+    """The option that says in which units the file's columns are."""
+    parser.add_argument(
+        "--units",
+        default="",
+        metavar="OURS=UNIT,...",
+        help="convert columns that are in another unit: percent, seconds, minutes, negated, ... (docs/commands.md)",
+    )
+
+
+def add_values(parser: argparse.ArgumentParser) -> None:
+    """The options that say what values a file of new tracks has."""
+    add_units(parser)
+    parser.add_argument(
+        "--min-features",
+        type=int,
+        default=MIN_FEATURES,
+        metavar="N",
+        help=f"refuse a file with fewer of the 12 audio features; by default {MIN_FEATURES}",
+    )
 
 
 def add_warehouse(parser: argparse.ArgumentParser) -> None:

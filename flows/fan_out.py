@@ -25,6 +25,7 @@ from tasks import cluster, large
 from tasks.artifacts import mark_crashed, progress_artifact
 from tasks.cells import Job, make_jobs
 from tasks.errors import UserError
+from tasks.needs import required_columns
 from tasks.observed import CellError, champions_task, publish_task, report_task, train_on_worker_task, train_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
@@ -156,12 +157,14 @@ def run_cells(
     return Completed(message=message, data=run.run_id)
 
 
-def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -> str:
-    """Run a flow that ends with `run_cells`, for its command. Args: options: the flow's parameters.
+def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse, cells: list[Cell]) -> str:
+    """Run a flow that ends with `run_cells`, for its command.
+
+    Args: options: the flow's parameters. cells: what they ask for, of any budget.
 
     Returns: the run's id, also if Prefect's server went away before it could be told the end.
     """
-    ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS})
+    ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS}, required=required_columns(cells))
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
     with cli.prefect_server():

@@ -18,6 +18,7 @@ from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
 from tasks.specs import protocols_of
 from tasks.sweep import mark_killed_runs
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -32,12 +33,14 @@ def features(
     min_genre_rows: Count = 20,
     append_to: str | None = None,
     statistics: Statistics = "relearned",
+    units: str = "",
 ) -> list[BuiltTable]:
     """Ingest `source` and build the feature tables of a protocol; what is unchanged is kept.
 
     Args:
         source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         protocol: a protocol's name, or all.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
@@ -49,7 +52,14 @@ def features(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     append = preparing.appending(append_to, statistics)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home, append)
+    snapshot = ingest_task(
+        preparing.default_source(source),
+        parse_mapping(columns),
+        max_reject_share,
+        home,
+        append,
+        parse_units(units),
+    )
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = preparing.build_each(
         protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True

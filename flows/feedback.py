@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from flows import cli
 from tasks.champions import TRAIN
 from tasks.chosen import choosing
-from tasks.columns import parse_mapping
+from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.errors import UserError
 from tasks.feedback import Adviser
 from tasks.feedback_page import html
 from tasks.feedback_text import print_feedback
 from tasks.report import write
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -25,6 +26,8 @@ def feedback(
     model: str | None = None,
     warehouse: str | None = None,
     columns: str = "",
+    units: str = "",
+    min_features: int = MIN_FEATURES,
 ) -> Path:
     """Print a summary and write the page. Returns: its path.
 
@@ -35,13 +38,18 @@ def feedback(
         model: in the place of the champion of each task that it predicts.
         warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        min_features: refuse a file with fewer of the 12 audio features.
     """
     home = Warehouse.existing(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
+    converted = parse_units(units)
     with home.in_use(reads_only=True):
         adviser = Adviser.load(home, model)
-        with choosing(tracks, track_id, mapping, adviser.known, home) as chosen:
+        with choosing(tracks, track_id, mapping, adviser.known, home, converted, min_features) as chosen:
+            for line in chosen.notes:
+                cli.tell(line)
             found = adviser.feedback(chosen)
     write(html(found), target, home)
     print_feedback(found)
@@ -69,6 +77,7 @@ def parser() -> cli.Parser:
     add("--model", metavar="NAME", help="feedback by this model instead of the champions")
     cli.add_warehouse(command)
     add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    cli.add_values(command)
     return command
 
 

@@ -14,9 +14,11 @@ from tasks.columns import parse_mapping
 from tasks.curve import curve_cells, sizes, training_rows
 from tasks.large import LARGE_ROWS
 from tasks.models import GROUPS, plan_cells
+from tasks.needs import possible, required_columns
 from tasks.observed import features_task, ingest_task
 from tasks.specs import BUDGETS, STUDY_SEED
 from tasks.sweep import mark_killed_runs
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -37,6 +39,7 @@ def learning_curve(
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
+    units: str = "",
 ) -> State:
     """Ingest, build features, train each model on all training rows and on halves of halves of them, publish.
 
@@ -51,6 +54,7 @@ def learning_curve(
         workers: cells trained at once, one process each; by default one per core.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
@@ -60,11 +64,19 @@ def learning_curve(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    required = required_columns(plan_cells([protocol], "smoke", models or [], ["all"], [STUDY_SEED]))
+    snapshot = ingest_task(
+        preparing.default_source(source),
+        parse_mapping(columns),
+        max_reject_share,
+        home,
+        units=parse_units(units),
+        required=required,
+    )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = features_task(snapshot, protocol, min_genre_rows, home)
-    cells = plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED])
+    cells = possible(plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED]), snapshot)
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(
         curve_cells(cells, sizes(training_rows(tables, spent, home), smallest), is_large=is_large),
@@ -95,9 +107,9 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.learning_curve`."""
     options = cli.parameters(parser(), learning_curve)
-    plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
+    cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
     home = Warehouse.at(options["warehouse"])
-    run_id = run_flow(learning_curve, options, home)
+    run_id = run_flow(learning_curve, options, home, cells)
     return 1 if summary.print_curve(run_id, home) == "failed" else 0
 
 

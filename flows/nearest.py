@@ -6,10 +6,11 @@ from typing import Any
 
 from flows import cli
 from tasks.chosen import choosing
-from tasks.columns import parse_mapping
+from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.feedback_text import print_nearest
 from tasks.nearest import MOST, known_tracks
 from tasks.nearest import nearest as find_nearest
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
@@ -21,6 +22,8 @@ def nearest(
     k: int = 10,
     warehouse: str | None = None,
     columns: str = "",
+    units: str = "",
+    min_features: int = MIN_FEATURES,
 ) -> list[dict[str, Any]]:
     """Print the k nearest known tracks. Returns: them, as sql/predict/nearest.sql.
 
@@ -30,12 +33,17 @@ def nearest(
         k: how many, 1 to 1000.
         warehouse: whose tracks are known; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        min_features: refuse a file with fewer of the 12 audio features.
     """
     home = Warehouse.existing(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
+    converted = parse_units(units)
     with home.in_use(reads_only=True):
         known = known_tracks(home)
-        with choosing(tracks, track_id, mapping, known, home) as chosen:
+        with choosing(tracks, track_id, mapping, known, home, converted, min_features) as chosen:
+            for line in chosen.notes:
+                cli.tell(line)
             found: list[dict[str, Any]] = find_nearest(
                 chosen.connection, known, chosen.row_number, k, is_known=chosen.is_known
             ).to_pylist()
@@ -52,6 +60,7 @@ def parser() -> cli.Parser:
     add("--k", type=int, default=10, metavar="N", help=f"how many, at most {MOST:,}; by default 10")
     cli.add_warehouse(command)
     add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    cli.add_values(command)
     return command
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from tasks.errors import UnknownNameError
 from tasks.models import GROUPS, MODELS
-from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
+from tasks.specs import AUDIO_FEATURES, BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
 
 
 def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
@@ -31,6 +31,7 @@ StoredModelName = Annotated[str, *_known("model", dict.fromkeys(m.model for m in
 BudgetName = Annotated[str, *_known("budget", BUDGETS)]
 FeatureSetName = Annotated[str, *_known("feature set", FEATURE_SETS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Features = Annotated[int, Field(ge=1, le=len(AUDIO_FEATURES))]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0.0)]

@@ -8,12 +8,13 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import cli
-from flows.parameters import Share, StoredModelName
+from flows.parameters import Features, Share, StoredModelName
 from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
-from tasks.columns import parse_mapping
+from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -25,6 +26,8 @@ def predict(
     model: StoredModelName | None = None,
     columns: str = "",
     max_reject_share: Share = 0.05,
+    units: str = "",
+    min_features: Features = MIN_FEATURES,
 ) -> Path:
     """Predict every track of a file. Returns: the file of predictions.
 
@@ -34,10 +37,14 @@ def predict(
         warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this one instead of the champion of each task that it predicts.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
+        min_features: refuse a file with fewer of the 12 audio features.
     """
     home = Warehouse.existing(warehouse, advice=TRAIN)
-    report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share)
+    report: Report = predict_task(
+        tracks, out, home, model, parse_mapping(columns), max_reject_share, parse_units(units), min_features
+    )
     _print(report)
     return report.out
 
@@ -51,6 +58,7 @@ def parser() -> cli.Parser:
     cli.add_warehouse(command)
     add("--model", metavar="NAME", help="predict with this one instead of the champions")
     add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
+    cli.add_values(command)
     add(
         "--max-reject-share",
         type=float,
@@ -78,8 +86,8 @@ def main() -> int:
             predict(**options)
         return 0
     home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
-    columns = parse_mapping(options.pop("columns"))
-    _print(predict_file(**options, warehouse=home, columns=columns))
+    read = {"columns": parse_mapping(options.pop("columns")), "units": parse_units(options.pop("units"))}
+    _print(predict_file(**options, warehouse=home, **read))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -18,11 +18,12 @@ from tasks.ingest import Append, check, ingest
 from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
 from tasks.specs import protocols_of
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
+SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows", "units")
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -54,6 +55,8 @@ class Preparation:
     max_reject_share: float
     min_genre_rows: int
     append: Append | None
+    units: dict[str, str]
+    required: Collection[str]
 
     @classmethod
     def of(
@@ -66,11 +69,15 @@ class Preparation:
         min_genre_rows: int,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
+        units: str = "",
+        required: Collection[str] = (),
     ) -> Preparation:
-        """What a flow's parameters ask for. Raises: UserError: they can be refused before the source is read."""
+        """What a flow's parameters ask for. Args: required: our columns that must have values. Raises: UserError: they can be refused before the source is read."""
         asked = cls(
             source=default_source(source),
             mapping=parse_mapping(columns),
+            units=parse_units(units),
+            required=required,
             protocols=protocols_of(protocol),
             append=appending(append_to, statistics),
             home=Warehouse.at(warehouse),
@@ -90,9 +97,13 @@ class Preparation:
         home = self.home
         with home.in_use(_tell_of_upkeep):
             known = {file.stem for file in home.files("raw", "snapshots")}
-            snapshot = ingest(self.source, self.mapping, self.max_reject_share, home, self.append)
+            snapshot = ingest(
+                self.source, self.mapping, self.max_reject_share, home, self.append, self.units, self.required
+            )
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
+            for line in snapshot.notes:
+                cli.tell(line)
             tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))
             if dropped := rare_genres(tables, home):
                 cli.tell(dropped)

@@ -13,11 +13,14 @@ from flows.preparing import Preparation
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
+from tasks.models import ModelSpec
+from tasks.needs import required_columns
 from tasks.observed import features_task, ingest_task, publish_task, trial_task
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.sweep import mark_killed_runs
 from tasks.tuning import Best, open_search, tunable
+from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 
@@ -35,6 +38,7 @@ def tune(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    units: str = "",
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -46,6 +50,7 @@ def tune(
         threads: of a trial; by default one per core.
         source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         protocol: how rows are filled and split: a protocol's name.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
@@ -54,9 +59,16 @@ def tune(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     spec = tunable(task, model)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    cell = searched(spec, protocol)
+    snapshot = ingest_task(
+        preparing.default_source(source),
+        parse_mapping(columns),
+        max_reject_share,
+        home,
+        units=parse_units(units),
+        required=required_columns([cell]),
+    )
     tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
-    cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()
     with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
@@ -92,6 +104,11 @@ def parser() -> cli.Parser:
     return command
 
 
+def searched(spec: ModelSpec, protocol: str) -> Cell:
+    """What is trained again and again."""
+    return Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
+
+
 def print_best(best: Best) -> None:
     """The best settings on standard output, and how they compare with the committed ones."""
     committed = "failed" if best.committed is None else f"{best.committed:.4f}"
@@ -105,8 +122,9 @@ def print_best(best: Best) -> None:
 def main() -> int:
     """The command `python -m flows.tune`."""
     options = cli.parameters(parser(), tune)
-    tunable(options["task"], options["model"])
-    ahead = Preparation.of(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
+    cell = searched(tunable(options["task"], options["model"]), options["protocol"])
+    given = {name: options[name] for name in preparing.SOURCE_OPTIONS}
+    ahead = Preparation.of(**given, required=required_columns([cell]))
     start_server(options["threads"] or share_of_cores(1)[1])
     with cli.prefect_server():
         ahead.carry_out()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import duckdb
 
 from tasks import duck
+from tasks.columns import MIN_FEATURES
 from tasks.errors import UserError
 from tasks.nearest import Known
 from tasks.predict_files import reading
@@ -26,16 +28,24 @@ class Chosen:
     row_number: int
     is_known: bool  # it is one of the warehouse's own
     source: str
+    notes: tuple[str, ...] = ()  # of the file, as tasks.predict_files.ReadTracks
 
 
 @contextmanager
 def choosing(
-    tracks: str | None, track_id: int | None, columns: Mapping[str, str], known: Known, warehouse: Warehouse
+    tracks: str | None,
+    track_id: int | None,
+    columns: Mapping[str, str],
+    known: Known,
+    warehouse: Warehouse,
+    units: Mapping[str, str] = MappingProxyType({}),
+    min_features: int = MIN_FEATURES,
 ) -> Iterator[Chosen]:
     """The track with that id.
 
     Args: tracks: path, URL or sample[:ROWS]; None: one of `known`. track_id: its instance_id, or the row number where a
-        file has none; may be left out if the file has one track only. columns: our column names to the file's.
+        file has none; may be left out if the file has one track only. columns: our column names to the file's. units,
+        min_features: as tasks.predict_files.reading.
     Raises: UserError: there is no such track, or more than one, or it is a reject.
     """
     if tracks is None:
@@ -43,8 +53,9 @@ def choosing(
             yield _known_track(connection, track_id, known)
     else:
         warehouse.sweep()
-        with opened(tracks, warehouse) as file, reading(file, columns, warehouse) as read:
-            yield Chosen(read.connection, _row_of(read.connection, track_id, file.label), False, file.label)
+        with opened(tracks, warehouse) as file, reading(file, columns, warehouse, units, min_features) as read:
+            row = _row_of(read.connection, track_id, file.label)
+            yield Chosen(read.connection, row, False, file.label, read.notes)
 
 
 def _known_track(connection: duckdb.DuckDBPyConnection, track_id: int | None, known: Known) -> Chosen:

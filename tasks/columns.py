@@ -48,6 +48,7 @@ NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
 # Texts that say that there is no value, in whatever case: the same in every column but those of names.
 MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
 MISSING_TOLD = "empty, ?, -, NA, N/A, nan, None, null or []"
+MIN_FEATURES = 6  # of the 12, that tracks to predict must have unless fewer are asked for
 SHOWN = 30  # names that a message lists
 
 

@@ -19,11 +19,17 @@ ENOUGH_ROWS = 20  # that tell in which unit they are
 
 
 def with_values(connection: duckdb.DuckDBPyConnection, matched: Matched) -> tuple[str, ...]:
-    """Our columns that have a value in any row, and instance_id where the file has it."""
+    """Our columns that have a value in any row, a bad one included, and instance_id where the file has it."""
     counted = connection.execute("select count(columns(*)) from staging.typed_tracks")
     names = [COLUMN_OF.get(description[0], description[0]) for description in counted.description or []]
     counts = dict(zip(names, counted.fetchall()[0], strict=True)) | {"instance_id": 1}
-    return tuple(name for name in matched.present if counts.get(name))
+
+    def has_values(name: str) -> bool:
+        text = duck.identifier(name)
+        query = f"select exists (select 1 from raw.tracks where not is_missing({text}))"
+        return bool(counts.get(name)) or connection.execute(query).fetchall()[0][0]
+
+    return tuple(name for name in matched.present if name != "obtained_date" and has_values(name))
 
 
 def about_columns(columns: Collection[str]) -> list[str]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
-from tasks.errors import InputError, UserError, one_line
+from tasks.errors import InputError, ProtocolError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
@@ -148,11 +148,17 @@ def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, wareh
 
     A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
     snapshot that was appended with kept statistics only the new rows are prepared (tasks/increment.py).
-    Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
+    Raises: ProtocolError: it needs artists, and there are none.
+        InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
         CheckError: a table breaks one of the protocol's rules (sql/checks/).
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
+    if protocol_named(protocol).needs_artists and "artist_name" not in snapshot.columns:
+        raise ProtocolError(
+            f"{protocol} is not possible: {snapshot.source} has no artists, who would be kept on one side of the split. "
+            "Name their column with --columns artist_name=..., or choose another --protocol."
+        )
     if snapshot.statistics == "kept":
         from tasks.increment import extend_features
 
@@ -311,9 +317,7 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
 
 
 def _check_genres(n_genres: int, snapshot: Snapshot, min_genre_rows: object) -> None:
-    if snapshot.rows_without_genre == snapshot.rows_read - snapshot.blank_rows:
-        raise InputError(f"{snapshot.source}: no row has a genre (column music_genre, or as --columns names it).")
-    if n_genres < 2:
+    if n_genres < 2 and "music_genre" in snapshot.columns:
         raise InputError(
             f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
             "Give more rows, or lower --min-genre-rows."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -67,9 +68,11 @@ def ingest_task(
     max_reject_share: float,
     warehouse: Warehouse,
     append: ingest.Append | None = None,
+    units: Mapping[str, str] = MappingProxyType({}),
+    required: Collection[str] = (),
 ) -> Snapshot:
     """See tasks.ingest.ingest."""
-    return ingest.ingest(source, mapping, max_reject_share, warehouse, append)
+    return ingest.ingest(source, mapping, max_reject_share, warehouse, append, units, required)
 
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
@@ -149,9 +152,13 @@ def predict_task(
     model: str | None,
     columns: dict[str, str],
     max_reject_share: float,
+    units: dict[str, str],
+    min_features: int,
 ) -> predict_files.Report:
     """See tasks.predict_files.predict_file."""
-    return predict_files.predict_file(tracks, out, warehouse, model, columns, max_reject_share)
+    return predict_files.predict_file(
+        tracks, out, warehouse, model, columns, max_reject_share, units=units, min_features=min_features
+    )
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)

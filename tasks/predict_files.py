@@ -9,11 +9,12 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,8 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.champions import predictors
-from tasks.columns import MEASURED, match_columns
+from tasks.columns import AUDIO_COLUMNS, MIN_FEATURES, listed, match_columns
+from tasks.contents import with_values
 from tasks.errors import InputError, UserError
 from tasks.ingest import copy_raw, copy_typed
 from tasks.predictor import PREDICTED, Predictor
@@ -34,10 +36,10 @@ from tasks.progress import row_progress
 from tasks.snapshots import define_raw_tracks
 from tasks.sources import SourceFile, opened
 from tasks.specs import GENERATED
+from tasks.units import doubts, look, told, unlike_training
 from tasks.warehouse import Warehouse, flush
 
 BATCH_ROWS = 100_000
-AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
 UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -58,6 +60,7 @@ class Report:
     is_generated_model: bool
     missing_tasks: tuple[str, ...]  # which no model predicts yet
     models: dict[str, str]  # by task
+    notes: tuple[str, ...]  # what was taken for what, what is not there, and what seems to be in another unit
     seconds: float
 
     @property
@@ -68,7 +71,7 @@ class Report:
         counts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
         counts += [f"{self.filled_rows:,} with filled values"] if self.filled_rows else []
         counts += [f"{self.unlike_rows:,} unlike anything in training"] if self.unlike_rows else []
-        lines = [", ".join(counts), *(f"{task} by {model}" for task, model in self.models.items())]
+        lines = [", ".join(counts), *self.notes, *(f"{task} by {model}" for task, model in self.models.items())]
         lines += [f"{task}: not predicted, for no model of it is stored" for task in self.missing_tasks]
         if self.is_generated_model:
             lines.append(GENERATED)
@@ -83,12 +86,15 @@ def predict_file(
     model: str | None = None,
     columns: Mapping[str, str] | None = None,
     max_reject_share: float = 0.05,
+    units: Mapping[str, str] | None = None,
+    min_features: int = MIN_FEATURES,
 ) -> Report:
     """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
 
     Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
         .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
-        of the champion of each task that it predicts. columns: our column names to the file's.
+        of the champion of each task that it predicts. columns: our column names to the file's. units: those of columns
+        that are in another unit than the project's. min_features: how many audio features must be there.
     Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
     """
     started = time.perf_counter()
@@ -104,11 +110,12 @@ def predict_file(
     ):
         chosen = predictors(warehouse, model, threads)
         loading = aside.submit(Predictor.load, chosen, warehouse, threads)
-        with reading(file, columns or {}, warehouse) as read:
+        with reading(file, columns or {}, warehouse, units or {}, min_features) as read:
             rejects = _write_rejects(read, file, target)
             if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
                 raise _too_many(read, file.label, max_reject_share, rejects)
             predicted = filled = unlike = 0
+            notes = [*read.notes, *_unlike_training(loading.result(), read)]
             with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
                 for batch in _batches(loading.result(), read):
                     write(batch)
@@ -128,8 +135,16 @@ def predict_file(
         is_generated_model=any(one.candidate.is_generated for one in chosen.values()),
         missing_tasks=tuple(task for task in ("genre", "popularity") if task not in chosen),
         models={task: one.candidate.title for task, one in sorted(chosen.items())},
+        notes=tuple(notes),
         seconds=time.perf_counter() - started,
     )
+
+
+def _unlike_training(predictor: Predictor, read: ReadTracks) -> list[str]:
+    """What is said of columns on another scale than the training rows, of each model once."""
+    ranges = [model.learnt.ranges for model in predictor.models.values()]
+    lines = [unlike_training(read.connection, one, read.doubted) for one in ranges]
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
@@ -171,36 +186,67 @@ class ReadTracks:
     rows: int
     blank_rows: int
     rejected_rows: int
+    notes: tuple[str, ...]
+    doubted: tuple[str, ...]  # columns that seem to be in another unit
 
 
 @contextmanager
-def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
-    """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
+def reading(
+    file: SourceFile,
+    mapping: Mapping[str, str],
+    warehouse: Warehouse,
+    units: Mapping[str, str] = MappingProxyType({}),
+    min_features: int = MIN_FEATURES,
+) -> Iterator[ReadTracks]:
+    """Read as ingest does, with no column required, into files that are gone afterwards.
+
+    Raises: InputError: fewer audio features than `min_features` are there.
+    """
     header, _ = file.header()
-    positions = match_columns(header, mapping, file.label, required=())
-    positions |= dict.fromkeys(UNREAD)
-    present = [name for name, at in positions.items() if at is not None]
-    if not set(present) & set(AUDIO_COLUMNS):
-        shown = ", ".join(name[:40] for name in header[:30]) + (", ..." if len(header) > 30 else "")
-        raise InputError(
-            f"{file.label}: none of the audio features is there. Found: {shown or 'nothing'}. Expected at least one of "
-            f"{', '.join(AUDIO_COLUMNS)}; name other spellings with --columns our_name=their_name."
-        )
+    matched = match_columns(header, mapping, file.label)
+    matched = replace(matched, positions=matched.positions | dict.fromkeys(UNREAD))
+    check_features(matched.present, min_features, file.label, header)
     folder = warehouse.temporary("predict")
     folder.mkdir()
     raw, typed = folder / "raw", folder / "typed"
     try:
         with duck.workspace(spill=warehouse.root / "tmp") as connection:
-            copy_raw(connection, file, positions, raw, warehouse)
+            copy_raw(connection, file, matched.positions, raw, warehouse)
             define_raw_tracks(connection, raw)
             rows = pq.read_metadata(raw).num_rows
-            copy_typed(connection, typed, rows)
+            copy_typed(connection, typed, rows, units, is_respelled=False)
             duck.view(connection, "staging.typed_tracks", typed)
             with_content = pq.read_metadata(typed).num_rows
-            rejected = find_rejects(connection, present, has_blank_rows=rows > with_content)
-            yield ReadTracks(connection, rows, rows - with_content, rejected)
+            rejected = find_rejects(connection, matched.present, has_blank_rows=rows > with_content)
+            columns = with_values(connection, matched)
+            missing = check_features(columns, min_features, file.label, header)
+            found = doubts(look(connection, columns))
+            notes = (file.title_note, matched.note, missing, *told(found))
+            yield ReadTracks(
+                connection,
+                rows,
+                rows - with_content,
+                rejected,
+                tuple(filter(None, notes)),
+                tuple(doubt.seen.column for doubt in found),
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_features(present: Collection[str], least: int, label: str, header: list[str]) -> str | None:
+    """What is said of audio features that are not there. Raises: InputError: too few are. Args: header: as found."""
+    absent = [name for name in AUDIO_COLUMNS if name not in present]
+    if not 1 <= least <= len(AUDIO_COLUMNS):
+        raise UserError(f"--min-features {least}: must be from 1 to {len(AUDIO_COLUMNS)}.")
+    n = len(AUDIO_COLUMNS) - len(absent)
+    if n < least:
+        raise InputError(
+            f"{label}: {n} of the {len(AUDIO_COLUMNS)} audio features {'is' if n < 2 else 'are'} there; "
+            f"{least} are needed. Not there: {', '.join(absent)}. Found: {listed(header)}. Name other spellings with "
+            "--columns our_name=their_name, or ask for fewer with --min-features N: what is not there is filled."
+        )
+    return f"audio features that are not there, filled for every row: {', '.join(absent)}" if absent else None
 
 
 def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | None:

@@ -15,8 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
-from tasks.columns import EXPECTED, MEASURED, NUMERIC
+from tasks.columns import EXPECTED
+from tasks.contents import find_bad_values
 from tasks.registry import BuiltTable
+from tasks.specs import AUDIO_FEATURES
+from tasks.units import typed_select
 from tasks.warehouse import Warehouse
 
 LEARNT = ("features.fill_values", "features.scaling", "features.pca_loadings")
@@ -33,6 +36,24 @@ class Learnt:
     tables: dict[str, pa.Table]  # by name
     familiarity: pa.Table
     with_components: bool  # whether a model takes principal components
+
+    @property
+    def unknown(self) -> list[str]:
+        """The audio features of which no training row had a value: what a track has there says nothing."""
+        known = set(self.tables["features.fill_values"]["feature_name"].to_pylist())
+        return [name for name in AUDIO_FEATURES if name not in known]
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest value of each audio feature over the training rows, in its unit."""
+        found: dict[str, dict[str, float]] = {name: {} for name in AUDIO_FEATURES}
+        for row in (*self.tables["features.scaling"].to_pylist(), *self.familiarity.to_pylist()):
+            found.get(row["feature_name"], {})[row["statistic"]] = row["value"]
+        return {
+            name: (known["mean"] + known["low"] * (known["std"] or 1.0), known["mean"] + known["high"] * (known["std"] or 1.0))
+            for name, known in found.items()
+            if {"mean", "std", "low", "high"} <= set(known)
+        }
 
     @classmethod
     def of(cls, tables: Mapping[str, BuiltTable], familiarity: list[dict[str, object]], warehouse: Warehouse) -> Learnt:
@@ -60,8 +81,7 @@ def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str,
         columns[name] = pa.array(values, pa.string())
     connection.register("given_tracks", pa.table(columns))
     connection.execute("create or replace table raw.tracks as select * from given_tracks")
-    typed = duck.render("staging/typed_tracks", numeric_columns=NUMERIC)
-    connection.execute(f"create or replace table staging.typed_tracks as {typed}")
+    connection.execute(f"create or replace table staging.typed_tracks as {typed_select({})}")
     find_rejects(connection, EXPECTED, has_blank_rows=True)
     [(rejected,)] = connection.execute("select count(distinct row_number) from raw.rejects").fetchall()
     return int(rejected)
@@ -72,12 +92,8 @@ def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str]
 
     Args: present: the columns of the file, by our names. Returns: rows rejected, blank ones not counted.
     """
-    select = duck.render(
-        "predict/rejects",
-        measured_features=[name for name in MEASURED if name in present],
-        has_mode="mode" in present,
-        has_blank_rows=has_blank_rows,
-    )
+    find_bad_values(connection, present)
+    select = duck.render("predict/rejects", has_blank_rows=has_blank_rows)
     connection.execute(f"create or replace table raw.rejects as {select}")
     counted = connection.execute("select count(distinct row_number) from raw.rejects where not is_blank")
     [(rejected,)] = counted.fetchall()
@@ -102,7 +118,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
         "create or replace view features.genre_mapping as select '' as music_genre, 0 as genre_id where false"
     )
     values: dict[str, object] = {"protocol": learnt.protocol, "first": first, "last": last}
-    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values)
+    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values, unknown=learnt.unknown)
     _make(connection, "features.tracks_clean", "features/tracks_clean", values)
     _make(connection, "features.tracks_std", "features/tracks_std", values)
     components: object = []
@@ -112,6 +128,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
     return connection.sql(duck.render("predict/prepared_tracks", components=components)).to_arrow_table()
 
 
-def _make(connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object]) -> None:
-    text = duck.render(select, **duck.dynamic_columns(select, connection))
+def _make(
+    connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object], **columns: object
+) -> None:
+    text = duck.render(select, **duck.dynamic_columns(select, connection), **columns)
     connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.code(select), values))

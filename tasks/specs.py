@@ -152,6 +152,11 @@ class Protocol:
         """Whether it only measures a leak: one model, for results.leak_ledger, not for the leaderboard."""
         return self.left_out is not None
 
+    @property
+    def needs_artists(self) -> bool:
+        """Whether it keeps artists apart."""
+        return self.split == "grouped" or self.left_out == "artists"
+
 
 ALWAYS = ("one_split", "finite")
 HONEST = (*ALWAYS, "labels_unused", "learnt_from_training_rows")

@@ -52,7 +52,7 @@ class Scale:
     units: tuple[Unit, ...]  # the others that are known
     usual: float  # a value in the middle, which tells units apart that would both fit
     mixed_share: float = 0.1  # of values within the scale, at which others outside are of a part of the rows only
-    most_median: float | None = None  # a median above it is on another scale although it lies within this one
+    most_mean: float | None = None  # a mean above it is on another scale although it lies within this one
 
     @property
     def told(self) -> str:
@@ -67,7 +67,7 @@ SKEWED = Scale(low=0, high=1, unit="", units=FRACTION.units, usual=0.3, mixed_sh
 SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(MEASURED, FRACTION),
     **dict.fromkeys(("acousticness", "instrumentalness"), SKEWED),
-    "loudness": Scale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_median=0.0),
+    "loudness": Scale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_mean=0.0),
     "tempo": Scale(
         low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120
     ),
@@ -95,7 +95,7 @@ class Seen:
     n: int
     low: float
     high: float
-    median: float
+    mean: float
     n_outside: int  # of its scale
     n_inside: int  # of it, and not 0, which is the same in many units
     outside: tuple[float, float, float]  # of those outside: nearly the lowest, the median, nearly the highest
@@ -165,12 +165,14 @@ def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str
     return duck.render("staging/typed_tracks", numbers=numbers, is_respelled=is_respelled)
 
 
-def look(connection: duckdb.DuckDBPyConnection, present: Collection[str]) -> list[Seen]:
+def look(
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], scales: Mapping[str, Scale] = SCALES
+) -> list[Seen]:
     """What the staging.typed_tracks that `connection` sees holds, of each column that has a scale and values."""
-    columns = [name for name in SCALES if name in present]
-    if not columns:
+    asked = {name: scale for name, scale in scales.items() if name in present}
+    if not asked:
         return []
-    rows = connection.execute(duck.render("quality/scales", scales={name: SCALES[name] for name in columns}))
+    rows = connection.execute(duck.render("quality/scales", scales=asked))
     names = [description[0] for description in rows.description or []]
     found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
     return [
@@ -192,7 +194,7 @@ def look_at(column: str, values: Iterable[float]) -> Seen | None:
         n=len(x),
         low=float(x.min()),
         high=float(x.max()),
-        median=float(np.median(x)),
+        mean=float(x.mean()),
         n_outside=int((~inside).sum()),
         n_inside=int((inside & (x != 0) & (x != scale.high)).sum()),
         outside=(float(low), float(median), float(high)),
@@ -207,7 +209,7 @@ def doubts(seen: Iterable[Seen]) -> list[Doubt]:
         is_outside = is_no_accident(one.n_outside, one.n, LEAST_SHARE)
         if not is_outside and not _is_shifted(one, scale):
             continue
-        low, middle, high = one.outside if is_outside else (one.low, one.median, one.high)
+        low, middle, high = one.outside if is_outside else (one.low, one.mean, one.high)
         fits = [unit for unit in scale.units if _fits(unit, scale, low, high)]
         unit = min(fits, key=lambda unit: abs(math.log(abs(unit.convert(middle) / scale.usual) or 1e-9)), default=None)
         is_scaled = 0 <= one.low and one.high <= 1 and one.column in {"tempo", "loudness"}
@@ -220,6 +222,28 @@ def doubts(seen: Iterable[Seen]) -> list[Doubt]:
     return found
 
 
+def unlike_training(
+    connection: duckdb.DuckDBPyConnection, ranges: Mapping[str, tuple[float, float]], doubted: Collection[str]
+) -> str | None:
+    """What is said of columns whose values are outside those of the training rows, by no accident of a few rows.
+
+    Args: connection: sees the tracks as staging.typed_tracks. ranges: lowest and highest of the training rows by
+        column. doubted: columns of which something else was said.
+    """
+    scales = {
+        name: Scale(low=low, high=high, unit="", units=(), usual=1)
+        for name, (low, high) in ranges.items()
+        if name in SCALES and name not in doubted and low < high
+    }
+    columns = [
+        f"{one.column} ({_number(one.low)} to {_number(one.high)}; {one.n_outside:,} of {one.n:,} values), in training "
+        f"{_number(scales[one.column].low)} to {_number(scales[one.column].high)}"
+        for one in look(connection, scales, scales)
+        if is_no_accident(one.n_outside, one.n, LEARNT_SHARE)
+    ]
+    return f"units: outside the range of the training rows: {'; '.join(columns)}. Is it the same unit?" if columns else None
+
+
 def is_no_accident(n: int, of: int, share: float) -> bool:
     """Whether so many of a column's values are more than a few odd rows."""
     return n >= share * of and n > 0 and (n >= LEAST_ROWS or 2 * n >= of)
@@ -229,7 +253,7 @@ def _is_shifted(one: Seen, scale: Scale) -> bool:
     """Whether values within the scale cannot be on it: loudness above 0 dB throughout, popularity up to 1."""
     if one.column == "popularity":
         return one.n >= LEAST_ROWS and 0 < one.high <= 1
-    return scale.most_median is not None and one.median > scale.most_median
+    return scale.most_mean is not None and one.mean > scale.most_mean
 
 
 def _fits(unit: Unit, scale: Scale, low: float, high: float) -> bool:

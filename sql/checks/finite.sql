@@ -1,8 +1,9 @@
--- No model is given a missing or infinite value. Rows: the tracks of features.tracks_std that hold one.
+-- No model is given a missing or infinite value; popularity may be missing from all tracks, which are then of no use to
+-- those that learn it. Rows: the tracks of features.tracks_std that hold one.
 select track_id
 from features.tracks_std
 where
-    popularity is null
+    (popularity is null and (select count(popularity) > 0 from features.tracks_std))
     {% for name in audio_features %}
         or not coalesce(isfinite({{ name }}), false)
     {% endfor %}

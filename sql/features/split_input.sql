@@ -3,5 +3,5 @@ select
     tracks.track_id,
     mapping.genre_id
 from staging.stg_tracks as tracks
-inner join features.genre_mapping as mapping on tracks.music_genre = mapping.music_genre
+inner join features.genre_mapping as mapping on tracks.music_genre is not distinct from mapping.music_genre
 order by tracks.row_number

@@ -36,6 +36,6 @@ select
     tracks.is_tempo_missing or tracks.is_duration_missing or tracks.is_key_missing as is_imputed
 from tracks
 left join features.split_assignment as split on tracks.track_id = split.track_id
-left join features.genre_mapping as mapping on tracks.music_genre = mapping.music_genre
+left join features.genre_mapping as mapping on tracks.music_genre is not distinct from mapping.music_genre
 left join per_genre on tracks.music_genre = per_genre.genre
 left join over_all on true

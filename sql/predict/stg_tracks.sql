@@ -1,12 +1,12 @@
 -- staging.stg_tracks of tracks to predict: the rows $first to $last of staging.typed_tracks that are no rejects.
 -- track_id is the row's place in the file, because the file's own ids, here instance_id, may repeat; targets are NULL.
--- n_filled: how many of the 12 audio features are missing, and will be filled.
+-- unknown: features that no training row had, and which are left out here. n_filled: how many of the 12 audio features are missing, and will be filled.
 select
     typed.row_number as track_id,
     typed.row_number,
     typed.track_id as instance_id,
     {% for name in audio_features %}
-        typed.{{ name }},
+        {{ "cast(null as double) as " if name in unknown else "typed." }}{{ name }},
     {% endfor %}
     cast(null as double) as popularity,
     cast(null as varchar) as music_genre,

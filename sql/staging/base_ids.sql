@@ -3,5 +3,8 @@
 select track_id
 from staging.typed_tracks
 where
-    music_genre is not null
+    case
+        when music_genre is null then (select count(genres.music_genre) = 0 from staging.typed_tracks as genres)
+        else true
+    end
     and row_number not in (select rejects.row_number from raw.rejects as rejects)

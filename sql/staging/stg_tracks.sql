@@ -1,5 +1,6 @@
 -- staging.stg_tracks: one row per track_id. From staging.typed_tracks.
--- Dropped: rows without a genre, rows that stand in raw.rejects, and the genres of staging.rare_genres.
+-- Dropped: rows without a genre (kept where no row has one), rows that stand in raw.rejects, and the genres of
+-- staging.rare_genres.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C; NULL where missing.
 select
     track_id,
@@ -25,6 +26,8 @@ select
     is_key_missing
 from staging.typed_tracks
 where
-    music_genre is not null
-    and music_genre not in (select rare.music_genre from staging.rare_genres as rare)
+    case
+        when music_genre is null then (select count(genres.music_genre) = 0 from staging.typed_tracks as genres)
+        else music_genre not in (select rare.music_genre from staging.rare_genres as rare)
+    end
     and row_number not in (select rejects.row_number from raw.rejects as rejects)

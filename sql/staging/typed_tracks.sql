@@ -57,11 +57,7 @@ numbers as (
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
         try_cast(case when "key" < ':' then "key" end as double) as key_number,
         try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
-        regexp_extract(
-            replace(replace(trim("key"), '♯', '#'), '♭', 'b'),
-            '^{{ note }}(?:/{{ note }})?(?:[ _:-]*{{ mode }})?$',
-            ['note', 'accidental', 'other_note', 'other_accidental', 'mode']
-        ) as key_parts,
+        trim("key") as key_text,
         trim("mode") as mode_text,
         -- Of a number the text is not looked at.
         coalesce(nullif(try_cast(tempo as double), 'nan') in (-1, 0), is_missing(tempo)) as is_tempo_missing,
@@ -71,14 +67,29 @@ numbers as (
     from source
 ),
 
+keys as (
+    select
+        *,
+        coalesce(
+            case when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number end,
+            list_position(['C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B'], key_text) - 1
+        ) as plain_key,
+        regexp_extract(
+            case when plain_key is null then replace(replace(key_text, '♯', '#'), '♭', 'b') end,
+            '^{{ note }}(?:/{{ note }})?(?:[ _:-]*{{ mode }})?$',
+            ['note', 'accidental', 'other_note', 'other_accidental', 'mode']
+        ) as key_parts
+    from numbers
+),
+
 codes as (
     select
         *,
         {{ mode_named("key_parts.mode") }} as key_mode,
         case
-            when key_number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11) then key_number
+            when plain_key is not null then plain_key
             when
-                not is_key_missing and key_parts.note <> ''
+                key_parts.note <> ''
                 and (
                     key_parts.other_note = ''
                     or {{ semitones("key_parts.other_note", "key_parts.other_accidental") }}
@@ -92,7 +103,7 @@ codes as (
             when lower(mode_text) in ('false', 'f') then 0
             else {{ mode_named("mode_text") }}
         end as own_mode
-    from numbers
+    from keys
 ),
 
 typed as (

@@ -2,7 +2,7 @@
 -- This is the study's rule, and it leaks: the filled value is a code for the genre. Duration in whole ms, tempo to 3
 -- decimals, key_code the most frequent one (the lowest of several). Rows with genre NULL hold the value over all
 -- genres,
--- for a genre in which every value is missing.
+-- for a genre in which every value is missing, and for tracks of which none has a genre.
 with
 
 tracks as (select * from staging.stg_tracks),
@@ -54,7 +54,7 @@ filled as (
     from keys
 )
 
-select
+select distinct
     $protocol as protocol,
     feature_name,
     'fill' as statistic,
