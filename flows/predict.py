@@ -86,8 +86,8 @@ def main() -> int:
             predict(**options)
         return 0
     home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
-    read = {"columns": parse_mapping(options.pop("columns")), "units": parse_units(options.pop("units"))}
-    _print(predict_file(**options, warehouse=home, **read))
+    columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
+    _print(predict_file(**options, warehouse=home, columns=columns, units=units))
     return 0
 
 

@@ -72,7 +72,11 @@ class Preparation:
         units: str = "",
         required: Collection[str] = (),
     ) -> Preparation:
-        """What a flow's parameters ask for. Args: required: our columns that must have values. Raises: UserError: they can be refused before the source is read."""
+        """What a flow's parameters ask for.
+
+        Args: required: our columns that must have values.
+        Raises: UserError: they can be refused before the source is read.
+        """
         asked = cls(
             source=default_source(source),
             mapping=parse_mapping(columns),

@@ -6,6 +6,7 @@ Whether a value is allowed is for the SELECTs that read files to say (sql/predic
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -14,26 +15,38 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.champions import Champion
+from tasks.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, is_missing, simplified
 from tasks.serving import BadTracksError, BadValue, Service, UnavailableError
 from tasks.specs import GENERATED
+from tasks.units import SCALES, Seen, doubts, look_at, told
 
 MAX_TRACKS = 1_000
 MAX_BYTES = 1 << 20
 MAX_ERRORS = 100  # named in one answer
 LONGEST_TEXT = 60
+SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
 TASKS = ("genre", "popularity")
 
 
 def _scalar(value: object) -> int | float | str | None:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
+    if value is None or isinstance(value, int | float):
+        return str(value) if isinstance(value, bool) else value
     if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
         return value
-    raise ValueError(f"a number, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
+    raise ValueError(f"a number, true, false, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
 
 
 Value = Annotated[
@@ -41,32 +54,59 @@ Value = Annotated[
     PlainValidator(_scalar),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": LONGEST_TEXT}, {"type": "null"}]}),
 ]
-Measured = Annotated[Value, Field(description="a number; null, '' or '?' if missing")]
+MISSING = f"if missing: null, {MISSING_TOLD}"
+Measured = Annotated[Value, Field(description=f"a number; {MISSING}")]
 
 
 class Track(BaseModel):
-    """One track: at least one of the 12 audio features; numbers may be written as text, as files have them."""
+    """One track; numbers may be written as text, as files have them, and names in another case."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"energy": 0.68, "tempo": 96, "key": "C#", "mode": "Minor", "valence": None}]},
+        json_schema_extra={
+            "examples": [
+                {"energy": 0.68, "danceability": 0.7, "loudness": -6.2, "tempo": 96, "key": "C#", "mode": "Minor"}
+            ]
+        },
     )
 
     track_id: Annotated[Value, Field(description="a whole number; its place in the request if missing")] = None
     acousticness: Measured = None
     danceability: Measured = None
-    duration_ms: Annotated[Value, Field(description="milliseconds above 0; null, '', '?' or -1 if missing")] = None
+    duration_ms: Annotated[Value, Field(description=f"milliseconds above 0; {MISSING}, -1")] = None
     energy: Measured = None
     instrumentalness: Measured = None
-    key: Annotated[
-        Value, Field(description="C, C#, Db, ... B, or pitch class 0 to 11; null, '', '?' or -1 if missing")
-    ] = None
+    key: Annotated[Value, Field(description=f"C, C#, Db, C# minor, ... B, or pitch class 0 to 11; {MISSING}, -1")] = (
+        None
+    )
     liveness: Measured = None
     loudness: Measured = None
-    mode: Annotated[Value, Field(description="Major, Minor, 1 or 0; null, '' or '?' if missing")] = None
+    mode: Annotated[Value, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
     speechiness: Measured = None
-    tempo: Annotated[Value, Field(description="beats per minute above 0; null, '', '?', 0 or -1 if missing")] = None
+    tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING}, 0, -1")] = None
     valence: Measured = None
+
+    _others: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Track]) -> Track:
+        """Take names that differ from ours in case, spaces and punctuation only, where that is one name."""
+        taken: dict[str, str] = {}
+        if isinstance(given, dict):
+            ours = {simplified(name): name for name in cls.model_fields}
+            alike = [(name, ours.get(simplified(str(name)))) for name in given if name not in cls.model_fields]
+            wanted = [name for _, name in alike]
+            taken = {theirs: name for theirs, name in alike if name and name not in given and wanted.count(name) == 1}
+            given = {taken.get(name, name): value for name, value in given.items()}
+        track = handler(given)
+        track._others = taken  # noqa: SLF001 - its own
+        return track
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Our names by those that were taken for them."""
+        return self._others
 
     def row(self) -> dict[str, object]:
         """As tasks.preparation.read_rows takes it."""
@@ -80,6 +120,10 @@ class Tracks(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     tracks: Annotated[list[Track], Field(min_length=1, max_length=MAX_TRACKS)]
+    min_features: Annotated[
+        int,
+        Field(ge=1, le=len(AUDIO_COLUMNS), description="how many of the 12 audio features must be given, by any track"),
+    ] = MIN_FEATURES
 
 
 class Prediction(BaseModel):
@@ -208,10 +252,19 @@ def make_app(service: Service) -> FastAPI:
     )
     def predict(given: Tracks) -> Response:
         """Genre (top three, calibrated) and popularity (90 % interval) of each track, all or none of them."""
-        predicted = service.predict([track.row() for track in given.tracks])
-        rows = predicted.to_pylist()
+        tracks = [track.row() for track in given.tracks]
+        absent = [name for name in AUDIO_COLUMNS if all(is_missing(track[name]) for track in tracks)]
+        if len(AUDIO_COLUMNS) - len(absent) < given.min_features:
+            return _refusal([_too_few(absent, given.min_features)])
+        rows = service.predict(tracks).to_pylist()
         is_generated = any(row["is_generated_model"] for row in rows)
-        return AsciiJSONResponse({"predictions": rows, "warning": GENERATED if is_generated else None})
+        said = [GENERATED] if is_generated else []
+        if taken := {theirs: ours for track in given.tracks for theirs, ours in track.taken.items()}:
+            said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in taken.items())}.")
+        if absent:
+            said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
+        said += told(doubts(_seen(tracks)))
+        return AsciiJSONResponse({"predictions": rows, "warning": " ".join(said) or None})
 
     @app.get("/healthz", summary="Say which models predict", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
@@ -242,6 +295,25 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
+def _seen(tracks: list[dict[str, object]]) -> list[Seen]:
+    """What the numbers of a request look like."""
+    found = []
+    for column in SCALES:
+        absent = SENTINELS.get(column, ())
+        numbers = [_number(track.get(column)) for track in tracks]
+        seen = look_at(column, [number for number in numbers if number is not None and number not in absent])
+        found += [seen] if seen else []
+    return found
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _in_use(champion: Champion) -> ChampionInUse:
     one = champion.candidate
     known = asdict(one.cell) | {name: getattr(one, name) for name in ChampionInUse.model_fields if hasattr(one, name)}
@@ -260,6 +332,15 @@ def _field_error(error: dict[str, Any]) -> FieldError:
     elif error["type"] == "json_invalid":
         said = f"{said}: {error['ctx']['error']}"
     return FieldError(loc=loc, msg=said, type=error["type"])
+
+
+def _too_few(absent: list[str], least: int) -> FieldError:
+    said = (
+        f"{len(AUDIO_COLUMNS) - len(absent)} of the {len(AUDIO_COLUMNS)} audio features are given; {least} are needed. "
+        f"Not given by any track: {', '.join(absent)}. Give more, or ask for fewer with min_features: what is not "
+        "given is filled."
+    )
+    return FieldError(loc=["body", "tracks"], msg=said, type="missing")
 
 
 def _value_error(bad: BadValue) -> FieldError:

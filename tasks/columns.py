@@ -52,6 +52,11 @@ MIN_FEATURES = 6  # of the 12, that tracks to predict must have unless fewer are
 SHOWN = 30  # names that a message lists
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value in memory says that there is none, as is_missing of SQL says of texts."""
+    return value is None or str(value).strip(" ").lower() in MISSING
+
+
 @dataclass(frozen=True, slots=True)
 class Matched:
     """Which of a file's columns each of ours is."""
@@ -114,12 +119,13 @@ def match_columns(
     required: Collection[str] = (),
     any_of: Collection[str] = (),
 ) -> Matched:
-    """For each expected column its position in the file: by its very name, else by one that differs in case, spaces and
-    punctuation only, where that is one column of the file.
+    """Find each expected column in a file: by its very name, else by one that differs in case, spaces and punctuation.
+
+    The latter only where one column of the file does.
 
     Args: found: the file's column names in order. mapping: our name to the file's name. source: for messages.
         required: those of ours that must be there, beside those of `mapping`. any_of: of which one must be there.
-    Raises: InputError: a needed column is missing, stands there twice or could be several, naming it and what was found.
+    Raises: InputError: a needed column is missing, stands there twice or could be several; it names what was found.
     """
     names = [name.strip().removeprefix("\ufeff") for name in found]
     wanted = {ours: mapping.get(ours, ours) for ours in EXPECTED}
@@ -148,7 +154,9 @@ def match_columns(
     return Matched(positions, f"columns taken by their names: {', '.join(alike)}" if alike else None)
 
 
-ADVICE = 'Expected the columns listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
+ADVICE = (
+    'Expected the columns listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
+)
 
 
 def check_present(present: Collection[str], required: Iterable[str], source: str) -> None:
@@ -169,6 +177,4 @@ def listed(names: list[str]) -> str:
 
 def _are_missing(names: list[str]) -> str:
     several = len(names) > 1
-    return (
-        f"column{'s' if several else ''} {', '.join(map(repr, names))} {'are' if several else 'is'} missing."
-    )
+    return f"column{'s' if several else ''} {', '.join(map(repr, names))} {'are' if several else 'is'} missing."

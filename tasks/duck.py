@@ -148,7 +148,9 @@ def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[
     text = code(select)
     columns: dict[str, object] = {}
     if re.search(r"\bin genres\b", text):
-        mapping = connection.execute("select genre_id, column_name from features.genre_mapping where music_genre is not null order by genre_id")
+        mapping = connection.execute(
+            "select genre_id, column_name from features.genre_mapping where music_genre is not null order by genre_id"
+        )
         columns["genres"] = [(genre_id, identifier(name)) for genre_id, name in mapping.fetchall()]
     if re.search(r"\bin components\b", text):
         found = connection.execute("select distinct statistic from features.pca_loadings").fetchall()

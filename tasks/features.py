@@ -156,7 +156,7 @@ def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, wareh
         raise UserError("--min-genre-rows must be at least 1.")
     if protocol_named(protocol).needs_artists and "artist_name" not in snapshot.columns:
         raise ProtocolError(
-            f"{protocol} is not possible: {snapshot.source} has no artists, who would be kept on one side of the split. "
+            f"{protocol} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the split. "
             "Name their column with --columns artist_name=..., or choose another --protocol."
         )
     if snapshot.statistics == "kept":

@@ -1,4 +1,4 @@
-"""The genres of a file as it spells them: which are one, which texts say that there is none, and what is said of them."""
+"""The genres of a file as it spells them: which are one, which texts say that there is none, and what is told."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ def ingest(
     again, it adds nothing.
 
     Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
-        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run. units:
-        those of columns that are in another unit than the project's. required: our columns that must have values.
+        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
+        units: those of columns that are in another unit than the project's. required: columns that must have values.
     Raises: InputError: the file is refused, or too many of its rows are.
         UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
@@ -97,7 +97,9 @@ def ingest(
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
             return base
         code = [duck.code(name) for name in READING]
-        identity = duck.digest(content, *([base.snapshot, append.statistics] if base and append else []), MISSING, *code)
+        identity = duck.digest(
+            content, *([base.snapshot, append.statistics] if base and append else []), MISSING, *code
+        )
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
@@ -282,7 +284,9 @@ def _read(
         ingest_seconds=time.perf_counter() - started,
         columns=columns,
         scales=tuple(doubt.name for doubt in found),
-        notes=tuple(filter(None, (file.title_note, matched.note, *about_genres, *about_columns(columns), *told(found)))),
+        notes=tuple(
+            filter(None, (file.title_note, matched.note, *about_genres, *about_columns(columns), *told(found)))
+        ),
     )
 
 
@@ -336,8 +340,8 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
     raise InputError(
         f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}. "
-        f"Missing values are no errors: {MISSING_TOLD}."
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
+        f"A missing value ({MISSING_TOLD}) of an audio feature is none of them. All of them are in {path}."
     )
 
 

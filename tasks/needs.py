@@ -1,4 +1,4 @@
-"""What cells need of the input: which columns must have values for them, and which cells the columns that are there allow."""
+"""What cells need of the input: which columns must have values, and which cells are possible with those that have."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def possible(cells: list[Cell], snapshot: Snapshot) -> list[Cell]:
     if cells and not kept:
         targets = " and ".join(sorted({name for cell in cells for name in targets_of(cell)} - set(snapshot.columns)))
         raise InputError(
-            f"{snapshot.source}: nothing to train: no row has a value of {targets}. Choose models of the other task, or "
-            "name the column with --columns."
+            f"{snapshot.source}: nothing to train: no row has a value of {targets}. Choose models of the other task, "
+            "or name the column with --columns."
         )
     return kept
 
@@ -46,4 +46,3 @@ def targets_of(cell: Cell) -> set[str]:
     """The input's columns that a cell learns from beside its features."""
     leak = FEATURE_SETS[cell.feature_set].leaks
     return {TARGET_OF[task] for task in (*spec_of(cell).targets, *([leak] if leak else []))}
-

@@ -236,8 +236,10 @@ def _quality(snapshot: Snapshot, found: dict[str, list[Row]]) -> str:
         f"{copies['n_recordings']:,} recordings are listed more than once, as {copies['n_tracks']:,} tracks; "
         f"{copies['n_several_genres']:,} of them under more than one genre."
     )
+    notes = [f"- {quoted(note)}" for note in snapshot.notes]
     sections = [
         _table(["", "rows"], read),
+        *(["## What to know of the file", "\n".join(notes)] if notes else []),
         "## Rejected values",
         _table(["column", "reason", "values", "first line", "there"], rejects) or "None.",
         "## Missing values of the tracks kept",

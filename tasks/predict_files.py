@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.champions import predictors
-from tasks.columns import AUDIO_COLUMNS, MIN_FEATURES, listed, match_columns
+from tasks.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, listed, match_columns
 from tasks.contents import with_values
 from tasks.errors import InputError, UserError
 from tasks.ingest import copy_raw, copy_typed
@@ -219,9 +219,10 @@ def reading(
             with_content = pq.read_metadata(typed).num_rows
             rejected = find_rejects(connection, matched.present, has_blank_rows=rows > with_content)
             columns = with_values(connection, matched)
-            missing = check_features(columns, min_features, file.label, header)
+            absent = [name for name in AUDIO_COLUMNS if name not in columns] if with_content else []
+            filled = f"audio features without a value, filled for every row: {', '.join(absent)}" if absent else None
             found = doubts(look(connection, columns))
-            notes = (file.title_note, matched.note, missing, *told(found))
+            notes = (file.title_note, matched.note, filled, *told(found))
             yield ReadTracks(
                 connection,
                 rows,
@@ -234,19 +235,18 @@ def reading(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_features(present: Collection[str], least: int, label: str, header: list[str]) -> str | None:
-    """What is said of audio features that are not there. Raises: InputError: too few are. Args: header: as found."""
+def check_features(present: Collection[str], least: int, label: str, header: list[str]) -> None:
+    """Raises: InputError: fewer audio features are there than are needed. Args: header: as found."""
     absent = [name for name in AUDIO_COLUMNS if name not in present]
     if not 1 <= least <= len(AUDIO_COLUMNS):
         raise UserError(f"--min-features {least}: must be from 1 to {len(AUDIO_COLUMNS)}.")
     n = len(AUDIO_COLUMNS) - len(absent)
     if n < least:
         raise InputError(
-            f"{label}: {n} of the {len(AUDIO_COLUMNS)} audio features {'is' if n < 2 else 'are'} there; "
+            f"{label}: {n} of the {len(AUDIO_COLUMNS)} audio features {'is' if n == 1 else 'are'} there; "
             f"{least} are needed. Not there: {', '.join(absent)}. Found: {listed(header)}. Name other spellings with "
             "--columns our_name=their_name, or ask for fewer with --min-features N: what is not there is filled."
         )
-    return f"audio features that are not there, filled for every row: {', '.join(absent)}" if absent else None
 
 
 def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | None:
@@ -284,7 +284,8 @@ def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | No
     examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
     return InputError(
         f"{label}: {read.rejected_rows:,} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {rejects}."
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
+        f"A missing value ({MISSING_TOLD}) is none of them. All of them are in {rejects}."
     )
 
 

@@ -50,7 +50,10 @@ class Learnt:
         for row in (*self.tables["features.scaling"].to_pylist(), *self.familiarity.to_pylist()):
             found.get(row["feature_name"], {})[row["statistic"]] = row["value"]
         return {
-            name: (known["mean"] + known["low"] * (known["std"] or 1.0), known["mean"] + known["high"] * (known["std"] or 1.0))
+            name: (
+                known["mean"] + known["low"] * (known["std"] or 1.0),
+                known["mean"] + known["high"] * (known["std"] or 1.0),
+            )
             for name, known in found.items()
             if {"mean", "std", "low", "high"} <= set(known)
         }

@@ -219,6 +219,10 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
                 ],
             )
         )  # fmt: skip
+    if notes := read["notes"]:
+        tables.append(
+            Table(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
+        )
     return Figure(
         name="quality",
         title="Data quality of the input",

@@ -55,9 +55,16 @@ class Scale:
     most_mean: float | None = None  # a mean above it is on another scale although it lies within this one
 
     @property
+    def sure(self) -> float:
+        """Values below it, but for 0, are surely on the scale if they are not too low."""
+        return self.high if self.most_mean is None else self.most_mean
+
+    @property
     def told(self) -> str:
         """As messages have it."""
-        return f"{self.low:g} to {self.high:g}{self.unit}" if self.high < 1e5 else f"5,000 to {self.high:,.0f}{self.unit}"
+        return (
+            f"{self.low:g} to {self.high:g}{self.unit}" if self.high < 1e5 else f"5,000 to {self.high:,.0f}{self.unit}"
+        )
 
 
 PERCENT = Unit(name="percent", per=100.0)
@@ -68,9 +75,7 @@ SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(MEASURED, FRACTION),
     **dict.fromkeys(("acousticness", "instrumentalness"), SKEWED),
     "loudness": Scale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_mean=0.0),
-    "tempo": Scale(
-        low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120
-    ),
+    "tempo": Scale(low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120),
     "duration_ms": Scale(
         low=5_000,
         high=14_400_000,
@@ -97,7 +102,7 @@ class Seen:
     high: float
     mean: float
     n_outside: int  # of its scale
-    n_inside: int  # of it, and not 0, which is the same in many units
+    n_inside: int  # surely on it: below its upper end, and not 0, which is the same in many units
     outside: tuple[float, float, float]  # of those outside: nearly the lowest, the median, nearly the highest
 
 
@@ -107,8 +112,12 @@ class Doubt:
 
     seen: Seen
     unit: str | None  # the likely one; None: none that is known
-    is_mixed: bool
-    option: str | None  # what converts it
+    is_mixed: bool  # only a part of the rows is on it
+
+    @property
+    def option(self) -> str | None:
+        """What converts it."""
+        return None if self.unit in {None, SCALED} or self.is_mixed else f"{self.seen.column}={self.unit}"
 
     @property
     def rows(self) -> int:
@@ -131,7 +140,7 @@ def parse_units(text: str) -> dict[str, str]:
         if column in found:
             raise UserError(f"--units: '{column}' is given twice.")
         unit_of(column, name)
-        found[column] = name
+        found[column] = unit_of(column, name).name
     return found
 
 
@@ -175,9 +184,7 @@ def look(
     rows = connection.execute(duck.render("quality/scales", scales=asked))
     names = [description[0] for description in rows.description or []]
     found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
-    return [
-        Seen(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]
-    ]
+    return [Seen(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]]
 
 
 def look_at(column: str, values: Iterable[float]) -> Seen | None:
@@ -196,7 +203,7 @@ def look_at(column: str, values: Iterable[float]) -> Seen | None:
         high=float(x.max()),
         mean=float(x.mean()),
         n_outside=int((~inside).sum()),
-        n_inside=int((inside & (x != 0) & (x != scale.high)).sum()),
+        n_inside=int((inside & (x != 0) & (x < scale.sure)).sum()),
         outside=(float(low), float(median), float(high)),
     )
 
@@ -207,19 +214,29 @@ def doubts(seen: Iterable[Seen]) -> list[Doubt]:
     for one in seen:
         scale = SCALES[one.column]
         is_outside = is_no_accident(one.n_outside, one.n, LEAST_SHARE)
-        if not is_outside and not _is_shifted(one, scale):
-            continue
-        low, middle, high = one.outside if is_outside else (one.low, one.mean, one.high)
-        fits = [unit for unit in scale.units if _fits(unit, scale, low, high)]
-        unit = min(fits, key=lambda unit: abs(math.log(abs(unit.convert(middle) / scale.usual) or 1e-9)), default=None)
-        is_scaled = 0 <= one.low and one.high <= 1 and one.column in {"tempo", "loudness"}
-        is_mixed = is_outside and one.n_inside >= scale.mixed_share * one.n
-        if is_scaled:
-            found.append(Doubt(one, SCALED, False, None))
-        else:
-            option = None if unit is None or is_mixed else f"{one.column}={unit.name}"
-            found.append(Doubt(one, unit.name if unit else None, is_mixed, option))
+        if one.column in {"tempo", "loudness"} and one.low >= 0 and one.high <= 1:
+            found.append(Doubt(one, SCALED, is_mixed=False))
+        elif is_outside or _is_shifted(one, scale):
+            is_mixed = is_outside and one.n_inside >= scale.mixed_share * one.n
+            values = one.outside if is_outside else (one.low, one.mean, one.high)
+            found.append(Doubt(one, _likely(scale, values), is_mixed))
     return found
+
+
+def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
+    """The unit in which values would be on the scale; of several the one in which they are the most usual.
+
+    Args: values: nearly the lowest, one in the middle, nearly the highest.
+    """
+
+    def distance(unit: Unit) -> float:
+        return abs(math.log(max(abs(unit.convert(values[1]) / scale.usual), 1e-9)))
+
+    def fits(unit: Unit) -> bool:
+        return all(scale.low <= unit.convert(value) <= scale.high for value in values)
+
+    unit = min(filter(fits, scale.units), key=distance, default=None)
+    return unit.name if unit else None
 
 
 def unlike_training(
@@ -236,12 +253,16 @@ def unlike_training(
         if name in SCALES and name not in doubted and low < high
     }
     columns = [
-        f"{one.column} ({_number(one.low)} to {_number(one.high)}; {one.n_outside:,} of {one.n:,} values), in training "
+        f"{_range(one)}; {one.n_outside:,} of {one.n:,} values), in training "
         f"{_number(scales[one.column].low)} to {_number(scales[one.column].high)}"
         for one in look(connection, scales, scales)
         if is_no_accident(one.n_outside, one.n, LEARNT_SHARE)
     ]
-    return f"units: outside the range of the training rows: {'; '.join(columns)}. Is it the same unit?" if columns else None
+    return (
+        f"units: outside the range of the training rows: {'; '.join(columns)}. Is it the same unit?"
+        if columns
+        else None
+    )
 
 
 def is_no_accident(n: int, of: int, share: float) -> bool:
@@ -256,26 +277,16 @@ def _is_shifted(one: Seen, scale: Scale) -> bool:
     return scale.most_mean is not None and one.mean > scale.most_mean
 
 
-def _fits(unit: Unit, scale: Scale, low: float, high: float) -> bool:
-    ends = sorted((unit.convert(low), unit.convert(high)))
-    return scale.low <= ends[0] and ends[1] <= scale.high
-
-
 def told(found: Iterable[Doubt]) -> list[str]:
     """Lines for people, one for the columns that look alike."""
-    alike: dict[tuple[str, str | None, bool, bool], list[Doubt]] = {}
+    alike: dict[tuple[str, str | None, bool], list[Doubt]] = {}
     for doubt in found:
-        alike.setdefault((SCALES[doubt.seen.column].told, doubt.unit, doubt.is_mixed, bool(doubt.option)), []).append(
-            doubt
-        )
+        alike.setdefault((SCALES[doubt.seen.column].told, doubt.unit, doubt.is_mixed), []).append(doubt)
     return [_line(expected, group) for (expected, *_), group in alike.items()]
 
 
 def _line(expected: str, group: list[Doubt]) -> str:
-    columns = ", ".join(
-        f"{one.seen.column} ({_number(one.seen.low)} to {_number(one.seen.high)}; {one.rows:,} of {one.seen.n:,} values)"
-        for one in group
-    )
+    columns = ", ".join(f"{_range(one.seen)}; {one.rows:,} of {one.seen.n:,} values)" for one in group)
     first = group[0]
     likely = f"likely {first.unit}" if first.unit else "in a unit that is not known"
     if first.is_mixed:
@@ -288,6 +299,10 @@ def _line(expected: str, group: list[Doubt]) -> str:
     else:
         advice = f"Give {'it' if len(group) == 1 else 'them'} in that unit"
     return f"units: {columns}: expected {expected}; {likely}. {advice}."
+
+
+def _range(one: Seen) -> str:
+    return f"{one.column} ({_number(one.low)} to {_number(one.high)}"
 
 
 def _number(value: float) -> str:

@@ -3,7 +3,7 @@
 select track_id
 from features.tracks_std
 where
-    (popularity is null and (select count(popularity) > 0 from features.tracks_std))
+    (popularity is null and (select count(others.popularity) > 0 from features.tracks_std as others))
     {% for name in audio_features %}
         or not coalesce(isfinite({{ name }}), false)
     {% endfor %}

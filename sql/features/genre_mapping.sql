@@ -1,6 +1,7 @@
 -- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder
 -- does. column_name is genre_<genre>; the id is appended to each if two genres differ only in case, or if one of them
--- would be genre_id. Where no track has a genre, one row without a name is that of all. A zero byte, which would end a column's name, is a question mark there.
+-- would be genre_id. A zero byte, which would end a column's name, is a question mark there.
+-- Where no track has a genre there is one row without a name, and all tracks are of it.
 with
 
 labels as (

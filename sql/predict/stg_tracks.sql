@@ -1,6 +1,6 @@
 -- staging.stg_tracks of tracks to predict: the rows $first to $last of staging.typed_tracks that are no rejects.
 -- track_id is the row's place in the file, because the file's own ids, here instance_id, may repeat; targets are NULL.
--- unknown: features that no training row had, and which are left out here. n_filled: how many of the 12 audio features are missing, and will be filled.
+-- unknown: features that no training row had, which are left out here. n_filled: how many of the 12 are missing.
 select
     typed.row_number as track_id,
     typed.row_number,

@@ -1,6 +1,6 @@
 -- What the values of staging.typed_tracks look like: one row per column that has a scale (tasks/units.py), in its unit.
 -- n_outside: values outside the scale; outside: their 0.02, 0.5 and 0.98 quantiles, more or less, to tell units apart;
--- n_inside: values within the scale that are neither 0 nor its upper end.
+-- n_inside: values that are surely on the scale.
 {% for name, scale in scales.items() %}
 {% set is_inside = "(" ~ name ~ " between " ~ scale.low ~ " and " ~ scale.high ~ ")" %}
 select
@@ -10,7 +10,8 @@ select
     max({{ name }}) as high,
     avg({{ name }}) as mean,
     count(*) filter (where not {{ is_inside }}) as n_outside,
-    count(*) filter (where {{ is_inside }} and {{ name }} not in (0, {{ scale.high }})) as n_inside,
+    count(*) filter (where {{ name }} >= {{ scale.low }} and {{ name }} < {{ scale.sure }} and {{ name }} <> 0)
+        as n_inside,
     approx_quantile({{ name }}, [0.02, 0.5, 0.98]) filter (where not {{ is_inside }}) as outside
 from staging.typed_tracks
 {{ "union all" if not loop.last }}

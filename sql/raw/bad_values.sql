@@ -13,8 +13,12 @@ suspects as (
         {% if has_genre %}music_genre is not null and {% endif %}
         (
             track_id is null
-            {% for name in measured %} or {{ "mode_code" if name == "mode" else name }} is null{% endfor %}
-            {% for name in targets %} or {{ name }} is null{% endfor %}
+            {% for name in measured %}
+                or {{ "mode_code" if name == "mode" else name }} is null
+            {% endfor %}
+            {% for name in targets %}
+                or {{ name }} is null
+            {% endfor %}
             or (tempo is null and not is_tempo_missing)
             or (duration_ms is null and not is_duration_missing)
             or (key_code is null and not is_key_missing)
@@ -47,7 +51,7 @@ checked as (
         case
             when coalesce(suspects.{{ audio_features | join(", suspects.") }}) is null
                 then 'none of the twelve is there'
-        end as "audio features"
+        end as audio_features
     from suspects
     inner join raw.tracks as texts on suspects.row_number = texts.row_number
 ),
@@ -70,9 +74,9 @@ texts as (
 
 select
     bad_values.row_number,
-    bad_values.column_name,
+    replace(bad_values.column_name, '_features', ' features') as column_name,
     bad_values.error || case
-        when bad_values.column_name = 'audio features' then ''
+        when bad_values.column_name = 'audio_features' then ''
         when texts.value is null then ': empty'
         else ': ''' || left(texts.value, 60) || ''''
     end as error
@@ -83,5 +87,5 @@ left join texts
         and bad_values.column_name = texts.column_name
 -- Of a row whose values are all bad only they stand here.
 qualify
-    bad_values.column_name <> 'audio features'
+    bad_values.column_name <> 'audio_features'
     or count(*) over (partition by bad_values.row_number) = 1

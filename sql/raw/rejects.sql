@@ -1,5 +1,5 @@
--- raw.rejects, before lines are looked up: raw.bad_values, and of otherwise sound rows that share an instance_id all but
--- the first; of a file that is appended, those whose id a track of staging.base_ids has.
+-- raw.rejects, before lines are looked up: raw.bad_values, and of otherwise sound rows that share an instance_id all
+-- but the first; of a file that is appended, those whose id a track of staging.base_ids has.
 -- Rows without a genre are not looked at where has_genre: staging drops them.
 with
 

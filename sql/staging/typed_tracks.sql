@@ -85,17 +85,17 @@ keys as (
 codes as (
     select
         *,
-        {{ mode_named("key_parts.mode") }} as key_mode,
+        {{ mode_named("key_parts['mode']") }} as key_mode,
         case
             when plain_key is not null then plain_key
             when
-                key_parts.note <> ''
+                key_parts['note'] <> ''
                 and (
-                    key_parts.other_note = ''
-                    or {{ semitones("key_parts.other_note", "key_parts.other_accidental") }}
-                    = {{ semitones("key_parts.note", "key_parts.accidental") }}
+                    key_parts['other_note'] = ''
+                    or {{ semitones("key_parts['other_note']", "key_parts['other_accidental']") }}
+                    = {{ semitones("key_parts['note']", "key_parts['accidental']") }}
                 )
-                then {{ semitones("key_parts.note", "key_parts.accidental") }}
+                then {{ semitones("key_parts['note']", "key_parts['accidental']") }}
         end as pitch_class,
         case
             when mode_number in (0, 1) then mode_number

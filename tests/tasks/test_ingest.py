@@ -48,6 +48,8 @@ def csv(tmp_path: Path) -> Callable[[pl.DataFrame | str | bytes], str]:
 
 GOOD = tracks({}, {}).write_csv()
 HEADER = GOOD.splitlines()[0]
+KEY = "not a key name or a pitch class 0..11, or in another mode than column mode says"
+MODE = "not Major, Minor, true, false, 1 or 0"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ HEADER = GOOD.splitlines()[0]
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(content, message, csv, warehouse) -> None:
     with pytest.raises(InputError, match=r"tracks\.csv") as refusal:
-        ingest(csv(content), {}, 1.0, warehouse)
+        ingest(csv(content), {}, 1.0, warehouse, required=["tempo"])
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert list((warehouse.root / "tmp").glob("*.tmp")) == []
@@ -134,14 +136,14 @@ def test_line_breaks_in_quotes_may_differ_from_the_files(end, within, csv, wareh
         ("acousticness", "loud", "not a finite number: 'loud'"),
         ("energy", "inf", "not a finite number: 'inf'"),
         ("energy", "1e300", "not a finite number: '1e300'"),
-        ("valence", "", "not a finite number: empty"),
+        ("popularity", "", "not a number from 0 to 100: empty"),
+        ("popularity", "NA", "not a number from 0 to 100: 'NA'"),
         ("popularity", "101", "not a number from 0 to 100: '101'"),
         ("popularity", "-1", "not a number from 0 to 100: '-1'"),
         ("tempo", "fast", "not a positive number: 'fast'"),
         ("duration_ms", "-5", "not a positive number: '-5'"),
-        ("key", "H", "not a key name or a pitch class 0..11: 'H'"),
-        ("key", "12", "not a key name or a pitch class 0..11: '12'"),
-        ("mode", "Dorian", "not Major, Minor, 1 or 0: 'Dorian'"),
+        *(("key", text, f"{KEY}: '{text}'") for text in ("H", "12", "C#/D", "E minor", "Cmaj7", "C##")),
+        ("mode", "Dorian", f"{MODE}: 'Dorian'"),
         ("instance_id", "x1", "not a whole number: 'x1'"),
         ("instance_id", "1", "this id stands in an earlier row: '1'"),
     ],
@@ -156,10 +158,10 @@ def test_a_bad_value_is_rejected_with_line_column_and_reason(column, value, erro
 
 
 def test_lines_are_counted_through_line_breaks_and_empty_lines(csv, warehouse) -> None:
-    text = tracks({"track_name": "two\nlines"}, {}, {"mode": "?"}).write_csv().splitlines(keepends=True)
+    text = tracks({"track_name": "two\nlines"}, {}, {"mode": "x"}).write_csv().splitlines(keepends=True)
     text.insert(3, "\n")
     snapshot = ingest(csv("".join(text)), {}, 1.0, warehouse)
-    assert rejects(warehouse, snapshot.snapshot) == [(6, "mode", "not Major, Minor, 1 or 0: '?'")]
+    assert rejects(warehouse, snapshot.snapshot) == [(6, "mode", f"{MODE}: 'x'")]
 
 
 def test_missing_codes_are_not_rejects(csv, warehouse) -> None:
@@ -351,7 +353,7 @@ def test_a_refused_file_is_no_snapshot_and_leaves_its_rejects(warehouse, csv) ->
 def test_rejects_of_a_bad_file_stand_with_their_lines(warehouse, csv) -> None:
     rows = 25_000  # more than are looked up at once
     frame = tracks(*({} for _ in range(3))).sample(rows, with_replacement=True, seed=1)
-    frame = frame.with_columns(instance_id=pl.int_range(rows).cast(pl.String), popularity=pl.lit("x"), mode=pl.lit("?"))
+    frame = frame.with_columns(instance_id=pl.int_range(rows).cast(pl.String), popularity=pl.lit("x"), mode=pl.lit("x"))
     snapshot = ingest(csv(frame), {}, 1.0, warehouse)
     assert (snapshot.rejected_rows, snapshot.rejected_values) == (rows, 2 * rows)
     rejects = pl.read_parquet(warehouse.table("raw", "rejects", snapshot.snapshot))

@@ -55,7 +55,7 @@ def predicted(trained, calibrated, tmp_path, monkeypatch):
         if isinstance(source, pl.DataFrame):
             source.write_csv(tmp_path / "t.csv")
             source = tmp_path / "t.csv"
-        options = {"model": "xgboost", "out": str(tmp_path / "p.parquet")} | options
+        options = {"model": "xgboost", "out": str(tmp_path / "p.parquet"), "min_features": 1} | options
         report = predict_file(str(source), warehouse=trained, **options)
         found = pl.read_parquet(report.out)
         assert report.rows_read == report.rows_predicted + report.rejected_rows + report.blank_rows
@@ -158,8 +158,8 @@ def test_bad_values_are_rejects_by_name(predicted, tmp_path) -> None:
     assert found["row_number"].to_list() == [1, 7]  # what is predicted need not be there, or make sense
     assert reasons(tmp_path) == [
         ("3", "energy", "not a finite number: 'loud'"),
-        ("4", "mode", "not Major, Minor, 1 or 0: 'Dorian'"),
-        ("5", "key", "not a key name or a pitch class 0..11: 'H'"),
+        ("4", "mode", "not Major, Minor, true, false, 1 or 0: 'Dorian'"),
+        ("5", "key", "not a key name or a pitch class 0..11, or in another mode than column mode says: 'H'"),
         ("5", "tempo", "not a positive number: '-5'"),
         ("6", "instance_id", "not a whole number: 'x'"),
         ("7", "audio features", "none of the twelve is there"),
@@ -188,8 +188,9 @@ def test_every_row_is_predicted_or_rejected(rows, batch, trained, predicted, tmp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_files, "BATCH_ROWS", batch)
         report = predict_file(
-            str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "gradient_boosting", max_reject_share=1.0
-        )
+            str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "gradient_boosting", max_reject_share=1.0,
+            min_features=1,
+        )  # fmt: skip
     found = pl.read_parquet(report.out)["row_number"].to_list()
     rejected = set()
     if report.rejects:
@@ -242,13 +243,52 @@ def test_hostile_names_are_only_data(predicted, tmp_path) -> None:
 
 def test_a_file_without_rows_and_one_without_features(predicted, tmp_path) -> None:
     assert predicted(tracks({}).clear()).schema == pl.from_arrow(PREDICTED.empty_table()).schema
-    with pytest.raises(InputError, match=r"none of the audio features is there\. Found: artist, title"):
+    with pytest.raises(InputError, match=r"0 of the 12 audio features are there; 1 are needed.*Found: artist, title"):
         predicted(pl.DataFrame({"artist": ["a"], "title": ["b"]}))
     (tmp_path / "empty.csv").write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):
         predicted(tmp_path / "empty.csv")
     with pytest.raises(InputError, match="column 'loud' is missing"):
         predicted(tracks({}), columns={"loudness": "loud"})
+
+
+def test_features_that_are_not_there_are_named_and_too_few_are_refused(predicted, trained, tmp_path) -> None:
+    frame = tracks({}, {"liveness": "NA"}, {"liveness": "-"})
+    five = frame.select("energy", "tempo", "key", "mode", "valence")
+    with pytest.raises(InputError, match=r"5 of the 12 .* 6 are needed.*Not there: acousticness.*--min-features"):
+        predicted(five, min_features=6)
+    assert predicted(five, min_features=5)["n_filled"].to_list() == [7] * 3
+    with pytest.raises(UserError, match=r"--min-features 13: must be from 1 to 12"):
+        predicted(five, min_features=13)
+    named = frame.rename({name: f" {name.title().replace('_', '-')}" for name in AUDIO}).drop(" Loudness")
+    named.with_columns(pl.lit("N/A").alias(" Liveness")).write_csv(tmp_path / "t.csv")
+    report = predict_file(str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "xgboost")
+    assert any("'Duration-Ms' for duration_ms" in line for line in report.notes)
+    assert "audio features without a value, filled for every row: liveness, loudness" in report.notes
+    assert pl.read_parquet(report.out)["n_filled"].to_list() == [2] * 3
+
+
+def test_values_on_another_scale_are_told_and_converted_if_asked(predicted, trained, tmp_path) -> None:
+    frame = many(60)
+    expected = predicted(frame)
+    scaled = frame.with_columns(
+        (pl.col("energy", "valence").cast(pl.Float64) * 100).round(6).cast(pl.String),
+        (pl.col("duration_ms").cast(pl.Float64) / 1000).cast(pl.String),
+    )
+    scaled.write_csv(tmp_path / "s.csv")
+    report = predict_file(str(tmp_path / "s.csv"), str(tmp_path / "p.parquet"), trained, "xgboost")
+    told = " ".join(report.notes)
+    assert "--units energy=percent,valence=percent" in told
+    assert "--units duration_ms=seconds" in told
+    assert "of 60 values" in told
+    units = {"energy": "percent", "valence": "percent", "duration_ms": "seconds"}
+    converted = predicted(tmp_path / "s.csv", units=units)
+    assert converted["predicted_genre"].equals(expected["predicted_genre"])
+    assert (converted["popularity"] - expected["popularity"]).abs().max() < 0.5
+    slow = frame.with_columns(tempo=pl.lit("25"))  # possible, but no training row has it
+    slow.write_csv(tmp_path / "s.csv")
+    report = predict_file(str(tmp_path / "s.csv"), str(tmp_path / "p.parquet"), trained, "xgboost")
+    assert any("outside the range of the training rows: tempo (25 to 25" in line for line in report.notes)
 
 
 def test_where_the_output_goes(tmp_path, monkeypatch) -> None:
