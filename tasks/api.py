@@ -42,17 +42,22 @@ TASKS = ("genre", "popularity")
 
 
 def _scalar(value: object) -> int | float | str | None:
-    if value is None or isinstance(value, int | float):
-        return str(value) if isinstance(value, bool) else value
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
     if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
         return value
-    raise ValueError(f"a number, true, false, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
+    raise ValueError(f"a number, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
 
 
 Value = Annotated[
     int | float | str | None,
     PlainValidator(_scalar),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": LONGEST_TEXT}, {"type": "null"}]}),
+]
+ModeValue = Annotated[
+    bool | Value,
+    PlainValidator(lambda value: str(value) if isinstance(value, bool) else _scalar(value)),
+    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "string", "null")]}),
 ]
 MISSING = f"if missing: null, {MISSING_TOLD}"
 Measured = Annotated[Value, Field(description=f"a number; {MISSING}")]
@@ -81,7 +86,7 @@ class Track(BaseModel):
     )
     liveness: Measured = None
     loudness: Measured = None
-    mode: Annotated[Value, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
+    mode: Annotated[ModeValue, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
     speechiness: Measured = None
     tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING}, 0, -1")] = None
     valence: Measured = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError, UserError
-from tasks.specs import AUDIO_FEATURES
+from tasks.specs import AUDIO_FEATURES, FEATURE_SETS
 
 EXPECTED = [
     "instance_id",
@@ -150,7 +150,8 @@ def match_columns(
     if any_of and all(positions[ours] is None for ours in any_of):
         missing += [wanted[ours] for ours in any_of if wanted[ours] not in missing]
     if missing:
-        raise InputError(f"{source}: {_are_missing(missing)} Found: {listed(names)}. {ADVICE}")
+        present = [ours for ours, at in positions.items() if at is not None]
+        raise InputError(f"{source}: {_are_missing(missing)} Found: {listed(names)}. {ADVICE}{_without(present)}")
     return Matched(positions, f"columns taken by their names: {', '.join(alike)}" if alike else None)
 
 
@@ -162,7 +163,7 @@ ADVICE = (
 def check_present(present: Collection[str], required: Iterable[str], source: str) -> None:
     """Raises: InputError: a column that is required is not among those that were read."""
     if missing := [name for name in required if name not in present]:
-        raise InputError(f"{source}: {_are_missing(missing)} {ADVICE}")
+        raise InputError(f"{source}: {_are_missing(missing)} {ADVICE}{_without(present)}")
 
 
 def simplified(name: str) -> str:
@@ -173,6 +174,17 @@ def simplified(name: str) -> str:
 def listed(names: list[str]) -> str:
     """Names for a message."""
     return (", ".join(name[:40] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")) or "nothing"
+
+
+def _without(present: Collection[str]) -> str:
+    """Which feature sets can be trained on with the columns that are there, if not all."""
+    possible = [
+        one.name
+        for one in FEATURE_SETS.values()
+        if not one.leaks and {COLUMN_OF.get(name, name) for name in one.columns or AUDIO_FEATURES} <= set(present)
+    ]
+    is_some = possible and not set(AUDIO_COLUMNS) <= set(present)
+    return f" Without them: --feature-sets {','.join(possible)}." if is_some else ""
 
 
 def _are_missing(names: list[str]) -> str:

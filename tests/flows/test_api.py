@@ -54,8 +54,12 @@ def asked(frame: pl.DataFrame) -> list[dict[str, object]]:
     return frame.select(pl.col("instance_id").alias("track_id"), *NAMES).to_dicts()
 
 
+def ask_for(tracks: list[dict[str, object]]) -> dict[str, object]:
+    return {"tracks": tracks, "min_features": 1}
+
+
 def predict(api: httpx.Client, tracks: list[dict[str, object]]) -> list[dict[str, object]]:
-    answer = api.post("/predict", json={"tracks": tracks})
+    answer = api.post("/predict", json=ask_for(tracks))
     assert answer.status_code == 200, answer.text
     assert "GENERATED DATA" in answer.json()["warning"]
     return answer.json()["predictions"]
@@ -104,7 +108,7 @@ def test_clients_at_once_each_get_their_own(api, expected) -> None:
         first, last = part
         if first % 40 == 10:
             given = [*tracks[first:last], {"energy": "loud"}]
-            return list(errors(api.post("/predict", json={"tracks": given}))) == [f"tracks.{last - first}.energy"]
+            return list(errors(api.post("/predict", json=ask_for(given)))) == [f"tracks.{last - first}.energy"]
         own = [row | {"row_number": at} for at, row in enumerate(wanted[first:last], start=1)]
         if first % 20 == 0:
             own = [row | {"track_id": row["row_number"]} for row in own]
@@ -117,7 +121,7 @@ def test_clients_at_once_each_get_their_own(api, expected) -> None:
 
 def test_what_is_refused_is_named_by_field(api) -> None:
     given = [{"energy": 0.5}, {"energy": "loud", "tempo": -5, "mode": 2}, {}, {"key": "H", "track_id": 1.5}]
-    found = errors(api.post("/predict", json={"tracks": given}))
+    found = errors(api.post("/predict", json=ask_for(given)))
     assert list(found) == ["tracks.1.energy", "tracks.1.mode", "tracks.1.tempo", "tracks.2", "tracks.3.track_id",
                            "tracks.3.key"]  # fmt: skip
     assert found["tracks.1.tempo"].startswith("not a positive number: '-5'. Allowed: beats per minute above 0")
@@ -125,12 +129,12 @@ def test_what_is_refused_is_named_by_field(api) -> None:
     found = errors(api.post("/predict", json={"tracks": [{"enrgy": 1, "tempo": True, "key": ["C"]}], "model": "x"}))
     assert sorted(found) == ["model", "tracks.0.enrgy", "tracks.0.key", "tracks.0.tempo"]
     assert "Known: track_id, acousticness" in found["tracks.0.enrgy"]
-    many_bad = errors(api.post("/predict", json={"tracks": [{"energy": "?"}] + [{"energy": "x"}] * 120}))
+    many_bad = errors(api.post("/predict", json=ask_for([{"energy": "?"}] + [{"energy": "x"}] * 120)))
     assert len(many_bad) == 101 and many_bad[""] == "21 more"
 
 
 BODIES = {
-    "nan": (b'{"tracks": [{"energy": NaN, "tempo": Infinity}]}', 422, "not a finite number: 'nan'"),
+    "nan": (b'{"min_features": 1, "tracks": [{"energy": NaN, "loudness": Infinity}]}', 422, "finite number: 'inf'"),
     "half a pair": (b'{"tracks": [{"\\ud800": 1, "energy": "\\ud800"}]}', 422, "unicode"),
     "huge": (b'{"tracks": [{"energy": 1' + b"0" * 300 + b', "track_id": 1' + b"0" * 300 + b"}]}", 422, "number"),
     "no text": (b'{"tracks": "\xff"}', 400, "parsing"),
@@ -140,7 +144,7 @@ BODIES = {
     "none": (b'{"tracks": []}', 422, "at least 1"),
     "too many": (json.dumps({"tracks": [{"energy": 1}] * (MAX_TRACKS + 1)}).encode(), 422, "At most 1,000 tracks"),
     "too large": (b'{"tracks": [' + b" " * MAX_BYTES, 413, "1,048,576 bytes"),
-    "sql": (b'{"tracks": [{"key": "\'; drop table raw.tracks; --"}]}', 422, "not a key name"),
+    "sql": (b'{"min_features": 1, "tracks": [{"key": "\'; drop table raw.tracks; --"}]}', 422, "not a key name"),
 }
 
 
@@ -150,6 +154,24 @@ def test_no_body_is_an_error_of_the_server(name, api) -> None:
     answer = api.post("/predict", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, said in answer.text) == (status, True), answer.text
     assert predict(api, [{"energy": 0.5}])
+
+
+def test_what_is_not_given_and_what_was_taken_is_told(api, expected) -> None:
+    tracks, wanted = expected
+    some = tracks[:5]
+    answer = api.post("/predict", json={"tracks": [{"energy": 0.5, "tempo": 90, "key": "NA", "mode": None}]})
+    [said] = errors(answer).values()
+    assert said.startswith("2 of the 12 audio features are given; 6 are needed. Not given by any track: acousticness")
+    renamed = [{name.title().replace("_", "-"): value for name, value in track.items()} for track in some]
+    answer = api.post("/predict", json={"tracks": renamed}).json()
+    assert [row["popularity"] for row in answer["predictions"]] == [row["popularity"] for row in wanted[:5]]
+    assert "'Duration-Ms' for duration_ms" in answer["warning"]
+    absent = [{name: value for name, value in track.items() if name != "valence"} for track in some]
+    assert "no track has, filled for all: valence" in api.post("/predict", json={"tracks": absent}).json()["warning"]
+    percent = [track | {"energy": 68, "mode": True} for track in some]
+    warning = api.post("/predict", json={"tracks": percent}).json()["warning"]
+    assert "energy (68 to 68; 5 of 5 values): expected 0 to 1; likely percent" in warning
+    assert api.post("/predict", json={"tracks": [track | {"Energy": 1} for track in some]}).status_code == 422
 
 
 def test_health_and_docs_without_another_server(api) -> None:

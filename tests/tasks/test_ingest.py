@@ -142,7 +142,7 @@ def test_line_breaks_in_quotes_may_differ_from_the_files(end, within, csv, wareh
         ("popularity", "-1", "not a number from 0 to 100: '-1'"),
         ("tempo", "fast", "not a positive number: 'fast'"),
         ("duration_ms", "-5", "not a positive number: '-5'"),
-        *(("key", text, f"{KEY}: '{text}'") for text in ("H", "12", "C#/D", "E minor", "Cmaj7", "C##")),
+        *(("key", text, f"{KEY}: '{text}'") for text in ("H", "12", "C#/D", "E major", "Cmaj7", "C##")),
         ("mode", "Dorian", f"{MODE}: 'Dorian'"),
         ("instance_id", "x1", "not a whole number: 'x1'"),
         ("instance_id", "1", "this id stands in an earlier row: '1'"),
