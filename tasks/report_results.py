@@ -279,7 +279,7 @@ def ledger(results: Results) -> Figure:
         finding="\n".join(_leaks_in_words(rows)),
         tables=[table for table in tables if table.rows],
         note="Newest results of these tracks (results.leak_ledger); for RMSE a negative inflation flatters. "
-        "imputation: published against label_free; filled rows are those whose tempo or duration was missing.",
+        "imputation: published against label_free; filled rows are those of which a value was missing.",
     )
 
 

@@ -32,7 +32,8 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
     if protocol.left_out:
         ids = tracks[f"{protocol.left_out[:-1]}_id"]
         parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
-        if len(np.unique(tracks["genre_id"].to_numpy()[parts["train"]])) < 2:
+        genre = tracks["genre_id"].to_numpy()
+        if len(np.unique(genre[parts["train"]])) < min(2, len(np.unique(genre))):
             raise ProtocolError(
                 f"{protocol.name} cannot be measured: without the training rows that share one of the "
                 f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."

@@ -3,26 +3,15 @@
 with
 
 filled as (
-    select
-        'tempo' as feature_name,
-        clean.tempo as value
-    from features.tracks_clean as clean
-    inner join staging.stg_tracks as tracks on clean.track_id = tracks.track_id
-    where tracks.is_tempo_missing
-    union all
-    select
-        'duration_ms' as feature_name,
-        clean.duration_ms as value
-    from features.tracks_clean as clean
-    inner join staging.stg_tracks as tracks on clean.track_id = tracks.track_id
-    where tracks.is_duration_missing
-    union all
-    select
-        'key_code' as feature_name,
-        clean.key_code as value
-    from features.tracks_clean as clean
-    inner join staging.stg_tracks as tracks on clean.track_id = tracks.track_id
-    where tracks.is_key_missing
+    {% for name in audio_features %}
+        select
+            '{{ name }}' as feature_name,
+            clean.{{ name }} as value
+        from features.tracks_clean as clean
+        inner join staging.stg_tracks as tracks on clean.track_id = tracks.track_id
+        where tracks.{{ name }} is null
+        {{ "union all" if not loop.last }}
+    {% endfor %}
 )
 
 select feature_name

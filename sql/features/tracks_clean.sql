@@ -1,6 +1,7 @@
 -- features.tracks_clean: one row per track_id, missing values filled from features.fill_values, not standardized, with
 -- its place in the split (models are trained in the order of position) and its genre's id.
--- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0.
+-- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0: of a feature
+-- that no track has. is_imputed: a value was filled from what was learnt.
 -- Tracks to predict are prepared by this SELECT, too (tasks/preparation.py): they have no split and no genre.
 -- Units: tempo beats/min to 3 decimals, duration_ms milliseconds, key_code semitones above C.
 with
@@ -33,7 +34,11 @@ select
     tracks.popularity,
     tracks.music_genre,
     mapping.genre_id,
-    tracks.is_tempo_missing or tracks.is_duration_missing or tracks.is_key_missing as is_imputed
+    {% for name in audio_features %}
+        (tracks.{{ name }} is null and coalesce(per_genre.{{ name }}, over_all.{{ name }}) is not null)
+        {{- " or" if not loop.last }}
+    {% endfor %}
+        as is_imputed
 from tracks
 left join features.split_assignment as split on tracks.track_id = split.track_id
 left join features.genre_mapping as mapping on tracks.music_genre is not distinct from mapping.music_genre

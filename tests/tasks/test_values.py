@@ -75,7 +75,14 @@ def test_missing_values_are_filled_in_training(warehouse) -> None:
         tables = {row.table_name: row for row in build_features(snapshot, protocol, 5, warehouse)}
         clean = pl.read_parquet(warehouse.here(tables["features.tracks_clean"].path))
         assert clean.height == 400
-        assert clean.select("energy", "mode_code").null_count().row(0) == (0, 0)
+        staged = pl.read_parquet(warehouse.here(tables["staging.stg_tracks"].path))
+        rows = clean.join(staged.select("track_id", measured="energy"), on="track_id")
+        split, genre = pl.col("split") == "train", pl.col("music_genre") == "Rap"
+        mean = rows.filter(genre if protocol == "published" else split)["measured"].mean()
+        filled = rows.filter(pl.col("measured").is_null() & genre)["energy"]
+        assert filled.to_list() == pytest.approx([mean] * len(filled))
+        assert rows.filter(pl.col("measured").is_null())["is_imputed"].all()
+        assert set(clean["mode_code"]) == {0.0, 1.0}
 
 
 def test_nan_null_and_booleans_of_parquet(warehouse) -> None:
