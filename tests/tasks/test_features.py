@@ -103,7 +103,7 @@ def test_rare_genres_are_dropped(warehouse) -> None:
     [
         (many(100, ("Rap",)), "2 are needed"),
         (tracks({}, {}), "2 are needed"),
-        (tracks({"music_genre": ""}, {"music_genre": ""}), "no row has a genre"),
+        (tracks({"music_genre": ""}, {"music_genre": ""}), "2 usable rows .* cannot be split"),
     ],
 )
 def test_too_little_to_learn_from_is_refused(frame, message, warehouse) -> None:
@@ -117,12 +117,11 @@ def test_genres_that_cannot_be_split_are_refused(warehouse) -> None:
 
 
 def test_genre_names_that_clash_as_columns(warehouse) -> None:
-    names = ("rap", "Rap", "id", 'x" or 1; --', "it's")
+    names = ("Rap", "id", 'x" or 1; --', "it's")
     tables = build(many(200, names), warehouse)
     columns = dict(tables["genre_mapping"].select("music_genre", "column_name").iter_rows())
     assert columns == {
-        "Rap": "genre_Rap_0", "id": "genre_id_1", "it's": "genre_it's_2", "rap": "genre_rap_3",
-        'x" or 1; --': 'genre_x" or 1; --_4',
+        "Rap": "genre_Rap_0", "id": "genre_id_1", "it's": "genre_it's_2", 'x" or 1; --': 'genre_x" or 1; --_3',
     }  # fmt: skip
     for table in ("tracks_one_hot", "tracks_multitask"):
         one_hot = tables[table].select(columns.values())
