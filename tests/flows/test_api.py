@@ -136,7 +136,11 @@ def test_what_is_refused_is_named_by_field(api) -> None:
 BODIES = {
     "nan": (b'{"min_features": 1, "tracks": [{"energy": NaN, "loudness": Infinity}]}', 422, "finite number: 'inf'"),
     "half a pair": (b'{"tracks": [{"\\ud800": 1, "energy": "\\ud800"}]}', 422, "unicode"),
-    "huge": (b'{"tracks": [{"energy": 1' + b"0" * 300 + b', "track_id": 1' + b"0" * 300 + b"}]}", 422, "number"),
+    "huge": (
+        b'{"min_features": 1, "tracks": [{"energy": 1' + b"0" * 300 + b', "track_id": 1' + b"0" * 300 + b"}]}",
+        422,
+        "number",
+    ),
     "no text": (b'{"tracks": "\xff"}', 400, "parsing"),
     "no json": (b'{"tracks": [{"energy": .5}]}', 422, "JSON decode error: Expecting value"),
     "deep": (b"[" * 100_000, 400, "parsing"),
@@ -195,7 +199,7 @@ def test_without_champions_it_says_what_to_do(tmp_path: Path) -> None:
         health = client.get("/healthz")
         assert (health.status_code, health.json()["status"]) == (503, "unavailable")
         assert "python -m flows.benchmark" in health.json()["problem"]
-        answer = client.post("/predict", json={"tracks": [{"energy": 1}]})
+        answer = client.post("/predict", json=ask_for([{"energy": 1}]))
         assert answer.status_code == 503 and "python -m flows.benchmark" in answer.json()["detail"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143

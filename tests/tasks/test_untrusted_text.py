@@ -19,7 +19,8 @@ from tasks.warehouse import Warehouse
 from tests.conftest import many, tracks
 from tests.untrusted import UNTRUSTED
 
-NAMES = (*UNTRUSTED, "a\x00b")
+NAMES = (*(text for text in UNTRUSTED if text != "?"), "a\x00b")  # a question mark is no genre
+ALIKE = {"\u00e7A": "\u00c7a"}  # which differ in case alone
 
 
 def labelled(names: tuple[str, ...], rows_each: int = 30) -> pl.DataFrame:
@@ -46,9 +47,10 @@ def test_names_are_kept_from_the_file_to_the_publication(write, tmp_path, wareho
         read = connection.sql("select artist_name, track_name, music_genre from raw.tracks order by row_number").pl()
         assert read.equals(frame.select(read.columns))
         staged = connection.sql("select artist_name, track_name, music_genre from staging.stg_tracks").pl()
-        assert staged.equals(read.with_columns(pl.col("artist_name").replace("empty_field", None)))
+        known = pl.col("artist_name").replace("empty_field", None)
+        assert staged.equals(read.with_columns(known, pl.col("music_genre").replace(ALIKE)))
         mapping = connection.sql("from features.genre_mapping").pl()
-        assert set(mapping["music_genre"]) == {*NAMES, "Jazz", "Rap"}
+        assert set(mapping["music_genre"]) == {*NAMES, "Jazz", "Rap"} - set(ALIKE)
         columns = mapping["column_name"].to_list()
         for protocol in PROTOCOLS:
             for table in ("tracks_one_hot", "tracks_multitask"):
@@ -64,7 +66,7 @@ def test_names_are_kept_from_the_file_to_the_publication(write, tmp_path, wareho
 
 
 def test_genres_whose_column_would_be_anothers(tmp_path, warehouse) -> None:
-    clashes = [("id", "id_0"), ("ID", "id_0", "id_1"), ("a", "A", "a_1", "A_0"), ("a\x00b", "a?b")]
+    clashes = [("id", "id_0"), ("ID", "id_0", "id_1"), ("a", "a_1", "A_0"), ("a\x00b", "a?b")]
     for number, names in enumerate(clashes):
         path = tmp_path / f"{number}.parquet"
         many(200, names).write_parquet(path)
