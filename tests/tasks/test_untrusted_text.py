@@ -95,7 +95,7 @@ def test_messages_are_one_printable_line(tmp_path, warehouse) -> None:
     assert str(refusal.value).isprintable()
     (tmp_path / name).write_text(many(100).rename({"tempo": "\x1b[31m\n\u202e"}).write_csv())
     with pytest.raises(InputError) as refusal:
-        ingest(str(tmp_path / name), {}, 0.0, warehouse)
+        ingest(str(tmp_path / name), {}, 0.0, warehouse, required=["tempo"])
     assert str(refusal.value).isprintable()
     assert str(UserError("a\x1b\n b\u202e")) == "a? b?"
 
