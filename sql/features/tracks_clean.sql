@@ -1,7 +1,7 @@
 -- features.tracks_clean: one row per track_id, missing values filled from features.fill_values, not standardized, with
 -- its place in the split (models are trained in the order of position) and its genre's id.
 -- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0: of a feature
--- that no track has. is_imputed: a value was filled from what was learnt.
+-- that no track has. is_imputed: a value was filled that other tracks have.
 -- Tracks to predict are prepared by this SELECT, too (tasks/preparation.py): they have no split and no genre.
 -- Units: tempo beats/min to 3 decimals, duration_ms milliseconds, key_code semitones above C.
 with
@@ -18,7 +18,15 @@ per_genre as (
     group by genre
 ),
 
-over_all as (select * from per_genre where genre is null)
+over_all as (select * from per_genre where genre is null),
+
+present as (
+    select
+        {% for name in audio_features %}
+            count({{ name }}) as {{ name }},
+        {% endfor %}
+    from tracks
+)
 
 select
     $protocol as protocol,
@@ -35,7 +43,7 @@ select
     tracks.music_genre,
     mapping.genre_id,
     {% for name in audio_features %}
-        (tracks.{{ name }} is null and coalesce(per_genre.{{ name }}, over_all.{{ name }}) is not null)
+        (tracks.{{ name }} is null and present.{{ name }} > 0)
         {{- " or" if not loop.last }}
     {% endfor %}
         as is_imputed
@@ -44,3 +52,4 @@ left join features.split_assignment as split on tracks.track_id = split.track_id
 left join features.genre_mapping as mapping on tracks.music_genre is not distinct from mapping.music_genre
 left join per_genre on tracks.music_genre = per_genre.genre
 left join over_all on true
+cross join present

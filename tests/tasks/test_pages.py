@@ -156,7 +156,7 @@ def test_data_quality_counts_what_was_read_rejected_missing_and_doubled(warehous
         "| of genres too rare to split | 1 |",
         "| **tracks kept** | **197** |",
         "| `energy` | `not a finite number` | 2 |",
-        "| `mode` | `not Major, Minor, 1 or 0` | 1 |",
+        "| `mode` | `not Major, Minor, true, false, 1 or 0` | 1 |",
         "| `Polka` | 1 | dropped |",
     ):
         assert line in text, line
