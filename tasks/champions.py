@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.candidates import (
     METRIC,
@@ -30,6 +29,7 @@ from tasks.candidates import (
     validation_replicates,
     validation_rows,
 )
+from tasks.damage import read_rows, whole_cells
 from tasks.errors import UserError
 from tasks.measuring import Measured, measure_in_child
 from tasks.specs import Cell
@@ -181,7 +181,7 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
 def history(warehouse: Warehouse) -> list[Champion]:
     """Every champion there was, oldest first."""
     files = warehouse.files("champions", "decisions")
-    rows = [row for file in files for row in pq.read_table(file, schema=CHAMPIONS).to_pylist()]
+    rows = read_rows(files, CHAMPIONS, warehouse).to_pylist()
     return [_champion(row) for row in sorted(rows, key=lambda row: row["chosen_at"])]
 
 
@@ -237,6 +237,8 @@ def _contenders(of_task: list[Candidate]) -> list[Candidate]:
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Why a champion can no longer predict, if it cannot."""
+    if not whole_cells([champion.result], warehouse):
+        return "its cell is gone or damaged"
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
     try:

@@ -25,6 +25,7 @@ MEMORY_LIMIT = "2GB"  # of a process that prepares features, unless $MUSIC_MEMOR
 LEAST_MIB = 150  # for DuckDB, below which small files fail, too
 DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
 MANY_ROWS = 500_000
+Contents = dict[tuple[str, str], tuple[object, ...]]
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
@@ -170,6 +171,25 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -
         f"create or replace view {name} as select * from read_parquet([{paths}], "
         "hive_partitioning = false, union_by_name = true)"
     )
+
+
+def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
+    """What a database holds: of each table how many rows there are and a digest of them, of each view its SELECT.
+
+    Every row is read, and with it every block of the file, whose checksums DuckDB compares.
+    """
+    found: Contents = {}
+    for schema, name, sql in connection.execute(
+        "select schema_name, view_name, sql from duckdb_views() where not internal and not temporary"
+    ).fetchall():
+        found[schema, name] = (sql,)
+    for schema, name in connection.execute(
+        "select schema_name, table_name from duckdb_tables() where not temporary"
+    ).fetchall():
+        table = f"{identifier(schema)}.{identifier(name)}"
+        digest_of_rows = f"select count(*), cast(bit_xor(hash(given)) as varchar) from {table} as given"
+        [found[schema, name]] = connection.execute(digest_of_rows).fetchall()
+    return found
 
 
 def copy(select: str, path: Path, about_rows: int, *, is_ordered: bool = True) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
+from tasks.damage import is_whole
 from tasks.errors import InputError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
@@ -230,7 +231,7 @@ class Build:
             checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
             return None
         row = registered.get((name, self.versions[name]))
-        if row is None or not self.warehouse.here(row.path).exists():
+        if row is None or not is_whole(self.warehouse.root / row.path, self.warehouse):
             row = self._make(self.tables[name], cursor)
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])

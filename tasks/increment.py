@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
+from tasks.damage import is_whole
 from tasks.features import TABLES, Build, Table, build_features, table_version, write_table
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, load_snapshot
@@ -119,7 +120,7 @@ class Extension:
         """Those that are there."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
-        return {name: row for name, row in found.items() if row and self.warehouse.here(row.path).exists()}
+        return {name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)}
 
     def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
         """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""

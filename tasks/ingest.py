@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tasks import duck, sources
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
-from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
+from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, is_stored, load_snapshot
 from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
@@ -87,7 +87,7 @@ def ingest(
         identity = duck.digest(content, *([base.snapshot, append.statistics] if base and append else []), *code)
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
-            if record not in warehouse.files("raw", "snapshots"):
+            if not is_stored(identity, warehouse):
                 try:
                     snapshot = _read(file, identity, mapping, warehouse, base)
                     _check_share(snapshot, None, max_reject_share, warehouse)

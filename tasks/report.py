@@ -54,7 +54,7 @@ def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, ou
 def write(html: str, path: Path, warehouse: Warehouse) -> Path:
     """Write a page whole or not at all."""
     if path.is_relative_to(warehouse.root):
-        with warehouse.replacing(path) as temporary:
+        with warehouse.replacing(path, is_rewritten=True) as temporary:
             temporary.write_text(html, encoding="utf-8")
     else:
         path.write_text(html, encoding="utf-8")  # perhaps on another file system

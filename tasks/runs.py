@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.cells import Job, parameters_json
+from tasks.damage import read_rows
 from tasks.snapshots import Snapshot
 from tasks.specs import Cell
 from tasks.warehouse import Warehouse
@@ -184,7 +184,7 @@ def outcome_of(
 def own_run(warehouse: Warehouse) -> str | None:
     """The run that this process started last and that has ended; None if there is none."""
     with warehouse.in_use(reads_only=True):
-        started = [row for file in warehouse.files("runs", "started") for row in pq.read_table(file).to_pylist()]
+        started = read_rows(warehouse.files("runs", "started"), STARTED, warehouse).to_pylist()
     own = [
         row["run_id"]
         for row in started

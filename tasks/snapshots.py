@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import duck
+from tasks.damage import is_whole, read_rows
 from tasks.errors import UserError, one_line
 from tasks.warehouse import Warehouse
 
 Statistics = Literal["relearned", "kept"]
+TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # what is stored of an ingested file
 SNAPSHOT = pa.schema(
     [
         pa.field("snapshot", pa.string(), nullable=False),
@@ -74,9 +76,21 @@ class Snapshot:
 
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
-    """The record of an ingested file."""
-    row = pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0]
-    return Snapshot(**row | {"parts": tuple(row.get("parts") or [identity])})
+    """The record of an ingested file. Raises: UserError: it is gone, or damaged."""
+    rows = read_rows([warehouse.here(warehouse.table("raw", "snapshots", identity))], SNAPSHOT, warehouse).to_pylist()
+    if not rows:
+        raise UserError(f"{warehouse.address}: what was read as snapshot {identity} is gone. Read its source again.")
+    return Snapshot(**rows[0] | {"parts": tuple(rows[0]["parts"] or [identity])})
+
+
+def is_stored(identity: str, warehouse: Warehouse) -> bool:
+    """Whether the record of an ingested file is there, with every table that it stands for; see `damage.is_whole`."""
+    record = warehouse.table("raw", "snapshots", identity)
+    if record not in warehouse.files("raw", "snapshots"):
+        return False
+    rows = read_rows([record], SNAPSHOT, warehouse).to_pylist()
+    parts = (rows[0]["parts"] or [identity]) if rows else []
+    return bool(parts) and all(is_whole(warehouse.table(*table, part), warehouse) for part in parts for table in TABLES)
 
 
 def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
@@ -107,8 +121,7 @@ def attach(
     Args: is_published: by views that other machines read, too.
     """
     parts = load_snapshot(snapshot, warehouse).parts
-    names = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))
-    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in names)
+    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in TABLES)
     warehouse.fetch([*tracks, *rejects, *typed])
     named = warehouse.location if is_published else str
     define_raw_tracks(connection, *tracks, named=named)

@@ -32,6 +32,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks import checksums
 from tasks.addresses import public_name
 from tasks.duck import digest
 from tasks.errors import UserError
@@ -137,7 +138,7 @@ class Warehouse:
     def parts(self, path: str | Path) -> list[Path]:
         """The files of a table, which may be a folder of them (tasks/increment.py), here; the newest rows' is last."""
         local = self.here(path)
-        return sorted(local.iterdir()) if local.is_dir() else [local]
+        return sorted(local.glob("*.parquet")) if local.is_dir() else [local]
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have stored files, or tables that are folders of them, of a warehouse elsewhere here; they never change."""
@@ -202,7 +203,7 @@ class Warehouse:
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, in no order."""
         if self.store:
-            return list({path.split("/")[0] for path in self.store.below(folder, "")})
+            return list({path.split("/")[0] for path in self.store.below(folder, "") if "/" in path})
         return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
     def sizes(self) -> dict[str, int]:
@@ -258,6 +259,7 @@ class Warehouse:
             if path.parent.name == "cells":
                 self.store.remove(self._name(path / LAST_OF_CELL))
             self.store.remove(self._name(path))
+            self.store.remove_one(self._name(path) + checksums.SUFFIX)
         self.discard_here(path)
 
     def discard_here(self, path: Path) -> None:
@@ -265,34 +267,44 @@ class Warehouse:
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
-            path = removed
+            remove(removed)
         remove(path)
+        remove(path.with_name(path.name + checksums.SUFFIX))
 
     @contextmanager
-    def replacing(self, final: Path, *, flushed: bool = True, stored: bool = True) -> Iterator[Path]:
-        """Yield a temporary path to write; on success flush it and rename it to `final`, else remove it.
+    def replacing(
+        self, final: Path, *, flushed: bool = True, stored: bool = True, is_rewritten: bool = False
+    ) -> Iterator[Path]:
+        """Yield a temporary path to write; on success check and flush it and rename it to `final`, else remove it.
 
-        Where there is a store it is put there first. A file that counts only once a record names it may be flushed
-        later, before that record is written. One that any machine can make anew need not be stored.
+        Where there is a store it is put there first. Args: flushed: off for a file that counts only once a record names
+            it, and is flushed before that record is written. stored: off for one that any machine can make again.
+            is_rewritten: what is at `final` is replaced again and again, so that no checksum is kept beside it.
+        Raises: WriteError: a Parquet file is not whole.
         """
         temporary = self.temporary(final.stem)
         try:
             yield temporary
+            checksums.check_written(temporary, final.name)
             if flushed:
                 flush(temporary)
-            if self.store and stored:
+            is_stored = self.store is not None and stored
+            if not is_rewritten:
+                self._keep_digests(final, checksums.digests_of(temporary, final.name), is_stored=is_stored)
+            if self.store and is_stored:
                 self.store.put([(temporary, self._name(final))])
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
-            temporary.unlink(missing_ok=True)
+            remove(temporary)
 
     @contextmanager
     def new_folder(self, final: Path, shared: Mapping[str, Path] = MappingProxyType({})) -> Iterator[Path]:
-        """Yield a temporary folder to fill; on success flush its files and rename it to `final`.
+        """Yield a temporary folder to fill; on success check and flush its files and rename it to `final`.
 
         Where there is a store they are put there first, a cell's result last: without it the others do not count.
         Args: shared: stored files that it has, too, by their names there: hard links, in a store copies made by it.
+        Raises: WriteError: a Parquet file is not whole.
         """
         temporary = self.temporary(final.stem)
         temporary.mkdir(parents=True)
@@ -301,7 +313,12 @@ class Warehouse:
                 link(file, temporary / name)
             yield temporary
             for file in temporary.iterdir():
+                checksums.check_written(file, file.name)
                 flush(file)
+            known = {name: known for name, file in shared.items() if (known := self.digest_kept(file))}
+            self._keep_digests(
+                final, checksums.digests_of(temporary, final.name, known), is_stored=self.store is not None
+            )
             if self.store:
                 self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
                 own = (file for file in temporary.iterdir() if file.name not in shared)
@@ -312,6 +329,35 @@ class Warehouse:
             name_once(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _keep_digests(self, final: Path, digests: Mapping[str, str], *, is_stored: bool) -> None:
+        """Keep what a file or a folder that is about to be called `final` consists of, beside it."""
+        beside = final.with_name(final.name + checksums.SUFFIX)
+        text = checksums.as_text(digests)
+        if self.store and is_stored:
+            self.store.write(self._name(beside), text.encode())
+            return
+        temporary = self.temporary("sha256")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, beside)
+        finally:
+            remove(temporary)
+
+    def digests_kept(self, path: Path) -> dict[str, str]:
+        """What was kept of a stored file or folder: SHA-256 by name, of a folder's files `NAME/FILE`; else nothing."""
+        beside = path.with_name(path.name + checksums.SUFFIX)
+        if self.store:
+            content = self.store.read(self._name(beside)) or b""
+        else:
+            content = beside.read_bytes() if beside.exists() else b""
+        return checksums.from_text(content.decode(errors="replace"))
+
+    def digest_kept(self, file: Path) -> str | None:
+        """The SHA-256 that was kept of one stored file, which may be part of a folder that was written whole."""
+        own = self.digests_kept(file).get(file.name)
+        return own or self.digests_kept(file.parent).get(f"{file.parent.name}/{file.name}")
 
     def write_rows(self, final: Path, rows: list[dict[str, object]], schema: pa.Schema) -> None:
         """Write `rows` as one immutable Parquet file with exactly `schema`."""
@@ -427,6 +473,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_database(path: Path) -> None:
+    """Remove a DuckDB file, with what DuckDB leaves beside it when writing fails."""
+    for left in (path, path.with_name(f"{path.name}.wal"), path.with_name(f"{path.name}.tmp")):
+        remove(left)
 
 
 def name_once(temporary: Path, final: Path) -> None:
