@@ -36,7 +36,7 @@ def feedback(
         warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
     """
-    home = Warehouse.existing(warehouse, advice=TRAIN)
+    home = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
     with home.in_use(reads_only=True):

@@ -31,7 +31,7 @@ def nearest(
         warehouse: whose tracks are known; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
     """
-    home = Warehouse.existing(warehouse, advice=PREPARE)
+    home = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     with home.in_use(reads_only=True):
         known = known_tracks(home)

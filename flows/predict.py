@@ -36,7 +36,7 @@ def predict(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
     """
-    home = Warehouse.existing(warehouse, advice=TRAIN)
+    home = Warehouse.to_read(warehouse, advice=TRAIN)
     report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share)
     _print(report)
     return report.out
@@ -77,7 +77,7 @@ def main() -> int:
         with cli.prefect_server():
             predict(**options)
         return 0
-    home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
+    home = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns = parse_mapping(options.pop("columns"))
     _print(predict_file(**options, warehouse=home, columns=columns))
     return 0

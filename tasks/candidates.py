@@ -130,7 +130,9 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
         if (row["task"], row["split"], row["metric"]) == (candidate.task, "val", candidate.metric)
     ]
     if not values:
-        raise UserError(f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does.")
+        raise UserError(
+            f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does."
+        )
     return SIGN[candidate.task] * np.array(values[0])
 
 

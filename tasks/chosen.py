@@ -39,7 +39,7 @@ def choosing(
     Raises: UserError: there is no such track, or more than one, or it is a reject.
     """
     if tracks is None:
-        with duck.workspace(spill=warehouse.root / "tmp") as connection:
+        with duck.workspace(spill=warehouse.scratch) as connection:
             yield _known_track(connection, track_id, known)
     else:
         warehouse.sweep()

@@ -99,8 +99,8 @@ def whole_cells(results: Iterable[str], warehouse: Warehouse) -> list[str]:
     stored: dict[str, set[str]] = {}
     asked = list(results)
     for path in warehouse.store.below("cells", os.path.commonprefix(asked)) if warehouse.store and asked else ():
-        folder, _, name = path.partition("/")
-        stored.setdefault(folder, set()).add(name)
+        found_in, _, name = path.partition("/")
+        stored.setdefault(found_in, set()).add(name)
     for result in asked:
         folder = warehouse.cell(result)
         if warehouse.store:

@@ -166,7 +166,7 @@ def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, wareh
     flushing: list[Future[None]] = []
     with (
         warehouse.lock("features"),
-        duck.workspace(spill=warehouse.root / "tmp") as connection,
+        duck.workspace(spill=warehouse.scratch) as connection,
         ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
         ThreadPoolExecutor(max_workers=1) as flusher,
     ):

@@ -81,7 +81,7 @@ def extend_features(
     base: list[BuiltTable] = []
     if len(build.stored()) < len(build.names):
         base = build_features(_base(snapshot, warehouse), protocol.name, min_genre_rows, warehouse)
-    with warehouse.lock("features"), duck.workspace(spill=warehouse.root / "tmp") as connection:
+    with warehouse.lock("features"), duck.workspace(spill=warehouse.scratch) as connection:
         built = build.make({row.table_name: row for row in base}, connection)
         build.check(built, connection)
     return [built[name] for name in build.names]
@@ -120,7 +120,9 @@ class Extension:
         """Those that are there."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
-        return {name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)}
+        return {
+            name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)
+        }
 
     def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
         """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""

@@ -18,7 +18,16 @@ import pyarrow.parquet as pq
 from tasks import duck, sources
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
-from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, is_stored, load_snapshot
+from tasks.snapshots import (
+    SNAPSHOT,
+    Snapshot,
+    Statistics,
+    attach,
+    define_raw_tracks,
+    find_snapshot,
+    is_stored,
+    load_snapshot,
+)
 from tasks.sources import SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
@@ -78,7 +87,7 @@ def ingest(
     check(source, warehouse, append)
     if stored := STORED.fullmatch(source):
         return find_snapshot(stored[1], warehouse)
-    with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
+    with duck.opening(warehouse.scratch), opened(source, warehouse) as file:
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
@@ -225,7 +234,7 @@ def _read(
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
-        duck.workspace(spill=warehouse.root / "tmp") as connection,
+        duck.workspace(spill=warehouse.scratch) as connection,
         ThreadPoolExecutor(max_workers=2) as aside,
     ):
         with warehouse.replacing(tracks, flushed=False) as temporary:

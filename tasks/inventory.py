@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from tasks import champions, runs
 from tasks.damage import read_rows
+from tasks.publication import readable
 from tasks.registry import BuiltTable, read_registry
 from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.snapshots import SNAPSHOT
@@ -130,7 +131,7 @@ def published_paths(warehouse: Warehouse) -> frozenset[str]:
     """The files that the views of music.duckdb read, of cells their folders; it may have been moved since."""
     if not warehouse.database.exists():
         return frozenset()
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with readable(warehouse) as database, duckdb.connect(str(database), read_only=True) as connection:
         views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
     return frozenset(path for (sql,) in views for path in NAMED.findall(sql))
 

@@ -65,4 +65,3 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
     else:
         estimator.load(path)
     return estimator
-

@@ -190,7 +190,7 @@ def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) 
     folder.mkdir()
     raw, typed = folder / "raw", folder / "typed"
     try:
-        with duck.workspace(spill=warehouse.root / "tmp") as connection:
+        with duck.workspace(spill=warehouse.scratch) as connection:
             copy_raw(connection, file, positions, raw, warehouse)
             define_raw_tracks(connection, raw)
             rows = pq.read_metadata(raw).num_rows

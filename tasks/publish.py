@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import duck, open_tables, runs
-from tasks.checksums import WriteError
 from tasks.cells import PREDICTIONS, RESULT, read_replicates
 from tasks.champions import CHAMPIONS
+from tasks.checksums import WriteError
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
 from tasks.damage import read_rows, whole_cells
@@ -85,7 +85,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
     own = open_tables.folder_of(publication, warehouse)
     try:
         with warehouse.new_folder(own) as folder:
-            with duck.connect(temporary, spill=warehouse.root / "tmp") as connection:
+            with duck.connect(temporary, spill=warehouse.scratch) as connection:
                 warehouse.let_read(connection)
                 _raw_tables(connection, snapshot, warehouse)
                 _feature_tables(connection, features, warehouse)

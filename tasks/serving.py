@@ -7,13 +7,12 @@ whether other champions stand, and loads those beside the ones in use.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -144,13 +143,12 @@ class Service:
         return [str(file) for file in files]
 
     def _held(self) -> AbstractContextManager[None]:
-        """Keep upkeep from removing what is being loaded; nothing is removed from a warehouse that is read-only."""
-        is_writable = os.access(self._warehouse.root / "tmp", os.W_OK)
-        return self._warehouse.in_use(reads_only=True) if is_writable else nullcontext()
+        """Keep upkeep from removing what is being loaded; of a read-only one nothing is removed from here."""
+        return self._warehouse.in_use(reads_only=True)
 
     def _try(self, predictor: Predictor) -> None:
         """Have models compile what they compile when first used, and find out whether they predict at all."""
-        with duck.workspace(self._warehouse.root / "tmp") as connection:
+        with duck.workspace(self._warehouse.scratch) as connection:
             for n_rows in (1, 2):
                 _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
 
@@ -159,7 +157,7 @@ class Service:
             self.refresh()
 
     def _answer(self) -> None:
-        with duck.workspace(self._warehouse.root / "tmp") as connection:
+        with duck.workspace(self._warehouse.scratch) as connection:
             while (request := self._requests.get()) is not None:
                 together = [request]
                 while sum(len(one.rows) for one in together) < MAX_ROWS and not self._requests.empty():

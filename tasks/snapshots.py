@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tasks import duck
 from tasks.damage import is_whole, read_rows
 from tasks.errors import UserError, one_line
+from tasks.publication import readable
 from tasks.warehouse import Warehouse
 
 Statistics = Literal["relearned", "kept"]
@@ -77,20 +78,28 @@ class Snapshot:
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
     """The record of an ingested file. Raises: UserError: it is gone, or damaged."""
-    rows = read_rows([warehouse.here(warehouse.table("raw", "snapshots", identity))], SNAPSHOT, warehouse).to_pylist()
-    if not rows:
+    found = stored_snapshots(warehouse, identity)
+    if not found:
         raise UserError(f"{warehouse.address}: what was read as snapshot {identity} is gone. Read its source again.")
-    return Snapshot(**rows[0] | {"parts": tuple(rows[0]["parts"] or [identity])})
+    return found[identity]
+
+
+def stored_snapshots(warehouse: Warehouse, identity: str | None = None) -> dict[str, Snapshot]:
+    """The record of every ingested file that can be read, by its name, or of one."""
+    files = (
+        [warehouse.here(warehouse.table("raw", "snapshots", identity))]
+        if identity
+        else warehouse.files("raw", "snapshots")
+    )
+    rows = read_rows(files, SNAPSHOT, warehouse).to_pylist()
+    return {row["snapshot"]: Snapshot(**row | {"parts": tuple(row["parts"] or [row["snapshot"]])}) for row in rows}
 
 
 def is_stored(identity: str, warehouse: Warehouse) -> bool:
     """Whether the record of an ingested file is there, with every table that it stands for; see `damage.is_whole`."""
-    record = warehouse.table("raw", "snapshots", identity)
-    if record not in warehouse.files("raw", "snapshots"):
-        return False
-    rows = read_rows([record], SNAPSHOT, warehouse).to_pylist()
-    parts = (rows[0]["parts"] or [identity]) if rows else []
-    return bool(parts) and all(is_whole(warehouse.table(*table, part), warehouse) for part in parts for table in TABLES)
+    record = stored_snapshots(warehouse, identity).get(identity)
+    tables = [warehouse.table(*name, part) for part in (record.parts if record else ()) for name in TABLES]
+    return bool(tables) and sum(is_whole(table, warehouse) for table in tables) == len(tables)
 
 
 def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
@@ -99,10 +108,9 @@ def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
     Raises: UserError: there is none of that name, or nothing is published.
     """
     if named == "latest":
-        database = warehouse.database
-        if not database.exists():
+        if not warehouse.database.exists():
             raise UserError(f"{warehouse.address}: nothing is published there yet. Ingest a file first.")
-        with duckdb.connect(str(database), read_only=True) as connection:
+        with readable(warehouse) as database, duckdb.connect(str(database), read_only=True) as connection:
             [(named,)] = connection.execute("select snapshot from raw.snapshots where is_published").fetchall()
     known = [file.stem for file in warehouse.files("raw", "snapshots")]
     if named not in known:

@@ -121,7 +121,7 @@ def opened(job: Job) -> Iterator[Data]:
 def load(job: Job) -> Data:
     """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
     dtype = spec_of(job.cell).dtype
-    warehouse = Warehouse.at(job.warehouse)
+    warehouse = Warehouse.to_read(job.warehouse)
     groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
     table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
     features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)

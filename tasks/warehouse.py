@@ -18,6 +18,7 @@ import re
 import shlex
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -86,23 +87,34 @@ class Warehouse:
 
         Raises: UserError: there is none, or it cannot be written to.
         """
-        home = _named(root)
-        if not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
-            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
+        cls.to_read(root, advice)
         return cls.at(root)
 
     @classmethod
-    def to_read(cls, root: str | Path | None = None) -> Warehouse:
-        """As `existing`, for who only reads: nothing is made but a working copy, and it may be read-only.
+    def to_read(cls, root: str | Path | None = None, advice: str | None = None) -> Warehouse:
+        """A warehouse for who only reads: nothing is made but a working copy, and it may be read-only.
 
+        Args: advice: what to do if it holds nothing; by default an empty one is one, too.
         Raises: UserError: there is none.
         """
         home = _named(root)
         if not (home.store.exists() if home.store else home.root.is_dir()):
-            raise UserError(f"{home.address}: is no warehouse. Choose another with --warehouse.")
+            raise UserError(f"{home.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
+        if advice and not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
+            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
         if home.store:
             (home.root / "tmp").mkdir(parents=True, exist_ok=True)
         return home
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what is gone when a process ends: `tmp/`, of a read-only warehouse one of this machine's."""
+        own = self.root / "tmp"
+        if os.access(own, os.W_OK):
+            return own
+        folder = Path(tempfile.gettempdir()) / f"music-benchmark-{os.getuid()}-{digest(self.address)}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     @property
     def address(self) -> str:
@@ -227,12 +239,12 @@ class Warehouse:
         return self.root / "reports" / f"{run_id}.html"
 
     def temporary(self, label: str) -> Path:
-        """A new name under `tmp/`, on the same file system as everything else, so that renames are atomic."""
-        return self.root / "tmp" / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+        """A new name in `scratch`, on the same file system as what is written, so that renames are atomic."""
+        return self.scratch / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
 
     def sweep(self) -> None:
         """Remove what processes of this machine that are gone left under `tmp/`."""
-        for left in (self.root / "tmp").iterdir():
+        for left in self.scratch.iterdir():
             owner = OWNER.search(left.name)
             if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
                 remove(left)
@@ -399,7 +411,7 @@ class Warehouse:
             of nothing that is stored; of a warehouse elsewhere, which it then need not be allowed to write to, it only
             stays as long as upkeep's grace.
         """
-        with self._lock_file("use") as handle:
+        with self._lock_file("use", reads_only=reads_only) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
             with held(self.store, "flow", on_wait=on_wait) if self.store and not reads_only else nullcontext():
                 yield
@@ -435,8 +447,12 @@ class Warehouse:
         """
         return {(one["host"], int(one["pid"])) for one in holders(self.store).values()} if self.store else None
 
-    def _lock_file(self, name: str) -> IO[str]:
-        return (self.root / "tmp" / f"{name}.lock").open("w")
+    def _lock_file(self, name: str, *, reads_only: bool = False) -> IO[str]:
+        """Args: reads_only: of a read-only warehouse, too, where a lock file that others made is locked."""
+        file = self.root / "tmp" / f"{name}.lock"
+        if not reads_only or os.access(file.parent, os.W_OK):
+            return file.open("w")
+        return file.open() if file.exists() else (self.scratch / file.name).open("w")
 
 
 def _named(named: str | Path | None) -> Warehouse:
