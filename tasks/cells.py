@@ -249,7 +249,7 @@ def parameters_json(cell: Cell) -> str:
 
 def find_result(key: str, warehouse: Warehouse) -> str | None:
     """The newest stored result of a cell, whichever run trained it; a damaged one is set aside."""
-    for result in reversed(whole_cells(warehouse.results(key), warehouse)):
+    for result in reversed(whole_cells(warehouse.results(key), warehouse, f"{key}-")):
         if _sampling(result, warehouse):
             return result
     return None

@@ -237,7 +237,7 @@ def _contenders(of_task: list[Candidate]) -> list[Candidate]:
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Why a champion can no longer predict, if it cannot."""
-    if not whole_cells([champion.result], warehouse):
+    if not whole_cells([champion.result], warehouse, champion.result):
         return "its cell is gone or damaged"
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"

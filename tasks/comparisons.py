@@ -23,8 +23,8 @@ def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
     """Add ci_low, ci_high (95 %) and p_value of `value_a - value_b` to each row.
 
     Args: pairs: columns task, metric, value_a, value_b, results_a and results_b (cells' folders, one a seed).
-    Returns: `pairs` with the three columns; NULL where replicates are undefined or not there. p_value is two-sided, from the normal
-        distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
+    Returns: `pairs` with the three columns; NULL where replicates are undefined or not there. p_value is two-sided,
+        from the normal distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 12 and 13; Satterthwaite (1946) for
         the degrees of freedom.
     """

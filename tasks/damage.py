@@ -1,13 +1,12 @@
 """What is done about a stored file that is damaged: it is named in one line, set aside, and left out.
 
-What is set aside stands below `damaged/`, where nothing reads it; what can be made again is made when it is next needed.
+What is set aside stands below `damaged/`, where nothing reads it; what can be made again is made when it is needed.
 A file that cannot be read for another reason (no permission, too many open files) is an error: it is not damaged.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -90,18 +89,18 @@ def _move(path: Path, aside: Path, warehouse: Warehouse) -> None:
     remove(path.with_name(path.name + checksums.SUFFIX))
 
 
-def whole_cells(results: Iterable[str], warehouse: Warehouse) -> list[str]:
+def whole_cells(results: Iterable[str], warehouse: Warehouse, start: str = "") -> list[str]:
     """Those of the cells that are there with each of their tables; a cell that lacks one is set aside.
 
     Of a remote warehouse only which objects there are is asked: each is there whole or not at all.
+    Args: start: with what the names of all of them begin.
     """
     whole = []
     stored: dict[str, set[str]] = {}
-    asked = list(results)
-    for path in warehouse.store.below("cells", os.path.commonprefix(asked)) if warehouse.store and asked else ():
+    for path in warehouse.store.below("cells", start) if warehouse.store else ():
         found_in, _, name = path.partition("/")
         stored.setdefault(found_in, set()).add(name)
-    for result in asked:
+    for result in results:
         folder = warehouse.cell(result)
         if warehouse.store:
             if result not in stored:

@@ -75,7 +75,8 @@ def memory_mib() -> int:
     mib = int(DUCKDB_SHARE * _mib("MUSIC_MEMORY_LIMIT", MEMORY_LIMIT))
     if mib < LEAST_MIB:
         raise UserError(
-            f"$MUSIC_MEMORY_LIMIT is {mib / DUCKDB_SHARE:.0f}MiB; at least {LEAST_MIB / DUCKDB_SHARE:.0f}MiB are needed."
+            f"$MUSIC_MEMORY_LIMIT is '{os.environ.get('MUSIC_MEMORY_LIMIT')}'; at least "
+            f"{LEAST_MIB / DUCKDB_SHARE:.0f}MiB are needed."
         )
     return mib
 

@@ -30,7 +30,7 @@ from tasks.errors import InputError, UserError
 from tasks.ingest import copy_raw, copy_typed
 from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
-from tasks.progress import row_progress
+from tasks.progress import counted_progress
 from tasks.snapshots import define_raw_tracks
 from tasks.sources import SourceFile, opened
 from tasks.specs import GENERATED
@@ -109,7 +109,7 @@ def predict_file(
             if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
                 raise _too_many(read, file.label, max_reject_share, rejects)
             predicted = filled = unlike = 0
-            with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
+            with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
                 for batch in _batches(loading.result(), read):
                     write(batch)
                     predicted += batch.num_rows

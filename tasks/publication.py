@@ -1,4 +1,4 @@
-"""The published database as a file that this process can read, wherever the warehouse stands and whoever has it open."""
+"""The published database as a file that can be read, wherever the warehouse stands and whoever has it open."""
 
 from __future__ import annotations
 

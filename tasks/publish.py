@@ -98,7 +98,8 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
             _check(temporary, contents)
             if warehouse.store:
                 temporary.rename(folder / "music.duckdb")
-        with open_tables.naming(publication, files, warehouse):
+        database = own / "music.duckdb" if warehouse.store else temporary
+        with open_tables.naming(publication, files, database, warehouse):
             if warehouse.store is None:
                 with warehouse.replacing(warehouse.database, is_rewritten=True) as ready:
                     temporary.rename(ready)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import glob
 import json
+import logging
 import os
 import re
 import shlex
@@ -40,6 +41,7 @@ from tasks.errors import UserError
 from tasks.holding import HeldError, held, holders
 from tasks.store import Store, let_read
 
+LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 MANIFEST = "manifest.json"
 LAST_OF_CELL = "result.parquet"  # a cell counts once it is there
@@ -133,10 +135,14 @@ class Warehouse:
         return f"python -m flows.query --warehouse {shlex.quote(self.address)}"
 
     def manifest(self) -> dict[str, Any] | None:
-        """What is published (tasks/open_tables.py); None: nothing is."""
+        """What is published (tasks/open_tables.py); None: nothing is, or what says so is damaged."""
         path = self.root / MANIFEST
         content = self.store.read(MANIFEST) if self.store else path.read_bytes() if path.exists() else None
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            LOG.warning("%s: %s is damaged. Publish again: any run does.", self.address, MANIFEST)
+            return None
 
     def here(self, path: str | Path) -> Path:
         """Where a stored file is on this machine, fetched if need be; there is no file if it is not stored.
