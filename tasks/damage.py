@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import checksums
-from tasks.errors import one_line
 from tasks.warehouse import LAST_OF_CELL, Warehouse, remove
 
 FOLDER = "damaged"
@@ -37,7 +36,7 @@ def read_rows(files: Iterable[Path], schema: pa.Schema, warehouse: Warehouse) ->
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise
-            set_aside(file, one_line(error)[:100], warehouse)
+            set_aside(file, checksums.fault_of(file) or "is altered", warehouse)
     return pa.concat_tables(tables)
 
 
@@ -65,6 +64,8 @@ def set_aside(path: Path, fault: str, warehouse: Warehouse) -> None:
         name = "/".join(name.split("/")[:2])
     whole = warehouse.root / name
     aside = warehouse.root / FOLDER / name
+    if not whole.exists() and warehouse.store is None:
+        return
     said = f"{path.relative_to(warehouse.root)}: {fault}"
     try:
         _move(whole, aside, warehouse)

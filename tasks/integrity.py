@@ -53,31 +53,57 @@ def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
 
     What is cut off or altered is set aside, so that the next run makes it again. Args: dry_run: set nothing aside.
     """
-    sizes = {path: size for path, size in warehouse.sizes().items() if _is_recorded(path)}
-    kept = _kept(warehouse)
+    newest = (warehouse.manifest() or {}).get("publication")
+
+    def is_looked_at(path: str) -> bool:
+        """Of publications the newest is: it is all that the manifest names."""
+        return not path.startswith("published/") or path.startswith(f"published/{newest}/")
+
+    sizes = {path: size for path, size in warehouse.sizes().items() if _is_recorded(path) and is_looked_at(path)}
+    kept = {path: digest for path, digest in _kept(warehouse).items() if is_looked_at(path)}
     found: dict[str, str] = {}
     with counted_progress("files", len(sizes)) as show:
         for number, path in enumerate(sorted(sizes), start=1):
             if fault := _fault_of(path, kept.get(path), warehouse):
                 found[path] = fault
             show(number)
-    for path in kept:
-        if path not in sizes:
-            found.setdefault(path, "missing")
-    if not dry_run:
-        for path, fault in found.items():
-            if fault != "missing":
-                damage.set_aside(warehouse.root / path, fault, warehouse)
-    for path in _named(warehouse):
+    found |= {path: "missing" for path in kept if path not in sizes}
+    damaged = dict(found)
+    sound = _Sound(warehouse.root, warehouse.store, frozenset(damaged))
+    for path in _named(sound):
         if path not in sizes and not any(stored.startswith(f"{path}/") for stored in sizes):
             found.setdefault(path, "missing")
     found |= _faults_of_publication(warehouse)
+    if not dry_run:
+        for path, fault in damaged.items():
+            _set_aside(path, fault, warehouse)
     return Findings(
         faults=sorted(Fault(path, what) for path, what in found.items()),
         files=len(sizes),
         size=sum(sizes.values()),
         without_checksum=len(set(sizes) - set(kept)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound(Warehouse):
+    """A warehouse of which only sound files are listed. Args: damaged: paths that are not."""
+
+    damaged: frozenset[str] = frozenset()
+
+    def files(self, schema: str, name: str) -> list[Path]:
+        """As of any warehouse."""
+        listed = Warehouse.files(self, schema, name)
+        return [file for file in listed if file.relative_to(self.root).as_posix() not in self.damaged]
+
+
+def _set_aside(path: str, fault: str, warehouse: Warehouse) -> None:
+    """Have the next run make it again; of a file that is lost only its checksum is there to be removed."""
+    file = warehouse.root / path
+    if fault != "missing" or path.startswith("cells/"):
+        damage.set_aside(file, fault, warehouse)
+    elif not path.startswith("published/"):
+        warehouse.discard(file)
 
 
 def _is_recorded(path: str) -> bool:
@@ -124,7 +150,11 @@ def _unreadable(file: Path) -> str | None:
     return None
 
 
-def _named(warehouse: Warehouse) -> Iterator[str]:
+def _damaged_cells(warehouse: _Sound) -> set[str]:
+    return {path.split("/")[1] for path in warehouse.damaged if path.startswith("cells/")}
+
+
+def _named(warehouse: _Sound) -> Iterator[str]:
     """The paths that records, registry and manifest name, and that must be there."""
     for snapshot in stored_snapshots(warehouse).values():
         for part in snapshot.parts:
@@ -141,7 +171,9 @@ def _named(warehouse: Warehouse) -> Iterator[str]:
             if cell["result"] and (cell["result"] in (stored := warehouse.results(cell["cell_key"])) or not stored):
                 yield from (f"cells/{cell['result']}/{name}" for name in TABLES_OF_CELL)
     results = {cell["result"] for run in finished for cell in run["cells"] if cell["result"]}
-    files = [warehouse.here(warehouse.cell(result) / LAST_OF_CELL) for result in sorted(results)]
+    files = [
+        warehouse.here(warehouse.cell(result) / LAST_OF_CELL) for result in sorted(results - _damaged_cells(warehouse))
+    ]
     for row in read_rows(files, pa.schema([RESULT.field("model_path")]), warehouse).to_pylist():
         if row["model_path"]:
             yield row["model_path"]
