@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from tasks import checksums
 from tasks.addresses import public_name
 from tasks.duck import digest
-from tasks.errors import UserError
+from tasks.errors import UserError, is_text
 from tasks.holding import HeldError, held, holders
 from tasks.store import Store, let_read
 
@@ -463,6 +463,11 @@ class Warehouse:
 
 def _named(named: str | Path | None) -> Warehouse:
     address = str(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse")
+    if not is_text(address):
+        raise UserError(
+            f"{address}: is not text in UTF-8 to this process. Give the warehouse another path, or set PYTHONUTF8=1 if "
+            "the locale is not in UTF-8."
+        )
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", address):
         raise UserError(
             f"{address}: is neither a path nor a URL. A URL has two slashes: {address.replace(':/', '://', 1)}"

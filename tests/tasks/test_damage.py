@@ -1,4 +1,4 @@
-"""Each kind of stored file in turn is missing, cut off or altered: it is found and named, and everything else goes on."""
+"""Each kind of stored file in turn is missing, cut off or altered: it is named, and everything else goes on."""
 
 from __future__ import annotations
 
