@@ -7,7 +7,6 @@ import gzip
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
@@ -34,7 +32,7 @@ from tasks.progress import counted_progress
 from tasks.snapshots import define_raw_tracks
 from tasks.sources import SourceFile, opened
 from tasks.specs import GENERATED
-from tasks.warehouse import Warehouse, flush
+from tasks.warehouse import Warehouse, replacing_beside
 
 BATCH_ROWS = 100_000
 AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
@@ -213,7 +211,7 @@ def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | N
     query = "from raw.rejects order by row_number, column_name"
     rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
     located = file.located(row for (row,) in rows)
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+    with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         lines = csv.writer(handle, lineterminator="\n")
         lines.writerow(REJECT_COLUMNS)
         here, line, text = 0, 0, ""
@@ -248,7 +246,7 @@ def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
 
     Yields: what to call with each table; each is a row group in Parquet.
     """
-    with _replacing(target) as temporary:
+    with replacing_beside(target) as temporary:
         if target.suffix == ".parquet":
             texts = [field.name for field in schema if pa.types.is_string(field.type)]
             with pq.ParquetWriter(temporary, schema, compression="snappy", use_dictionary=texts) as parquet:
@@ -257,20 +255,3 @@ def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
             opener: Any = gzip.open if target.suffix == ".gz" else open
             with opener(temporary, "wb") as file, pc.CSVWriter(file, schema) as lines:
                 yield lines.write_table
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
-    start = f".{target.name}.{socket.gethostname()}."
-    for left in target.parent.iterdir():
-        owner = left.name.removeprefix(start).removesuffix(".tmp")
-        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
-            left.unlink(missing_ok=True)
-    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
-    try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -529,3 +529,20 @@ def flush(path: Path) -> None:
     """Have the operating system write a file to the disk now."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
+
+
+@contextmanager
+def replacing_beside(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
+    start = f".{target.name}.{socket.gethostname()}."
+    for left in target.parent.iterdir():
+        owner = left.name.removeprefix(start).removesuffix(".tmp")
+        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
+    try:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Commands on a small disk that fills: each is whole and ends with 0, or says one line, ends with 1 and loses nothing."""
+"""Commands on a disk that fills: each is whole and ends with 0, or says one line, ends with 1 and loses nothing."""
 
 from __future__ import annotations
 
