@@ -23,8 +23,8 @@ def _check_address_space() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
         sys.exit(
-            f"The limit on address space (ulimit -v) is {limit // 2**20:,} MiB; {LEAST_ADDRESS_SPACE // 2**20:,} MiB are "
-            "needed. Raise it; memory itself is limited by MUSIC_MEMORY_LIMIT."
+            f"The limit on address space (ulimit -v) is {limit // 2**20:,} MiB; {LEAST_ADDRESS_SPACE // 2**20:,} MiB "
+            "are needed. Raise it; memory itself is limited by MUSIC_MEMORY_LIMIT."
         )
 
 

@@ -237,10 +237,10 @@ def _contenders(of_task: list[Candidate]) -> list[Candidate]:
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Why a champion can no longer predict, if it cannot."""
-    if not whole_cells([champion.result], warehouse, champion.result):
-        return "its cell is gone or damaged"
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
+    if not whole_cells([champion.result], warehouse, champion.result):
+        return "its cell is damaged"
     try:
         tables = lineage(champion.feature_version, warehouse)
     except UserError:

@@ -17,7 +17,7 @@ import duckdb
 import psutil
 import pyarrow as pa
 
-from tasks import champions, runs
+from tasks import champions, checksums, runs
 from tasks.damage import read_rows
 from tasks.publication import readable
 from tasks.registry import BuiltTable, read_registry
@@ -105,7 +105,11 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
         registry=registry,
         items=_items(stored, {row.path for row in registry}) | dict(_left_over(warehouse, now)),
         records={
-            file.stem: sum(stored.get(_below(record, warehouse), 0) for record in record_files(file.stem, warehouse))
+            file.stem: sum(
+                stored.get(f"{_below(record, warehouse)}{end}", 0)
+                for record in record_files(file.stem, warehouse)
+                for end in ("", checksums.SUFFIX)
+            )
             for name in ("started", "finished")
             for file in warehouse.files("runs", name)
         },

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import duckdb
 
+from tasks import checksums
 from tasks.errors import UserError, one_line
 from tasks.inventory import (
     RETIRED,
@@ -252,6 +253,7 @@ def tidy(
 def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[int, int, int]]:
     """What a disk has of it: see `links_of`; in a store files have one name each."""
     paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
+    paths += [path.with_name(path.name + checksums.SUFFIX) for path in paths]
     return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
 
 
