@@ -15,11 +15,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, sources
+from tasks import duck, parquet, sources
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
 from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
-from tasks.sources import SourceFile, opened
+from tasks.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
@@ -33,7 +33,7 @@ READING = (
     "raw/located_rejects",
     "staging/base_ids",
 )
-BYTES_OF_ROW = 150  # of a CSV file, more or less
+SOME = 1_000  # rejected rows that are kept of a file that is refused for them, and looked up at a time
 
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
@@ -62,6 +62,7 @@ def ingest(
     max_reject_share: float,
     warehouse: Warehouse,
     append: Append | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
     """Read `source` into the warehouse, unless a file of the same content was read the same way before.
 
@@ -70,15 +71,16 @@ def ingest(
 
     Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
         the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
+        max_bytes: that the source may hold, also when it is unpacked.
     Raises: InputError: the file is refused, or too many of its rows are.
         UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
-    check(source, warehouse, append)
+    check(source, warehouse, append, max_bytes)
     if stored := STORED.fullmatch(source):
         return find_snapshot(stored[1], warehouse)
-    with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
+    with duck.opening(warehouse.root / "tmp"), opened(source, warehouse, max_bytes) as file:
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
@@ -107,7 +109,7 @@ def ingest(
     return snapshot
 
 
-def check(source: str, warehouse: Warehouse, append: Append | None = None) -> None:
+def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
     """Refuse what can be refused before the source is read. Args, Raises: as `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):
@@ -115,7 +117,7 @@ def check(source: str, warehouse: Warehouse, append: Append | None = None) -> No
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
         find_snapshot(stored[1], warehouse)
         return
-    sources.check(source)
+    sources.check(source, max_bytes)
     if append:
         find_snapshot(append.to, warehouse)
 
@@ -148,6 +150,9 @@ def copy_raw(
         values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
     link.symlink_to(file.path.resolve())
     try:
+        if is_parquet:
+            needed = [header[at] for at in positions.values() if at is not None]
+            parquet.check(connection, link, needed, parquet.schema(file.path, file.label), file.label, file.max_bytes)
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
@@ -322,6 +327,8 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
 
 def _reason(error: duckdb.Error) -> str:
     """What is wrong with the file, from DuckDB's many lines."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free. Are values too long?"
     text = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", text)
     where = f"line {line[1]}: " if line else ""
@@ -329,6 +336,8 @@ def _reason(error: duckdb.Error) -> str:
         return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
     if "gzip" in text.lower():
         return "is a damaged gzip file, or one with something after its end. Compress it again."
+    if "Maximum line size" in text:
+        return f"{where}is longer than the 2,000,000 bytes that a row may have."
     if "unterminated quote" in text:
         return f"{where}a quoted value does not end."
     if "unicode" in text.lower() or "utf-8" in text.lower():
