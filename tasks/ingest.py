@@ -91,8 +91,7 @@ def ingest(
         with warehouse.lock("ingest"):
             if record not in warehouse.files("raw", "snapshots"):
                 try:
-                    snapshot = _read(file, identity, mapping, warehouse, base)
-                    _check_share(snapshot, None, max_reject_share, warehouse)
+                    snapshot = _read(file, identity, mapping, max_reject_share, warehouse, base)
                 except InputError:
                     for name in (("raw", "tracks"), ("staging", "typed_tracks")):
                         warehouse.discard(warehouse.table(*name, identity))
@@ -219,9 +218,17 @@ def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse:
 
 
 def _read(
-    file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse, base: Snapshot | None
+    file: SourceFile,
+    identity: str,
+    mapping: Mapping[str, str],
+    max_share: float,
+    warehouse: Warehouse,
+    base: Snapshot | None,
 ) -> Snapshot:
-    """Read a file's own rows, which are numbered on after those of its base."""
+    """Read a file's own rows, which are numbered on after those of its base.
+
+    Raises: InputError: the file is refused, or a larger share of its rows than `max_share`.
+    """
     started = time.perf_counter()
     after = base.rows_read if base else 0
     columns = match_columns(file.header()[0], mapping, file.label)
@@ -246,10 +253,19 @@ def _read(
         duck.view(connection, "staging.typed_tracks", typed)
         rows_typed = pq.read_metadata(typed).num_rows
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
-        reasons = duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
-        connection.execute(f"create table raw.reasons as {reasons}")
+        asked = {"measured_features": MEASURED, "is_appended": bool(base)}
+        counted = connection.execute(duck.render("raw/rejected", **asked), {"some": SOME})
+        [(rejected_rows, end_of_some)] = counted.fetchall()
+        is_refused = rejected_rows > max_share * rows_typed
+        if is_refused and end_of_some is not None:  # rows after these change nothing about them
+            some = f"select * from read_parquet({duck.literal(typed)}) where row_number <= {end_of_some}"
+            connection.execute(f"create or replace view staging.typed_tracks as {some}")
+        connection.execute(f"create table raw.reasons as {duck.render('raw/rejects', **asked)}")
         final = warehouse.table("raw", "rejects", identity)
-        rejected_rows, rejected_values = _write_rejects(connection, file, after, final, warehouse)
+        rejected_values = _write_rejects(connection, file, after, final, warehouse, is_kept=not is_refused)
+        if is_refused:
+            file.check_unchanged()  # or that is the reason
+            raise _too_many(file.label, rejected_rows, rows_typed, max_share, final)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall()
         for done in flushing:
@@ -272,27 +288,33 @@ def _read(
 
 
 def _write_rejects(
-    connection: duckdb.DuckDBPyConnection, file: SourceFile, after: int, final: Path, warehouse: Warehouse
-) -> tuple[int, int]:
+    connection: duckdb.DuckDBPyConnection,
+    file: SourceFile,
+    after: int,
+    final: Path,
+    warehouse: Warehouse,
+    *,
+    is_kept: bool,
+) -> int:
     """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory.
 
-    Returns: how many rows of the file stand there, and how many of their values.
+    Args: is_kept: whether the snapshot is. Returns: how many values of the file stand there.
     """
     query = "select distinct row_number - ? as row from raw.reasons order by row"
     rows = connection.execute(query, [after]).fetchnumpy()["row"]
     if not len(rows):
         warehouse.write_rows(final, [], REJECTS)
-        return 0, 0
+        return 0
     connection.register("lines_found", pa.RecordBatchReader.from_batches(LINES, _batches(file.located(rows))))
-    with warehouse.replacing(final) as temporary:
+    with warehouse.replacing(final, stored=is_kept) as temporary:
         statement = duck.copy(duck.render("raw/located_rejects"), temporary, len(rows))
         [(n_values,)] = connection.execute(statement, {"after": after}).fetchall()
     connection.unregister("lines_found")
-    return len(rows), int(n_values)
+    return int(n_values)
 
 
 def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:
-    while some := list(itertools.islice(lines, 10_000)):
+    while some := list(itertools.islice(lines, SOME)):
         yield pa.record_batch([pa.array(values) for values in zip(*some, strict=True)], schema=LINES)
 
 
@@ -317,11 +339,19 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     if rejected <= max_share * rows:
         return
     path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
-    first = pl.scan_parquet(path, glob=False).head(3).collect().to_dicts()
+    raise _too_many(snapshot.source, rejected, rows, max_share, path)
+
+
+def _too_many(label: str, rejected: int, rows: int, max_share: float, path: Path) -> InputError:
+    """Args: path: of the rejects, or of the first of them."""
+    kept = pl.scan_parquet(path, glob=False)
+    first = kept.head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
-    raise InputError(
-        f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+    n_kept = kept.select(pl.col("row_number").n_unique()).collect().item()
+    which = "All of them are" if n_kept == rejected else f"The first {n_kept:,} rows are"
+    return InputError(
+        f"{label}: {rejected:,} of {rows:,} rows have bad values, more than the {max_share:.1%} that "
+        f"--max-reject-share allows. The first: {examples}. {which} in {path}."
     )
 
 

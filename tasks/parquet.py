@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tasks import duck
 from tasks.errors import InputError, one_line
 
-FOOTER_BYTES = 16_000_000  # 20 times those of 10 million tracks in groups of 16,384
+FOOTER_BYTES = 8_000_000  # 8 times those of 10 million tracks in groups of 16,384
 VALUE_BYTES = 10_000
 
 
