@@ -358,7 +358,9 @@ def _too_many(label: str, rejected: int, rows: int, max_share: float, path: Path
 def _reason(error: duckdb.Error) -> str:
     """What is wrong with the file, from DuckDB's many lines."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        return "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free. Are values too long?"
+        return (
+            "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free. Are values too long?"
+        )
     text = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", text)
     where = f"line {line[1]}: " if line else ""

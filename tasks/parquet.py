@@ -17,7 +17,7 @@ VALUE_BYTES = 10_000
 
 
 def schema(path: Path, label: str) -> pa.Schema:
-    """Names and types of the columns. Raises: InputError: the file is damaged, or describes itself at too great length."""
+    """Names and types of the columns. Raises: InputError: the file is damaged, or its footer too long."""
     try:
         with path.open("rb") as file:
             file.seek(-8, 2)
@@ -35,7 +35,7 @@ def schema(path: Path, label: str) -> pa.Schema:
 def check(
     connection: duckdb.DuckDBPyConnection, path: Path, names: Collection[str], types: pa.Schema, label: str, most: int
 ) -> None:
-    """Refuse values that are no text or number, too long, or too many. 
+    """Refuse values that are no text or number, too long, or too many.
 
     Args: path: as DuckDB is to read it. names: of the columns that are needed. types: as `schema` has it. most: bytes
         that all values may have together.

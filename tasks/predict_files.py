@@ -32,7 +32,7 @@ from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
 from tasks.progress import row_progress
 from tasks.snapshots import define_raw_tracks
-from tasks.sources import SourceFile, opened
+from tasks.sources import MAX_BYTES, SourceFile, opened
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse, flush
 
@@ -83,12 +83,14 @@ def predict_file(
     model: str | None = None,
     columns: Mapping[str, str] | None = None,
     max_reject_share: float = 0.05,
+    max_bytes: int = MAX_BYTES,
 ) -> Report:
     """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
 
     Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
         .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
-        of the champion of each task that it predicts. columns: our column names to the file's.
+        of the champion of each task that it predicts. columns: our column names to the file's. max_bytes:
+        that the file may hold.
     Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
     """
     started = time.perf_counter()
@@ -99,7 +101,7 @@ def predict_file(
     warehouse.sweep()
     with (
         warehouse.in_use(reads_only=True),
-        opened(tracks, warehouse) as file,
+        opened(tracks, warehouse, max_bytes) as file,
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         chosen = predictors(warehouse, model, threads)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import itertools
 import os
 import re
 import stat
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
+
+from pydantic import ByteSize
 
 from tasks import parquet
 from tasks.addresses import public_name
@@ -27,7 +28,7 @@ from tasks.warehouse import Warehouse
 Format = Literal["csv", "gzip", "parquet"]
 SAMPLE = re.compile(r"sample(?::(\d+))?")
 LOCAL = re.compile(r"(?:file|local)://")  # URLs of files that are here anyway
-MAX_BYTES = 20_000_000_000  # of a source, also when unpacked, unless --max-source-bytes says otherwise
+MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked, unless --max-source-bytes says otherwise
 MOST_COLUMNS = 10_000
 MOST_SHOWN = 10_000  # characters of a row
 BYTES_OF_ROW = 150  # of a CSV file, more or less
@@ -79,7 +80,9 @@ class SourceFile:
             text = record.decode() if line == 1 else ""  # an empty line is a header without names
             header = next(csv.reader([text], skipinitialspace=True), [])  # as DuckDB
         except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{self.label}: is not a CSV file in UTF-8 ({one_line(error)}). Save it as UTF-8.") from error
+            raise InputError(
+                f"{self.label}: is not a CSV file in UTF-8 ({one_line(error)}). Save it as UTF-8."
+            ) from error
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if len(header) == 1 and header[0].count(separator) > 2:
                 raise InputError(
