@@ -17,7 +17,8 @@ from tasks.errors import DownloadError, InputError, UserError
 SLOW_SECONDS = 30.0  # in which SLOW_BYTES must come
 SLOW_BYTES = 30_000
 MOST_SECONDS = 3600.0
-SPARED_BYTES = 1 << 30  # that stay free on the disk, of a small one a twentieth
+SPARED_BYTES = 1_000_000_000  # that stay free on the disk,
+SPARED_SHARE = 0.05  # of a small one this share of it
 POLL_SECONDS = 0.2
 
 
@@ -89,7 +90,7 @@ class _Watch(fsspec.Callback):  # type: ignore[misc]
         if size > self._max_bytes or self.is_over:
             raise InputError(f"{self._label}: holds more than the {self._max_bytes:,} bytes of --max-source-bytes.")
         disk = shutil.disk_usage(self._target.parent)
-        spared = min(SPARED_BYTES, disk.total // 20)
+        spared = min(SPARED_BYTES, int(disk.total * SPARED_SHARE))
         if disk.free - max(size - self.written(), 0) < spared:
             raise InputError(
                 f"{self._label}: a download leaves {spared // 10**6:,} MB free on the disk of {self._target.parent}, "

@@ -45,6 +45,14 @@ REJECTS = pa.schema(
         pa.field("row_number", pa.int64(), nullable=False),
     ]
 )
+REASONS = (  # what a message of DuckDB's says, whether its line is right, what is wrong with the file
+    ("out of memory", False, "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free."),
+    ("maximum line size", True, "is longer than the 2,000,000 bytes that a row may have."),
+    ("gzip", False, "is a damaged gzip file, or one with something after its end. Compress it again."),
+    ("unterminated quote", True, "a quoted value does not end."),
+    ("unicode", True, "is not in UTF-8. Save the file as UTF-8."),
+    ("utf-8", True, "is not in UTF-8. Save the file as UTF-8."),
+)
 LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", pa.string())])
 
 
@@ -357,23 +365,14 @@ def _too_many(label: str, rejected: int, rows: int, max_share: float, path: Path
 
 def _reason(error: duckdb.Error) -> str:
     """What is wrong with the file, from DuckDB's many lines."""
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return (
-            "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free. Are values too long?"
-        )
     text = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", text)
     where = f"line {line[1]}: " if line else ""
     if columns := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
         return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
-    if "gzip" in text.lower():
-        return "is a damaged gzip file, or one with something after its end. Compress it again."
-    if "Maximum line size" in text:
-        return f"{where}is longer than the 2,000,000 bytes that a row may have."
-    if "unterminated quote" in text:
-        return f"{where}a quoted value does not end."
-    if "unicode" in text.lower() or "utf-8" in text.lower():
-        return f"{where}is not in UTF-8. Save the file as UTF-8."
     if "invalid state" in text or ("new_line" in text and not where):
         return "is not a regular CSV file (mixed line ends, or quotes within values that are not doubled)."
+    for sign, is_located, reason in REASONS:
+        if sign in text.lower():
+            return where * is_located + reason
     return f"{where}cannot be read ({text.splitlines()[0]})."

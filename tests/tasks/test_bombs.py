@@ -1,4 +1,4 @@
-"""Files that are small, or odd, and would take time or memory without end: each takes what a plain file of its size does."""
+"""Files that would take time or memory without end: each takes no more than a plain file of its size."""
 
 from __future__ import annotations
 
@@ -203,14 +203,13 @@ def test_a_parquet_file_with_any_byte_changed_is_read_or_refused_in_one_line(cod
     path = tmp_path / "t.parquet"
     many(60).write_parquet(path, compression=codec)
     sound = path.read_bytes()
-    refused = 0
+    reasons = []
     for at in range(4, len(sound), len(sound) // 150):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
         try:
             ingest(str(path), {}, 1.0, warehouse)
         except InputError as error:
-            refused += 1
-            assert str(error).startswith("t.parquet: ")
-            assert str(error).isprintable()
-    assert refused > 20
+            reasons.append(str(error))
+    assert len(reasons) > 20
+    assert [reason for reason in reasons if not (reason.startswith("t.parquet: ") and reason.isprintable())] == []
     assert [file.name for file in (warehouse.root / "tmp").iterdir() if file.suffix != ".lock"] == []
