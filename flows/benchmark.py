@@ -9,6 +9,7 @@ from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
     BudgetName,
+    Bytes,
     Count,
     DaskAddress,
     FeatureSetName,
@@ -24,6 +25,7 @@ from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
 from tasks.models import GROUPS, plan_cells
 from tasks.observed import features_task, ingest_task
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
@@ -44,6 +46,7 @@ def benchmark(
     columns: str = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
     cell_timeout: Positive | None = None,
     cell_memory: Positive | None = None,
     runner: RunnerName = "local",
@@ -66,6 +69,7 @@ def benchmark(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
         cell_memory: MiB above which a cell is ended; by default the largest is when all pass 90 % of all memory.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
@@ -76,7 +80,9 @@ def benchmark(
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(
+        preparing.default_source(source), parse_mapping(columns), max_reject_share, home, None, max_source_bytes
+    )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = preparing.build_each(

@@ -21,9 +21,11 @@ from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.handlers import APILogWorker
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.addresses import has_secrets, public_name
 from tasks.errors import UserError, one_line
+from tasks.sources import MAX_BYTES
 from tasks.specs import PROTOCOLS
 
 EVENT_SECONDS = 20.0
@@ -68,6 +70,7 @@ def source_parser(
         help="stop if more of the rows have bad values; by default 0.05",
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
+    add_max_source_bytes(parser)
     return parser
 
 
@@ -75,6 +78,12 @@ def add_warehouse(parser: argparse.ArgumentParser) -> None:
     """The option that says where data is kept."""
     text = "where data is kept, a folder or a URL (s3://bucket/prefix); by default $MUSIC_WAREHOUSE, else ./warehouse"
     parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
+
+
+def add_max_source_bytes(parser: argparse.ArgumentParser) -> None:
+    """The option that bounds what is read."""
+    text = f"refuse a source that is larger, as it is or unpacked; by default {MAX_BYTES // 10**9}GB"
+    parser.add_argument("--max-source-bytes", type=size, default=MAX_BYTES, metavar="SIZE", help=text)
 
 
 def add_track(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +94,7 @@ def add_track(parser: argparse.ArgumentParser) -> None:
         "which track, by its instance_id or, where there is none, its row number; for a file of one it may be left out"
     )
     parser.add_argument("--track-id", type=int, metavar="ID", help=text)
+    add_max_source_bytes(parser)
 
 
 def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:
@@ -128,6 +138,17 @@ def out_file(text: str) -> Path:
 def names(text: str) -> list[str]:
     """A comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def size(text: str) -> int:
+    """A number of bytes, such as 20GB, 500MiB or 1000000; at least one."""
+    try:
+        bytes_ = int(TypeAdapter(ByteSize).validate_python(text))
+    except (ValidationError, OverflowError):
+        bytes_ = 0
+    if bytes_ < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 20GB, 500MiB or 1000000")
+    return bytes_
 
 
 def integers(text: str) -> list[int]:

@@ -15,6 +15,7 @@ from tasks.feedback import Adviser
 from tasks.feedback_page import html
 from tasks.feedback_text import print_feedback
 from tasks.report import write
+from tasks.sources import MAX_BYTES
 from tasks.warehouse import Warehouse
 
 
@@ -25,6 +26,7 @@ def feedback(
     model: str | None = None,
     warehouse: str | None = None,
     columns: str = "",
+    max_source_bytes: int = MAX_BYTES,
 ) -> Path:
     """Print a summary and write the page. Returns: its path.
 
@@ -35,13 +37,14 @@ def feedback(
         model: in the place of the champion of each task that it predicts.
         warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        max_source_bytes: that the file may hold, as it is or unpacked.
     """
     home = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
     with home.in_use(reads_only=True):
         adviser = Adviser.load(home, model)
-        with choosing(tracks, track_id, mapping, adviser.known, home) as chosen:
+        with choosing(tracks, track_id, mapping, adviser.known, home, max_source_bytes) as chosen:
             found = adviser.feedback(chosen)
     write(html(found), target, home)
     print_feedback(found)

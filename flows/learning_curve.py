@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
-from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
+from flows.parameters import BudgetName, Bytes, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -15,6 +15,7 @@ from tasks.curve import curve_cells, sizes, training_rows
 from tasks.large import LARGE_ROWS
 from tasks.models import GROUPS, plan_cells
 from tasks.observed import features_task, ingest_task
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, STUDY_SEED
 from tasks.sweep import mark_killed_runs
 from tasks.warehouse import Warehouse
@@ -34,6 +35,7 @@ def learning_curve(
     columns: str = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
@@ -53,6 +55,7 @@ def learning_curve(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
@@ -60,7 +63,9 @@ def learning_curve(
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     where = FanOut.of(runner, dask_address, workers, home, spread=spread)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(
+        preparing.default_source(source), parse_mapping(columns), max_reject_share, home, None, max_source_bytes
+    )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = features_task(snapshot, protocol, min_genre_rows, home)

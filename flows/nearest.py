@@ -10,6 +10,7 @@ from tasks.columns import parse_mapping
 from tasks.feedback_text import print_nearest
 from tasks.nearest import MOST, known_tracks
 from tasks.nearest import nearest as find_nearest
+from tasks.sources import MAX_BYTES
 from tasks.warehouse import Warehouse
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
@@ -21,6 +22,7 @@ def nearest(
     k: int = 10,
     warehouse: str | None = None,
     columns: str = "",
+    max_source_bytes: int = MAX_BYTES,
 ) -> list[dict[str, Any]]:
     """Print the k nearest known tracks. Returns: them, as sql/predict/nearest.sql.
 
@@ -30,12 +32,13 @@ def nearest(
         k: how many, 1 to 1000.
         warehouse: whose tracks are known; by default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
+        max_source_bytes: that the file may hold, as it is or unpacked.
     """
     home = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     with home.in_use(reads_only=True):
         known = known_tracks(home)
-        with choosing(tracks, track_id, mapping, known, home) as chosen:
+        with choosing(tracks, track_id, mapping, known, home, max_source_bytes) as chosen:
             found: list[dict[str, Any]] = find_nearest(
                 chosen.connection, known, chosen.row_number, k, is_known=chosen.is_known
             ).to_pylist()

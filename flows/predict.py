@@ -8,12 +8,13 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import cli
-from flows.parameters import Share, StoredModelName
+from flows.parameters import Bytes, Share, StoredModelName
 from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
 from tasks.columns import parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
+from tasks.sources import MAX_BYTES
 from tasks.warehouse import Warehouse
 
 
@@ -25,6 +26,7 @@ def predict(
     model: StoredModelName | None = None,
     columns: str = "",
     max_reject_share: Share = 0.05,
+    max_source_bytes: Bytes = MAX_BYTES,
 ) -> Path:
     """Predict every track of a file. Returns: the file of predictions.
 
@@ -35,9 +37,10 @@ def predict(
         model: predict with this one instead of the champion of each task that it predicts.
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         max_reject_share: stop if a larger share of the rows has bad values.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
     """
     home = Warehouse.to_read(warehouse, advice=TRAIN)
-    report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share)
+    report: Report = predict_task(tracks, out, home, model, parse_mapping(columns), max_reject_share, max_source_bytes)
     _print(report)
     return report.out
 
@@ -58,6 +61,7 @@ def parser() -> cli.Parser:
         metavar="SHARE",
         help="stop if more of the rows have bad values; by default 0.05",
     )
+    cli.add_max_source_bytes(command)
     return command
 
 
@@ -79,7 +83,8 @@ def main() -> int:
         return 0
     home = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns = parse_mapping(options.pop("columns"))
-    _print(predict_file(**options, warehouse=home, columns=columns))
+    max_bytes = options.pop("max_source_bytes")
+    _print(predict_file(**options, warehouse=home, columns=columns, max_bytes=max_bytes))
     return 0
 
 

@@ -17,12 +17,21 @@ from tasks.increment import left_out
 from tasks.ingest import Append, check, ingest
 from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
+from tasks.sources import MAX_BYTES
 from tasks.specs import protocols_of
 from tasks.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
+SOURCE_OPTIONS = (
+    "source",
+    "columns",
+    "protocol",
+    "warehouse",
+    "max_reject_share",
+    "min_genre_rows",
+    "max_source_bytes",
+)
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -53,6 +62,7 @@ class Preparation:
     home: Warehouse
     max_reject_share: float
     min_genre_rows: int
+    max_source_bytes: int
     append: Append | None
 
     @classmethod
@@ -64,6 +74,7 @@ class Preparation:
         warehouse: str | None,
         max_reject_share: float,
         min_genre_rows: int,
+        max_source_bytes: int = MAX_BYTES,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
     ) -> Preparation:
@@ -76,8 +87,9 @@ class Preparation:
             home=Warehouse.at(warehouse),
             max_reject_share=max_reject_share,
             min_genre_rows=min_genre_rows,
+            max_source_bytes=max_source_bytes,
         )
-        check(asked.source, asked.home, asked.append)
+        check(asked.source, asked.home, asked.append, max_source_bytes)
         return asked
 
     def carry_out(self) -> None:
@@ -90,7 +102,8 @@ class Preparation:
         home = self.home
         with home.in_use(_tell_of_upkeep):
             known = {file.stem for file in home.files("raw", "snapshots")}
-            snapshot = ingest(self.source, self.mapping, self.max_reject_share, home, self.append)
+            share, most = self.max_reject_share, self.max_source_bytes
+            snapshot = ingest(self.source, self.mapping, share, home, self.append, most)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
             tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))

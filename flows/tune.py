@@ -8,13 +8,14 @@ import time
 from prefect import flow
 
 from flows import cli, preparing
-from flows.parameters import Count, Positive, ProtocolName, Share
+from flows.parameters import Bytes, Count, Positive, ProtocolName, Share
 from flows.preparing import Preparation
 from tasks import tuning
 from tasks.cells import make_jobs
 from tasks.columns import parse_mapping
 from tasks.observed import features_task, ingest_task, publish_task, trial_task
 from tasks.processes import Processes, share_of_cores, start_server
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.sweep import mark_killed_runs
 from tasks.tuning import Best, open_search, tunable
@@ -35,6 +36,7 @@ def tune(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -50,11 +52,14 @@ def tune(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     spec = tunable(task, model)
-    snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
+    snapshot = ingest_task(
+        preparing.default_source(source), parse_mapping(columns), max_reject_share, home, None, max_source_bytes
+    )
     tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])

@@ -12,7 +12,7 @@ from tasks import duck
 from tasks.errors import UserError
 from tasks.nearest import Known
 from tasks.predict_files import reading
-from tasks.sources import opened
+from tasks.sources import MAX_BYTES, opened
 from tasks.warehouse import Warehouse
 
 SHOWN = 10  # ids that a message lists
@@ -30,12 +30,18 @@ class Chosen:
 
 @contextmanager
 def choosing(
-    tracks: str | None, track_id: int | None, columns: Mapping[str, str], known: Known, warehouse: Warehouse
+    tracks: str | None,
+    track_id: int | None,
+    columns: Mapping[str, str],
+    known: Known,
+    warehouse: Warehouse,
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[Chosen]:
     """The track with that id.
 
     Args: tracks: path, URL or sample[:ROWS]; None: one of `known`. track_id: its instance_id, or the row number where a
         file has none; may be left out if the file has one track only. columns: our column names to the file's.
+        max_bytes: that the file may hold.
     Raises: UserError: there is no such track, or more than one, or it is a reject.
     """
     if tracks is None:
@@ -43,7 +49,7 @@ def choosing(
             yield _known_track(connection, track_id, known)
     else:
         warehouse.sweep()
-        with opened(tracks, warehouse) as file, reading(file, columns, warehouse) as read:
+        with opened(tracks, warehouse, max_bytes) as file, reading(file, columns, warehouse) as read:
             yield Chosen(read.connection, _row_of(read.connection, track_id, file.label), False, file.label)
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, sources
+from tasks import duck, parquet, sources
 from tasks.columns import MEASURED, NUMERIC, match_columns
 from tasks.errors import InputError, UserError
 from tasks.snapshots import (
@@ -28,7 +28,7 @@ from tasks.snapshots import (
     is_stored,
     load_snapshot,
 )
-from tasks.sources import SourceFile, opened
+from tasks.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
 from tasks.warehouse import Warehouse, flush
 
 # What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
@@ -42,7 +42,7 @@ READING = (
     "raw/located_rejects",
     "staging/base_ids",
 )
-BYTES_OF_ROW = 150  # of a CSV file, more or less
+SOME = 1_000  # rejected rows that are kept of a file that is refused for them, and looked up at a time
 
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
@@ -53,6 +53,14 @@ REJECTS = pa.schema(
         pa.field("csv_line", pa.string()),
         pa.field("row_number", pa.int64(), nullable=False),
     ]
+)
+REASONS = (  # what a message of DuckDB's says, whether its line is right, what is wrong with the file
+    ("out of memory", False, "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free."),
+    ("maximum line size", True, "is longer than the 2,000,000 bytes that a row may have."),
+    ("gzip", False, "is a damaged gzip file, or one with something after its end. Compress it again."),
+    ("unterminated quote", True, "a quoted value does not end."),
+    ("unicode", True, "is not in UTF-8. Save the file as UTF-8."),
+    ("utf-8", True, "is not in UTF-8. Save the file as UTF-8."),
 )
 LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", pa.string())])
 
@@ -71,6 +79,7 @@ def ingest(
     max_reject_share: float,
     warehouse: Warehouse,
     append: Append | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
     """Read `source` into the warehouse, unless a file of the same content was read the same way before.
 
@@ -79,15 +88,16 @@ def ingest(
 
     Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
         the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
+        max_bytes: that the source may hold, also when it is unpacked.
     Raises: InputError: the file is refused, or too many of its rows are.
         UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
-    check(source, warehouse, append)
+    check(source, warehouse, append, max_bytes)
     if stored := STORED.fullmatch(source):
         return find_snapshot(stored[1], warehouse)
-    with duck.opening(warehouse.scratch), opened(source, warehouse) as file:
+    with duck.opening(warehouse.scratch), opened(source, warehouse, max_bytes) as file:
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):
@@ -98,8 +108,7 @@ def ingest(
         with warehouse.lock("ingest"):
             if not is_stored(identity, warehouse):
                 try:
-                    snapshot = _read(file, identity, mapping, warehouse, base)
-                    _check_share(snapshot, None, max_reject_share, warehouse)
+                    snapshot = _read(file, identity, mapping, max_reject_share, warehouse, base)
                 except InputError:
                     for name in (("raw", "tracks"), ("staging", "typed_tracks")):
                         warehouse.discard(warehouse.table(*name, identity))
@@ -116,7 +125,7 @@ def ingest(
     return snapshot
 
 
-def check(source: str, warehouse: Warehouse, append: Append | None = None) -> None:
+def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
     """Refuse what can be refused before the source is read. Args, Raises: as `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):
@@ -124,7 +133,7 @@ def check(source: str, warehouse: Warehouse, append: Append | None = None) -> No
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
         find_snapshot(stored[1], warehouse)
         return
-    sources.check(source)
+    sources.check(source, max_bytes)
     if append:
         find_snapshot(append.to, warehouse)
 
@@ -157,6 +166,9 @@ def copy_raw(
         values |= {"compression": "gzip" if file.file_format == "gzip" else "none", "new_line": line_end}
     link.symlink_to(file.path.resolve())
     try:
+        if is_parquet:
+            needed = [header[at] for at in positions.values() if at is not None]
+            parquet.check(connection, link, needed, parquet.schema(file.path, file.label), file.label, file.max_bytes)
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
@@ -223,9 +235,17 @@ def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse:
 
 
 def _read(
-    file: SourceFile, identity: str, mapping: Mapping[str, str], warehouse: Warehouse, base: Snapshot | None
+    file: SourceFile,
+    identity: str,
+    mapping: Mapping[str, str],
+    max_share: float,
+    warehouse: Warehouse,
+    base: Snapshot | None,
 ) -> Snapshot:
-    """Read a file's own rows, which are numbered on after those of its base."""
+    """Read a file's own rows, which are numbered on after those of its base.
+
+    Raises: InputError: the file is refused, or a larger share of its rows than `max_share`.
+    """
     started = time.perf_counter()
     after = base.rows_read if base else 0
     columns = match_columns(file.header()[0], mapping, file.label)
@@ -250,10 +270,19 @@ def _read(
         duck.view(connection, "staging.typed_tracks", typed)
         rows_typed = pq.read_metadata(typed).num_rows
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
-        reasons = duck.render("raw/rejects", measured_features=MEASURED, is_appended=bool(base))
-        connection.execute(f"create table raw.reasons as {reasons}")
+        asked = {"measured_features": MEASURED, "is_appended": bool(base)}
+        counted = connection.execute(duck.render("raw/rejected", **asked), {"some": SOME})
+        [(rejected_rows, end_of_some)] = counted.fetchall()
+        is_refused = rejected_rows > max_share * rows_typed
+        if is_refused and end_of_some is not None:  # rows after these change nothing about them
+            some = f"select * from read_parquet({duck.literal(typed)}) where row_number <= {end_of_some}"
+            connection.execute(f"create or replace view staging.typed_tracks as {some}")
+        connection.execute(f"create table raw.reasons as {duck.render('raw/rejects', **asked)}")
         final = warehouse.table("raw", "rejects", identity)
-        rejected_rows, rejected_values = _write_rejects(connection, file, after, final, warehouse)
+        rejected_values = _write_rejects(connection, file, after, final, warehouse, is_kept=not is_refused)
+        if is_refused:
+            file.check_unchanged()  # or that is the reason
+            raise _too_many(file.label, rejected_rows, rows_typed, max_share, final)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall()
         for done in flushing:
@@ -276,27 +305,33 @@ def _read(
 
 
 def _write_rejects(
-    connection: duckdb.DuckDBPyConnection, file: SourceFile, after: int, final: Path, warehouse: Warehouse
-) -> tuple[int, int]:
+    connection: duckdb.DuckDBPyConnection,
+    file: SourceFile,
+    after: int,
+    final: Path,
+    warehouse: Warehouse,
+    *,
+    is_kept: bool,
+) -> int:
     """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory.
 
-    Returns: how many rows of the file stand there, and how many of their values.
+    Args: is_kept: whether the snapshot is. Returns: how many values of the file stand there.
     """
     query = "select distinct row_number - ? as row from raw.reasons order by row"
     rows = connection.execute(query, [after]).fetchnumpy()["row"]
     if not len(rows):
         warehouse.write_rows(final, [], REJECTS)
-        return 0, 0
+        return 0
     connection.register("lines_found", pa.RecordBatchReader.from_batches(LINES, _batches(file.located(rows))))
-    with warehouse.replacing(final) as temporary:
+    with warehouse.replacing(final, stored=is_kept) as temporary:
         statement = duck.copy(duck.render("raw/located_rejects"), temporary, len(rows))
         [(n_values,)] = connection.execute(statement, {"after": after}).fetchall()
     connection.unregister("lines_found")
-    return len(rows), int(n_values)
+    return int(n_values)
 
 
 def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:
-    while some := list(itertools.islice(lines, 10_000)):
+    while some := list(itertools.islice(lines, SOME)):
         yield pa.record_batch([pa.array(values) for values in zip(*some, strict=True)], schema=LINES)
 
 
@@ -321,11 +356,19 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     if rejected <= max_share * rows:
         return
     path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
-    first = pl.scan_parquet(path, glob=False).head(3).collect().to_dicts()
+    raise _too_many(snapshot.source, rejected, rows, max_share, path)
+
+
+def _too_many(label: str, rejected: int, rows: int, max_share: float, path: Path) -> InputError:
+    """Args: path: of the rejects, or of the first of them."""
+    kept = pl.scan_parquet(path, glob=False)
+    first = kept.head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
-    raise InputError(
-        f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {path}."
+    n_kept = kept.select(pl.col("row_number").n_unique()).collect().item()
+    which = "All of them are" if n_kept == rejected else f"The first {n_kept:,} rows are"
+    return InputError(
+        f"{label}: {rejected:,} of {rows:,} rows have bad values, more than the {max_share:.1%} that "
+        f"--max-reject-share allows. The first: {examples}. {which} in {path}."
     )
 
 
@@ -336,12 +379,9 @@ def _reason(error: duckdb.Error) -> str:
     where = f"line {line[1]}: " if line else ""
     if columns := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
         return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
-    if "gzip" in text.lower():
-        return "is a damaged gzip file, or one with something after its end. Compress it again."
-    if "unterminated quote" in text:
-        return f"{where}a quoted value does not end."
-    if "unicode" in text.lower() or "utf-8" in text.lower():
-        return f"{where}is not in UTF-8. Save the file as UTF-8."
     if "invalid state" in text or ("new_line" in text and not where):
         return "is not a regular CSV file (mixed line ends, or quotes within values that are not doubled)."
+    for sign, is_located, reason in REASONS:
+        if sign in text.lower():
+            return where * is_located + reason
     return f"{where}cannot be read ({text.splitlines()[0]})."

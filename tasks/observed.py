@@ -32,6 +32,7 @@ from tasks.progress import CellProgress
 from tasks.registry import BuiltTable
 from tasks.runs import CellOutcome, outcome_of
 from tasks.snapshots import Snapshot
+from tasks.sources import MAX_BYTES
 from tasks.tuning import Trial
 from tasks.upkeep import Policy, Report
 from tasks.warehouse import Warehouse
@@ -67,9 +68,10 @@ def ingest_task(
     max_reject_share: float,
     warehouse: Warehouse,
     append: ingest.Append | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
     """See tasks.ingest.ingest."""
-    return ingest.ingest(source, mapping, max_reject_share, warehouse, append)
+    return ingest.ingest(source, mapping, max_reject_share, warehouse, append, max_bytes)
 
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
@@ -149,9 +151,10 @@ def predict_task(
     model: str | None,
     columns: dict[str, str],
     max_reject_share: float,
+    max_bytes: int,
 ) -> predict_files.Report:
     """See tasks.predict_files.predict_file."""
-    return predict_files.predict_file(tracks, out, warehouse, model, columns, max_reject_share)
+    return predict_files.predict_file(tracks, out, warehouse, model, columns, max_reject_share, max_bytes)
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)

@@ -25,16 +25,17 @@ from tasks import duck
 from tasks.champions import predictors
 from tasks.columns import MEASURED, match_columns
 from tasks.errors import InputError, UserError
-from tasks.ingest import copy_raw, copy_typed
+from tasks.ingest import SOME, copy_raw, copy_typed
 from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
 from tasks.progress import counted_progress
 from tasks.snapshots import define_raw_tracks
-from tasks.sources import SourceFile, opened
+from tasks.sources import MAX_BYTES, SourceFile, opened
 from tasks.specs import GENERATED
 from tasks.warehouse import Warehouse, replacing_beside
 
 BATCH_ROWS = 100_000
+PART_ROWS = 500_000  # that rejects are looked for in at a time
 AUDIO_COLUMNS = (*MEASURED, "duration_ms", "key", "mode", "tempo")  # as the file has them
 UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
@@ -81,12 +82,14 @@ def predict_file(
     model: str | None = None,
     columns: Mapping[str, str] | None = None,
     max_reject_share: float = 0.05,
+    max_bytes: int = MAX_BYTES,
 ) -> Report:
     """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
 
     Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
         .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
-        of the champion of each task that it predicts. columns: our column names to the file's.
+        of the champion of each task that it predicts. columns: our column names to the file's. max_bytes:
+        that the file may hold.
     Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
     """
     started = time.perf_counter()
@@ -97,14 +100,15 @@ def predict_file(
     warehouse.sweep()
     with (
         warehouse.in_use(reads_only=True),
-        opened(tracks, warehouse) as file,
+        opened(tracks, warehouse, max_bytes) as file,
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         chosen = predictors(warehouse, model, threads)
         loading = aside.submit(Predictor.load, chosen, warehouse, threads)
-        with reading(file, columns or {}, warehouse) as read:
-            rejects = _write_rejects(read, file, target)
-            if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
+        with reading(file, columns or {}, warehouse, max_reject_share) as read:
+            is_refused = read.rejected_rows > max_reject_share * (read.rows - read.blank_rows)
+            rejects = _write_rejects(read, file, target, SOME if is_refused else None)
+            if is_refused:
                 raise _too_many(read, file.label, max_reject_share, rejects)
             predicted = filled = unlike = 0
             with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
@@ -168,12 +172,17 @@ class ReadTracks:
     connection: duckdb.DuckDBPyConnection
     rows: int
     blank_rows: int
-    rejected_rows: int
+    rejected_rows: int  # at least: once there are too many, no more are looked for
 
 
 @contextmanager
-def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) -> Iterator[ReadTracks]:
-    """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards."""
+def reading(
+    file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse, max_share: float = 1.0
+) -> Iterator[ReadTracks]:
+    """Read as ingest does, with every column but one audio feature optional, into files that are gone afterwards.
+
+    Args: max_share: of the rows with content; rejects beyond it need not be found.
+    """
     header, _ = file.header()
     positions = match_columns(header, mapping, file.label, required=())
     positions |= dict.fromkeys(UNREAD)
@@ -195,20 +204,53 @@ def reading(file: SourceFile, mapping: Mapping[str, str], warehouse: Warehouse) 
             copy_typed(connection, typed, rows)
             duck.view(connection, "staging.typed_tracks", typed)
             with_content = pq.read_metadata(typed).num_rows
-            rejected = find_rejects(connection, present, has_blank_rows=rows > with_content)
+            rejected = _find_rejects(connection, present, rows, with_content, max_share)
             yield ReadTracks(connection, rows, rows - with_content, rejected)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | None:
-    """Write the rows left out beside the predictions: where they stand, the column and the reason."""
+def _find_rejects(
+    connection: duckdb.DuckDBPyConnection, present: list[str], rows: int, with_content: int, max_share: float
+) -> int:
+    """Make raw.rejects as `find_rejects` does, part by part of a long file, until there are more than the share."""
+    if rows <= PART_ROWS:
+        return find_rejects(connection, present, has_blank_rows=rows > with_content)
+    names = (("raw", "tracks"), ("staging", "typed_tracks"))
+    for schema, name in names:
+        connection.execute(f"alter view {schema}.{name} rename to all_{name}")
+    rejected = 0
+    for first in range(1, rows + 1, PART_ROWS):
+        for schema, name in names:
+            part = f"select * from {schema}.all_{name} where row_number between {first} and {first + PART_ROWS - 1}"
+            connection.execute(f"create or replace view {schema}.{name} as {part}")
+        rejected += find_rejects(connection, present, has_blank_rows=rows > with_content)
+        made = "create table raw.all_rejects as" if first == 1 else "insert into raw.all_rejects"
+        connection.execute(f"{made} select * from raw.rejects")
+        if rejected > max_share * with_content:
+            break
+    for schema, name in names:
+        connection.execute(f"drop view {schema}.{name}")
+        connection.execute(f"alter view {schema}.all_{name} rename to {name}")
+    connection.execute("drop table raw.rejects")
+    connection.execute("alter table raw.all_rejects rename to rejects")
+    return rejected
+
+
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
+    """Write the rows left out beside the predictions: where they stand, the column and the reason.
+
+    Args: most: the first so many of them; None: all.
+    """
     suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
     path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
     path.unlink(missing_ok=True)  # of an earlier run
     if not read.rejected_rows + read.blank_rows:
         return None
     query = "from raw.rejects order by row_number, column_name"
+    if most:
+        first_rows = f"select distinct row_number from raw.rejects order by 1 limit {most}"
+        query = f"from raw.rejects where row_number in ({first_rows}) order by row_number, column_name"
     rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
     located = file.located(row for (row,) in rows)
     with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
@@ -234,9 +276,11 @@ def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | No
         "select row_number, column_name, error from raw.rejects where not is_blank order by all limit 3"
     ).fetchall()
     examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
+    n_rejected = f"{'at least ' if read.rows > PART_ROWS else ''}{read.rejected_rows:,}"
+    which = "All of them" if read.rejected_rows + read.blank_rows <= SOME else f"The first {SOME:,}"
     return InputError(
-        f"{label}: {read.rejected_rows:,} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. All of them are in {rejects}."
+        f"{label}: {n_rejected} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. {which} are in {rejects}."
     )
 
 

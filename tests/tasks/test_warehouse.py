@@ -34,7 +34,7 @@ def test_temporary_names_are_not_parquet(warehouse) -> None:
 def test_a_table_that_was_cut_off_while_it_was_written_gets_no_name(warehouse) -> None:
     final = warehouse.table("raw", "x", "1")
     for n_bytes in (0, 7, 100):
-        with pytest.raises(WriteError, match="1.parquet: is cut off"), warehouse.replacing(final) as temporary:
+        with pytest.raises(WriteError, match=r"1\.parquet: is cut off"), warehouse.replacing(final) as temporary:
             pq.write_table(SCHEMA.empty_table(), temporary)
             os.truncate(temporary, n_bytes)
         with pytest.raises(WriteError), warehouse.new_folder(warehouse.cell("k")) as folder:
@@ -51,10 +51,7 @@ def test_the_checksum_of_what_is_stored_stands_beside_it(warehouse) -> None:
         (folder / "b").write_text("b")
     for folder in (warehouse.root / "raw" / "x", warehouse.root / "cells"):
         [beside] = folder.glob("*.sha256")
-        done = subprocess.run(
-            ["sha256sum", "--check", beside.name], cwd=folder, capture_output=True, text=True, check=True
-        )
-        assert "FAILED" not in done.stdout
+        subprocess.run(["sha256sum", "--check", "--quiet", beside.name], cwd=folder, check=True)
     assert warehouse.digest_kept(warehouse.cell("k") / "a") == warehouse.digest_kept(warehouse.table("raw", "x", "1"))
     warehouse.discard(warehouse.cell("k"))
     assert list((warehouse.root / "cells").iterdir()) == []
