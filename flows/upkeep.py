@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows import cli
+from flows import cli, server
 from tasks.inventory import Item
 from tasks.observed import upkeep_task
 from tasks.sweep import mark_killed_runs
@@ -126,9 +126,7 @@ def main() -> int:
     """The command `python -m flows.upkeep`."""
     options = cli.parameters(parser(), upkeep)
     Warehouse.existing(options["warehouse"])
-    with cli.prefect_server():
-        pass
-    print_report(upkeep(**options))
+    print_report(server.run_with_prefect(upkeep, options))
     return 0
 
 
