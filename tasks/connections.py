@@ -41,7 +41,8 @@ class PatientProtocol(H11Protocol):
     @property
     def waits_for_client(self) -> bool:
         """Whether it is the client's turn: to send a request, the rest of one, or to take the answer."""
-        return self.cycle is None or self.cycle.more_body or self.cycle.response_started
+        cycle = self.cycle
+        return cycle is None or cycle.more_body or cycle.response_started or self.flow.write_paused
 
     def let_go(self) -> None:
         """End the connection, whatever is left to be sent."""

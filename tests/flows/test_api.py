@@ -177,7 +177,7 @@ HALVES = {
     "half a head": b"POST /predict HTTP/1.1\r\nHost: here\r\nX-",
     "half a body": b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 99\r\n\r\n{",
     "a second one begun": b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nG",
-    "an answer not taken": b"GET /docs HTTP/1.1\r\nHost: here\r\n\r\n" * 2_000,
+    "answers not taken": b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n" * 20,
 }
 
 
@@ -187,7 +187,9 @@ def loitering(address: httpx.URL, n: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         made = []
         for number in range(n):
-            made.append(stack.enter_context(socket.create_connection((address.host, address.port))))
+            made.append(stack.enter_context(socket.socket()))
+            made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            made[-1].connect((address.host, address.port))
             made[-1].setblocking(False)
             with suppress(OSError):  # one that was let go already; one that takes no more
                 made[-1].send([*HALVES.values()][number % len(HALVES)])
