@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from copy import copy
 from functools import wraps
 from typing import Any
@@ -155,7 +156,7 @@ class _Asking:
         self._flow_name = flow_name
         self._failed: str | None = None
         self._temporary: Any = None
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._ask,), daemon=True)
         self._thread.start()
 
     def reason(self, seconds: float = threading.TIMEOUT_MAX) -> str | None:

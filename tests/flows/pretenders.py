@@ -44,6 +44,7 @@ class Front:
         self._listening, self._port = listening, port
         self._answer: str | None = None
         self._open: list[socket.socket] = []
+        self._passed = bytearray()  # what clients said to the server
         threading.Thread(target=self._accept, daemon=True).start()
 
     def pretend(self, answer: str | None) -> None:
@@ -52,6 +53,10 @@ class Front:
         for one in self._open:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def n_passed(self, text: str) -> int:
+        """How often a text went to the server."""
+        return self._passed.count(text.encode())
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed: the test is over
@@ -65,8 +70,8 @@ class Front:
             if self._answer is None and self._port is not None:
                 with socket.create_connection(("127.0.0.1", self._port)) as server:
                     self._open.append(server)
-                    threading.Thread(target=_pump, args=(server, client), daemon=True).start()
-                    _pump(client, server)
+                    threading.Thread(target=_pump, args=(server, client, bytearray()), daemon=True).start()
+                    _pump(client, server, self._passed)
                 return
             asked = client.recv(65_536).split(b" ")
             if self._answer == DRIPS:
@@ -81,9 +86,10 @@ class Front:
                 client.sendall(given)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
     with suppress(OSError):
         while data := source.recv(65_536):
+            seen += data
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
 
