@@ -32,7 +32,7 @@ numbers as (
         end as track_id,
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
         try_cast(case when "key" < ':' and not contains("key", '_') then "key" end as double) as key_number,
-        try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
+        try_cast(case when "mode" < ':' and not contains("mode", '_') then "mode" end as double) as mode_number,
         upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
         lower(trim("mode")) as mode_name,
         -- Of a number the text is not looked at.
