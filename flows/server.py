@@ -38,7 +38,7 @@ from flows.cli import tell
 from tasks.addresses import public_name
 from tasks.errors import UserError, one_line
 
-CHECK_SECONDS = 20.0  # for all that a server is asked before a run
+CHECK_SECONDS = 15.0  # for all that a server is asked before a run
 LOOK_SECONDS = 5.0  # between two looks at whether it still answers, and for each; it is lost if it fails two of them
 RETURN_SECONDS = 20.0  # for one that is lost to come back, when there is nothing left to do but to tell it
 STARTED_AGAIN = 3  # with this exit code Prefect starts its temporary server again, for ever: its port may be taken
@@ -176,13 +176,18 @@ class _Asking:
 
     def _ask(self) -> None:
         """Read, and write what every run of the flow writes first."""
-        patience = {PREFECT_CLIENT_MAX_RETRIES: 0}
+        patience: dict[str, Any] | None = {
+            "timeout": CHECK_SECONDS
+        }  # with a busy server, within that for all it is asked
         if not PREFECT_API_URL.value():
             from prefect.server.api.server import SubprocessASGIServer
 
-            self._temporary, patience = SubprocessASGIServer(), {}  # the one that a client starts
+            self._temporary, patience = SubprocessASGIServer(), None  # the one that a client starts
         try:
-            with temporary_settings(patience), get_client(sync_client=True) as client:
+            with (
+                temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
+                get_client(sync_client=True, httpx_settings=patience) as client,
+            ):
                 self.url = str(client.api_url)
                 if PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED.value():
                     _check_version(client.api_version())
