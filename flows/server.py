@@ -38,7 +38,7 @@ from flows.cli import tell
 from tasks.addresses import public_name
 from tasks.errors import UserError, one_line
 
-CHECK_SECONDS = 15.0  # for all that a server is asked before a run
+CHECK_SECONDS = 30.0  # for all that a server is asked before a run
 LOOK_SECONDS = 5.0  # between two looks at whether it still answers, and for each; it is lost if it fails two of them
 RETURN_SECONDS = 20.0  # for one that is lost to come back, when there is nothing left to do but to tell it
 STARTED_AGAIN = 3  # with this exit code Prefect starts its temporary server again, for ever: its port may be taken
