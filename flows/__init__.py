@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+import warnings
 
 # Prefect reads these when it is first imported, which is after this. A worker has imported it before and keeps its own.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -10,10 +11,13 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")
 # The commands print what people need; the full log is in the Prefect UI (level INFO here shows it on the console).
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-# A server that is gone is waited for half a minute at a time, not a minute.
+# A server that is gone is waited for half a minute at a time, not a minute; one that hangs 10 s for each answer.
 os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
+os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "10")
 # What Prefect tells of its own threads, at length, when its server is gone.
 os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+# Prefect says so whenever it is imported; who needs its home is told what to do (flows/server.py).
+warnings.filterwarnings("ignore", "Failed to create the Prefect home directory", UserWarning)
 
 LEAST_ADDRESS_SPACE = 4 * 2**30  # bytes, below which libraries crash instead of saying what they lack
 

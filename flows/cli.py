@@ -1,32 +1,28 @@
-"""What the commands share: options, signals and exit codes, and Prefect's temporary server."""
+"""What the commands share: options, signals and exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import signal
-import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import duckdb
-import httpx
-import psutil
-from prefect import Flow
-from prefect.events.worker import EventsWorker
-from prefect.exceptions import ParameterTypeError
-from prefect.logging.handlers import APILogWorker
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from tasks.addresses import has_secrets, public_name
+from tasks.addresses import has_secrets
 from tasks.errors import UserError, one_line
 from tasks.sources import MAX_BYTES
 from tasks.specs import PROTOCOLS
+
+if TYPE_CHECKING:  # commands that only read do without it
+    from prefect import Flow
 
 EVENT_SECONDS = 20.0
 
@@ -104,6 +100,8 @@ def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[st
 
     Raises: UserError: the flow's types refuse an option, or it is no text that Prefect could keep.
     """
+    from prefect.exceptions import ParameterTypeError
+
     options = vars(parser.parse_args())
     for name, value in options.items():
         if isinstance(value, str) and value.encode(errors="ignore") != os.fsencode(value):
@@ -185,38 +183,9 @@ def run_command(
     os._exit(code)  # a regular exit would wait for it, for minutes
 
 
-@contextmanager
-def prefect_server() -> Any:
-    """Start Prefect's temporary server, if none is configured, while the block does something useful."""
-    from prefect.settings import PREFECT_API_URL
-
-    if url := PREFECT_API_URL.value():
-        _check_server(url)
-        yield
-        return
-    tell("Starting Prefect's temporary server (about 30 s; `make server` once and PREFECT_API_URL avoid it) ...")
-    failure: list[BaseException] = []
-    thread = threading.Thread(target=_start_server, args=(failure,), daemon=True)
-    thread.start()
-    yield
-    thread.join()
-    if failure:
-        raise UserError(f"Prefect's temporary server did not start ({failure[0]}). Try `make server`.")
-
-
 def tell(line: str) -> None:
     """A line for a person who is waiting; results go to standard output instead."""
     print(one_line(line), file=sys.stderr, flush=True)
-
-
-def _check_server(url: str) -> None:
-    try:
-        httpx.get(f"{url}/health", timeout=10.0).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UserError(
-            f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({type(error).__name__}). "
-            "Start one (`make server`), or unset PREFECT_API_URL to use a temporary one."
-        ) from error
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -224,26 +193,12 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _are_events_delivered() -> bool:
-    """Give Prefect's client some time to deliver the states and logs that it has queued."""
-    return not any(queue.drain_all(timeout=EVENT_SECONDS).not_done for queue in (EventsWorker, APILogWorker))  # type: ignore[union-attr]
+    """Give Prefect's client, where it was used, some time to deliver the states and logs that it has queued."""
+    if "prefect" not in sys.modules:
+        return True
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
 
-
-def _end_server_with_this_process() -> None:
-    """Have the temporary server ended even if this process is killed: Prefect ends it only at a regular exit."""
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # others come and go
-            if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
-                watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-                null = subprocess.DEVNULL  # who reads what this process prints is not to wait for the watch
-                subprocess.Popen(["sh", "-c", watch], stdout=null, stderr=null, start_new_session=True)
-
-
-def _start_server(failure: list[BaseException]) -> None:
-    from prefect.client.orchestration import get_client
-
-    try:
-        with get_client(sync_client=True) as client:
-            client.hello()
-        _end_server_with_this_process()
-    except Exception as error:  # noqa: BLE001 - told to the user by the main thread
-        failure.append(error)
+    until = time.monotonic() + EVENT_SECONDS
+    queues = (EventsWorker, APILogWorker)
+    return not any(queue.drain_all(timeout=max(0.0, until - time.monotonic())).not_done for queue in queues)  # type: ignore[union-attr]

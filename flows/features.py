@@ -7,7 +7,7 @@ from typing import get_args
 
 from prefect import flow
 
-from flows import cli, preparing
+from flows import cli, preparing, server
 from flows.parameters import Bytes, Count, ProtocolNames, Share
 from flows.preparing import Preparation
 from tasks import summary
@@ -87,9 +87,7 @@ def main() -> int:
     began = datetime.now(UTC)
     options = cli.parameters(parser(), features)
     ahead = Preparation.of(**options)
-    with cli.prefect_server():
-        ahead.carry_out()
-    tables = features(**options)
+    tables = server.run_with_prefect(features, options, ahead.carry_out)
     summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from flows import cli
+from flows import cli, server
 from flows.parameters import Bytes, Share, StoredModelName
 from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
@@ -78,8 +78,7 @@ def main() -> int:
     """
     options = cli.parameters(parser(), predict)
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
-        with cli.prefect_server():
-            predict(**options)
+        server.run_with_prefect(predict, options)
         return 0
     home = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns = parse_mapping(options.pop("columns"))

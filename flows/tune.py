@@ -7,7 +7,7 @@ import time
 
 from prefect import flow
 
-from flows import cli, preparing
+from flows import cli, preparing, server
 from flows.parameters import Bytes, Count, Positive, ProtocolName, Share
 from flows.preparing import Preparation
 from tasks import tuning
@@ -113,9 +113,7 @@ def main() -> int:
     tunable(options["task"], options["model"])
     ahead = Preparation.of(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
     start_server(options["threads"] or share_of_cores(1)[1])
-    with cli.prefect_server():
-        ahead.carry_out()
-    print_best(tune(**options))
+    print_best(server.run_with_prefect(tune, options, ahead.carry_out))
     return 0
 
 

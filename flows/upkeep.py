@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows import cli
+from flows import cli, server
 from tasks.errors import one_line
 from tasks.integrity import Findings, check
 from tasks.inventory import Item
@@ -143,16 +143,14 @@ def parser(*, of_flow: bool = False) -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.upkeep`."""
     if (asked := parser().parse_args()).check:
-        home = Warehouse.existing(asked.warehouse)
-        with home.in_use():
+        home = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
+        with home.in_use(reads_only=True):
             findings = check(home, dry_run=asked.dry_run)
         print_findings(findings)
         return 1 if findings.faults else 0
     options = cli.parameters(parser(of_flow=True), upkeep)
     Warehouse.existing(options["warehouse"])
-    with cli.prefect_server():
-        pass
-    print_report(upkeep(**options))
+    print_report(server.run_with_prefect(upkeep, options))
     return 0
 
 

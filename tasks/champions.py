@@ -30,7 +30,7 @@ from tasks.candidates import (
     validation_rows,
 )
 from tasks.damage import read_rows, whole_cells
-from tasks.errors import UserError
+from tasks.errors import NoModelError, UserError
 from tasks.measuring import Measured, measure_in_child
 from tasks.specs import Cell
 from tasks.uncertainty import interval
@@ -40,6 +40,7 @@ TRAIN = (
     "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
     "(leave --source out for generated data)"
 )
+NO_MODEL = f"No model has been trained that can predict new tracks. {TRAIN}"
 ABOUT_AS_FAST, ABOUT_AS_FAST_SECONDS = 2.0, 0.050
 NUMBER = pa.float64()
 CHAMPIONS = pa.schema(
@@ -195,7 +196,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     """What predicts each task: the champion of real data, else that of the generated sample.
 
     Args: model: one that takes the champions' place in each task it predicts; it is calibrated now.
-    Raises: UserError: there is none, or `model` is unknown or not stored.
+    Raises: NoModelError: there is none; UserError: `model` is unknown or not stored.
     """
     chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
     if model is not None:
@@ -206,7 +207,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        raise UserError(f"{warehouse.address}: no model has been trained that can predict new tracks. {TRAIN}")
+        raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
     return chosen
 
 

@@ -42,6 +42,10 @@ class CheckError(UserError):
     """Feature tables break a rule that their protocol states: nothing may be trained on them."""
 
 
+class NoModelError(UserError):
+    """No model is stored that could predict."""
+
+
 class ModelFileError(UserError):
     """A stored model that may not be loaded: missing, changed, or not of this warehouse."""
 

@@ -166,10 +166,10 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
     """Post the data quality of the input as an artifact; of a run what it came to, too, and write its report."""
-    artifacts.post(lambda: [pages.quality_page(snapshot, tables, warehouse)])
+    makers: list[Callable[[], list[pages.Page]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
     if run_id:
-        artifacts.post(lambda: pages.run_pages(run_id, warehouse))
-        artifacts.post(lambda: pages.report_page(run_id, warehouse))
+        makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]
+    artifacts.post(*makers)
 
 
 @task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)

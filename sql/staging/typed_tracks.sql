@@ -3,6 +3,8 @@
 -- or empty; duration_ms -1, '?' or empty; key -1, '?' or empty; artist_name 'empty_field'.
 -- Its columns are those of staging.stg_tracks, which is the same file where that drops no row.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
+{# DuckDB reads 1_000 as 1000. -#}
+{% macro number(text) %}try_cast(case when not contains({{ text }}, '_') then {{ text }} end as double){% endmacro %}
 with
 
 source as (
@@ -22,20 +24,20 @@ numbers as (
         track_name,
         nullif(trim(music_genre), '') as music_genre,
         {% for name in numeric_columns %}
-            case when abs(try_cast({{ name }} as double)) < 1e15 then try_cast({{ name }} as double) end as {{ name }},
+            case when abs({{ number(name) }}) < 1e15 then {{ number(name) }} end as {{ name }},
         {% endfor %}
         case
             when regexp_full_match(instance_id, ' *[+-]?[0-9]+([.]0*)? *')
                 then try_cast(instance_id as bigint)
         end as track_id,
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
-        try_cast(case when "key" < ':' then "key" end as double) as key_number,
-        try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
+        try_cast(case when "key" < ':' and not contains("key", '_') then "key" end as double) as key_number,
+        try_cast(case when "mode" < ':' and not contains("mode", '_') then "mode" end as double) as mode_number,
         upper(replace(replace(trim("key"), '♯', '#'), '♭', 'b')) as key_name,
         lower(trim("mode")) as mode_name,
         -- Of a number the text is not looked at.
-        coalesce(try_cast(tempo as double) in (-1, 0), trim(tempo) in ('?', ''), true) as is_tempo_missing,
-        coalesce(try_cast(duration_ms as double) = -1, trim(duration_ms) in ('?', ''), true) as is_duration_missing,
+        coalesce({{ number('tempo') }} in (-1, 0), trim(tempo) in ('?', ''), true) as is_tempo_missing,
+        coalesce({{ number('duration_ms') }} = -1, trim(duration_ms) in ('?', ''), true) as is_duration_missing,
         coalesce(key_number = -1, trim("key") in ('?', ''), true) as is_key_missing
     from source
 ),
