@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("cells", type=int, help="how many, an even number")
     parser.add_argument("folder", type=Path, help="for a warehouse")
     options = parser.parse_args()
-    from flows.cli import prefect_server
+    from flows.flow_command import prefect_server
 
     with prefect_server():
         home = Warehouse.at(options.folder / "warehouse")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli, preparing
+from flows import cli, flow_command, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
     BudgetName,
@@ -126,7 +126,7 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.benchmark`."""
-    options = cli.parameters(parser(), benchmark)
+    options = flow_command.parameters(parser(), benchmark)
     plan_cells(
         protocols_of(options["protocol"]),
         "smoke",
@@ -140,4 +140,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    flow_command.run_command(main)

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHEC
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli
+from flows import cli, flow_command
 from flows.parameters import RunnerName
 from flows.preparing import SOURCE_OPTIONS, Preparation
 from tasks import cluster, large
@@ -164,7 +164,7 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse) -
     ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS})
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
-    with cli.prefect_server():
+    with flow_command.prefect_server():
         ahead.carry_out()
     try:
         state = flow(**options, return_state=True)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from prefect import flow
 
-from flows import cli, preparing
+from flows import cli, flow_command, preparing
 from flows.parameters import Count, ProtocolNames, Share
 from flows.preparing import Preparation
 from tasks import summary
@@ -80,9 +80,9 @@ def parser() -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.features`."""
     began = datetime.now(UTC)
-    options = cli.parameters(parser(), features)
+    options = flow_command.parameters(parser(), features)
     ahead = Preparation.of(**options)
-    with cli.prefect_server():
+    with flow_command.prefect_server():
         ahead.carry_out()
     tables = features(**options)
     summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
@@ -90,4 +90,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    flow_command.run_command(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli, preparing
+from flows import cli, flow_command, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
@@ -94,7 +94,7 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.learning_curve`."""
-    options = cli.parameters(parser(), learning_curve)
+    options = flow_command.parameters(parser(), learning_curve)
     plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
     home = Warehouse.at(options["warehouse"])
     run_id = run_flow(learning_curve, options, home)
@@ -102,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    flow_command.run_command(main)

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from flows import cli
+from flows import cli, flow_command
 from flows.parameters import Share, StoredModelName
 from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
@@ -72,9 +72,9 @@ def main() -> int:
     Prefect's temporary server takes longer to start than most files take to predict. A URL that holds secrets stays out
     of Prefect, which keeps a flow run's parameters.
     """
-    options = cli.parameters(parser(), predict)
+    options = flow_command.parameters(parser(), predict)
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
-        with cli.prefect_server():
+        with flow_command.prefect_server():
             predict(**options)
         return 0
     home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
@@ -84,4 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Nothing was written.")
+    flow_command.run_command(main, kept="Nothing was written.")

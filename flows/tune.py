@@ -7,7 +7,7 @@ import time
 
 from prefect import flow
 
-from flows import cli, preparing
+from flows import cli, flow_command, preparing
 from flows.parameters import Count, Positive, ProtocolName, Share
 from flows.preparing import Preparation
 from tasks import tuning
@@ -104,15 +104,15 @@ def print_best(best: Best) -> None:
 
 def main() -> int:
     """The command `python -m flows.tune`."""
-    options = cli.parameters(parser(), tune)
+    options = flow_command.parameters(parser(), tune)
     tunable(options["task"], options["model"])
     ahead = Preparation.of(**{name: options[name] for name in preparing.SOURCE_OPTIONS})
     start_server(options["threads"] or share_of_cores(1)[1])
-    with cli.prefect_server():
+    with flow_command.prefect_server():
         ahead.carry_out()
     print_best(tune(**options))
     return 0
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    flow_command.run_command(main)

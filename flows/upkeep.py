@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows import cli
+from flows import cli, flow_command
 from tasks.inventory import Item
 from tasks.observed import upkeep_task
 from tasks.sweep import mark_killed_runs
@@ -124,13 +124,13 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.upkeep`."""
-    options = cli.parameters(parser(), upkeep)
+    options = flow_command.parameters(parser(), upkeep)
     Warehouse.existing(options["warehouse"])
-    with cli.prefect_server():
+    with flow_command.prefect_server():
         pass
     print_report(upkeep(**options))
     return 0
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    flow_command.run_command(main)

@@ -8,7 +8,7 @@ import duckdb
 import httpx
 import pytest
 
-from flows import benchmark, cli, features, tune
+from flows import benchmark, cli, features, flow_command, tune
 from flows.preparing import default_source
 from tasks.warehouse import Warehouse
 from tests.conftest import many
@@ -31,11 +31,11 @@ def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, flow, options, mon
     monkeypatch.setenv("MUSIC_SOURCE", "another.csv")
     for source in ("https://host/t.csv?token=to-ken", "https://me:pass-word@host/t.csv"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser, flow)["source"] is None
+        assert flow_command.parameters(parser, flow)["source"] is None
         assert default_source(None) == source
     for source in ("https://host/t.csv", "t?oken.csv", "sample:2000"):
         monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser, flow)["source"] == source
+        assert flow_command.parameters(parser, flow)["source"] == source
 
 
 @pytest.mark.parametrize("name", ["tracks.csv", "403"])

@@ -123,11 +123,11 @@ def test_a_server_that_never_answers_is_told_before_anything_else(environment) -
 
 WATCHED = """
 import subprocess, sys
-from flows import cli
+from flows import flow_command
 wait = "import time; time.sleep(600)"
 one = subprocess.Popen([sys.executable, "-c", wait, "prefect.server.api.server:create_app"], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-cli._end_server_with_this_process()
+flow_command._end_server_with_this_process()
 print(one.pid)
 """
 
