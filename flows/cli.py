@@ -58,6 +58,13 @@ def source_parser(
         help="stop if more of the rows have bad values; by default 0.05",
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
+    add(
+        "--artist-separators",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="what separates several artists in one name, such as ', ' ' & ' ' x ' /; lists, ';' and feat. always do",
+    )
     return parser
 
 

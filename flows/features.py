@@ -30,6 +30,7 @@ def features(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    artist_separators: list[str] | None = None,
     append_to: str | None = None,
     statistics: Statistics = "relearned",
 ) -> list[BuiltTable]:
@@ -42,6 +43,7 @@ def features(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         append_to: the snapshot that the source's tracks are appended to, or latest for the one that is published.
         statistics: of an appended snapshot: relearned makes every table anew; kept prepares the new rows alone, by what
             was learnt before, and adds them to training.
@@ -52,7 +54,9 @@ def features(
     snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home, append)
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = preparing.build_each(
-        protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+        protocols_of(protocol),
+        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        silently=True,
     )
     publish_task(snapshot, tables, home)
     report_task(snapshot, tables, None, home)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
+from tasks.artists import normal_separators, unseparated
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
 from tasks.features import build_features, rare_genres
@@ -22,7 +23,9 @@ from tasks.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows")
+SOURCE_OPTIONS = (
+    *("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows", "artist_separators"),
+)
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -53,6 +56,7 @@ class Preparation:
     home: Warehouse
     max_reject_share: float
     min_genre_rows: int
+    artist_separators: list[str]
     append: Append | None
 
     @classmethod
@@ -64,6 +68,7 @@ class Preparation:
         warehouse: str | None,
         max_reject_share: float,
         min_genre_rows: int,
+        artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
     ) -> Preparation:
@@ -76,6 +81,7 @@ class Preparation:
             home=Warehouse.at(warehouse),
             max_reject_share=max_reject_share,
             min_genre_rows=min_genre_rows,
+            artist_separators=normal_separators(artist_separators or []),
         )
         check(asked.source, asked.home, asked.append)
         return asked
@@ -93,11 +99,11 @@ class Preparation:
             snapshot = ingest(self.source, self.mapping, self.max_reject_share, home, self.append)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))
-            if dropped := rare_genres(tables, home):
-                cli.tell(dropped)
-            for line in left_out(tables, home):
-                cli.tell(line)
+            chosen = (self.min_genre_rows, home, self.artist_separators)
+            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
+            for line in (rare_genres(tables, home), unseparated(tables, home), *left_out(tables, home)):
+                if line:
+                    cli.tell(line)
 
 
 def build_each(

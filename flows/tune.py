@@ -35,6 +35,7 @@ def tune(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    artist_separators: list[str] | None = None,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -50,12 +51,13 @@ def tune(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
     spec = tunable(task, model)
     snapshot = ingest_task(preparing.default_source(source), parse_mapping(columns), max_reject_share, home)
-    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
+    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home, artist_separators or [])
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
+from tasks.artists import normal_separators
 from tasks.errors import InputError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
@@ -29,6 +30,7 @@ from tasks.warehouse import Warehouse, flush, link
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
+Chosen = Mapping[str, Any]  # what a user chose, by the names that the SELECTs bind
 AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
 
@@ -104,13 +106,14 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: P
 def _split_input(protocol: Protocol) -> str:
     if protocol.split == "grouped":
         return "features/grouped_split_input"
-    return "features/linked_split_input" if protocol.left_out else "features/split_input"
+    return f"features/{protocol.left_out}_split_input" if protocol.left_out else "features/split_input"
 
 
 TABLES = (
     Table(name="staging.rare_genres", is_by_protocol=False),
     Table(name="staging.stg_tracks", is_by_protocol=False),
     Table(name="features.genre_mapping", is_by_protocol=False),
+    Table(name="features.track_artists", is_by_protocol=False, is_on_demand=True),
     Table(name="features.track_links", is_by_protocol=False, is_on_demand=True),
     Table(
         name="features.artist_groups",
@@ -143,21 +146,29 @@ TABLES = (
 )
 
 
-def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
+def build_features(
+    snapshot: Snapshot,
+    protocol: str,
+    min_genre_rows: int,
+    warehouse: Warehouse,
+    artist_separators: Sequence[str] = (),
+) -> list[BuiltTable]:
     """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
 
     A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
     snapshot that was appended with kept statistics only the new rows are prepared (tasks/increment.py).
+    Args: artist_separators: what separates artists, beside what always does.
     Raises: InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
         CheckError: a table breaks one of the protocol's rules (sql/checks/).
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
+    chosen = {"min_genre_rows": min_genre_rows, "artist_separators": normal_separators(artist_separators)}
     if snapshot.statistics == "kept":
         from tasks.increment import extend_features
 
-        return extend_features(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
-    build = Build.planned(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
+        return extend_features(snapshot, protocol_named(protocol), chosen, warehouse)
+    build = Build.planned(snapshot, protocol_named(protocol), chosen, warehouse)
     graph = TopologicalSorter(build.steps())
     graph.prepare()
     built: dict[str, BuiltTable] = {}
@@ -202,9 +213,9 @@ class Build:
     warehouse: Warehouse
 
     @classmethod
-    def planned(cls, snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
+    def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
-        values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
+        values = {"protocol": protocol.name, **chosen}
         wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
         for table in reversed(TABLES):
             if table.name in wanted or not table.is_on_demand:

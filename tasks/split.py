@@ -22,22 +22,26 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
     Models are trained in the order of position. Bootstrap resamples keep the tracks of a group_id together.
 
     Args: tracks: the columns of sql/features/split_input.sql, of grouped_split_input.sql for a grouped split, or of
-        linked_split_input.sql for one that leaves training rows out (split `unused`).
+        artists_split_input.sql or recordings_split_input.sql for one that leaves training rows out (split `unused`).
     Raises: InputError: too few rows to split.
     """
     if protocol.split == "grouped":
         parts = grouped_split(tracks["genre_id"].to_numpy(), tracks["group_id"].to_numpy())
         return _assignment(parts, tracks["track_id"].to_numpy(), tracks["group_id"].to_numpy())
-    parts = study_split(tracks["genre_id"].to_numpy())
+    ids = tracks["track_id"].to_numpy()
+    is_first = np.append(True, ids[1:] != ids[:-1])  # of the rows of a track, which follow one another
+    genre, ids = tracks["genre_id"].to_numpy()[is_first], ids[is_first]
+    parts = study_split(genre)
     if protocol.left_out:
-        ids = tracks[f"{protocol.left_out[:-1]}_id"]
-        parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
-        if len(np.unique(tracks["genre_id"].to_numpy()[parts["train"]])) < 2:
+        is_shared = tracks["shared_id"].is_valid().to_numpy()
+        member = (np.cumsum(is_first) - 1)[is_shared]
+        parts = _leave_out(parts, member, tracks["shared_id"].drop_null().to_numpy(), protocol.is_control)
+        if len(np.unique(genre[parts["train"]])) < 2:
             raise ProtocolError(
                 f"{protocol.name} cannot be measured: without the training rows that share one of the "
                 f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."
             )
-    return _assignment(parts, tracks["track_id"].to_numpy(), tracks["track_id"].to_numpy())
+    return _assignment(parts, ids, ids)
 
 
 def split_appended(protocol: Protocol, tracks: pa.Table, taken: Mapping[str, int]) -> pa.Table:
@@ -141,14 +145,18 @@ def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarra
 
 
 def _leave_out(
-    parts: dict[str, np.ndarray], ids: np.ndarray, is_known: np.ndarray, is_control: bool
+    parts: dict[str, np.ndarray], member: np.ndarray, shared: np.ndarray, is_control: bool
 ) -> dict[str, np.ndarray]:
-    """Without the training rows that share a known id with a test row, or without as many, whichever they are."""
-    train, test = parts["train"], parts["test"]
-    shared = np.isin(ids[train], ids[test][is_known[test]]) & is_known[train]
+    """Without the training rows that share an id with a test row, or without as many, whichever they are.
+
+    Args: member, shared: shape (n_pairs,): a row, and an id of it.
+    """
+    train = parts["train"]
+    in_test = shared[np.isin(member, parts["test"])]
+    is_linked = np.isin(train, member[np.isin(shared, in_test)])
     if is_control:
-        np.random.default_rng(STUDY_SEED).shuffle(shared)
-    return parts | {"train": train[~shared], "unused": train[shared]}
+        np.random.default_rng(STUDY_SEED).shuffle(is_linked)
+    return parts | {"train": train[~is_linked], "unused": train[is_linked]}
 
 
 def _assignment(

@@ -1,0 +1,95 @@
+-- features.track_artists: one row per track_id and artist of it. From staging.stg_tracks; a track of nobody has no row.
+-- artist_name may name several: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write one), or separated by
+-- ';', feat., ft., featuring, or any of $artist_separators (in lower case).
+-- artist: one name in lower case, with single spaces. artist_id: the lowest track_id of those that share it.
+-- Dropped: what names nobody, such as blank, nan, unknown or various artists.
+{% set nobody %}
+'[-?.]*|[\[(<#]?(?:nan|none|null|nil|na|n/a|empty|empty_field|unknown(?: artists?)?|no artist|not available|'
+    || 'v\.?a\.?|v/a|various(?: artists?)?|varios(?: artistas)?|artisti vari|artistes divers|'
+    || 'verschiedene(?: interpreten)?)?[\])>]?'
+{% endset %}
+with
+
+cells as (
+    select distinct artist_name
+    from staging.stg_tracks
+    where artist_name is not null
+),
+
+-- A tuple or a set is read as a list, and so is a list without commas.
+literals as (
+    select
+        artist_name,
+        regexp_replace(
+            regexp_replace(artist_name, '^\s*[({]\s*([''"].*[''"])\s*,?\s*[)}]\s*$', '[\1]', 's'),
+            '([''"])\s+([''"])',
+            '\1, \2',
+            'g'
+        ) as literal
+    from cells
+),
+
+listed as (
+    select
+        artist_name,
+        unnest(
+            coalesce(
+                try_cast(try_cast(case when literal[1] = '[' then literal end as json) as varchar[]),
+                try_cast(literal as varchar[]),
+                -- With quotes within quotes, which nothing reads as a list.
+                string_split_regex(
+                    nullif(regexp_extract(literal, '^\s*\[\s*[''"](.*)[''"]\s*\]\s*$', 1, 's'), ''),
+                    '[''"]\s*,\s*[''"]'
+                ),
+                [artist_name]
+            )
+        ) as text
+    from literals
+),
+
+lowered as (
+    select
+        artist_name,
+        trim(regexp_replace(lower(nfc_normalize(text)), '[\s\p{Z}]+', ' ', 'g')) as text
+    from listed
+),
+
+separated as (
+    select
+        artist_name,
+        list_reduce(
+            cast($artist_separators as varchar[]), lambda name, separator: replace(name, separator, ';'), text
+        ) as text
+    from lowered
+    where not regexp_full_match(text, {{ nobody }})  -- such as n/a, whole
+),
+
+parts as (
+    select
+        artist_name,
+        unnest(string_split_regex(text, '[;；]|(?: [-–])?[ ,(\[]+(?:feat|ft|featuring)(?:[.:] ?| )')) as part
+    from separated
+),
+
+-- `A (feat. B)` leaves a bracket behind.
+names as (
+    select distinct
+        artist_name,
+        trim(regexp_replace(part, '^([^(\[]*)[)\]]+ *$', '\1')) as artist
+    from parts
+),
+
+track_names as (
+    select
+        tracks.track_id,
+        names.artist
+    from staging.stg_tracks as tracks
+    inner join names on tracks.artist_name = names.artist_name
+    where not regexp_full_match(names.artist, {{ nobody }})
+)
+
+select
+    track_id,
+    artist,
+    min(track_id) over (partition by artist) as artist_id
+from track_names
