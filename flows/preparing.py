@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
+from tasks import targets
 from tasks.artists import normal_separators, unseparated
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
@@ -101,7 +102,8 @@ class Preparation:
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
             chosen = (self.min_genre_rows, home, self.artist_separators)
             tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
-            for line in (rare_genres(tables, home), unseparated(tables, home), *left_out(tables, home)):
+            said = [rare_genres(tables, home), unseparated(tables, home)]
+            for line in (*said, *left_out(tables, home), *targets.notes(tables, home)):
                 if line:
                     cli.tell(line)
 

@@ -172,6 +172,8 @@ def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str
                 if shares is not None:
                     scores |= scoring.probability_scores(y_true[chosen], shares[chosen])
                 for metric, value in scores.items():
+                    if not np.isfinite(value):
+                        resampled[name, metric] = np.full_like(resampled[name, metric], np.nan)
                     low, high = uncertainty.interval(resampled[name, metric])
                     figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
                     rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
