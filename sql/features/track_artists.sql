@@ -1,13 +1,14 @@
 -- features.track_artists: one row per track_id and artist of it. From staging.stg_tracks; a track of nobody has no row.
 -- artist_name may name several: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write one), or separated by
 -- ';', feat., ft., featuring, or any of $artist_separators (in lower case).
--- artist: one name in lower case, with single spaces. artist_id: the lowest track_id of those that share it.
+-- artist: one name in lower case, with single spaces. artist_id: a digest of it.
 -- Dropped: what names nobody, such as blank, nan, unknown or various artists.
 {% set nobody %}
 '[-?.]*|[\[(<#]?(?:nan|none|null|nil|na|n/a|empty|empty_field|unknown(?: artists?)?|no artist|not available|'
     || 'v\.?a\.?|v/a|various(?: artists?)?|varios(?: artistas)?|artisti vari|artistes divers|'
     || 'verschiedene(?: interpreten)?)?[\])>]?'
 {% endset %}
+{% set item %}(?:''(?:[^''\\]|\\.)*''|"(?:[^"\\]|\\.)*"|[^''"\[\](){},\\]*){% endset %}
 with
 
 cells as (
@@ -35,12 +36,18 @@ listed as (
         unnest(
             coalesce(
                 try_cast(try_cast(case when literal[1] = '[' then literal end as json) as varchar[]),
-                try_cast(literal as varchar[]),
-                -- With quotes within quotes, which nothing reads as a list.
+                try_cast(
+                    case
+                        when regexp_full_match(literal, '\s*\[\s*{{ item }}(?:\s*,\s*{{ item }})*\s*\]\s*', 's')
+                            then literal
+                    end as varchar[]
+                ),
+                -- With quotes within quotes of the same kind.
                 string_split_regex(
                     nullif(regexp_extract(literal, '^\s*\[\s*[''"](.*)[''"]\s*\]\s*$', 1, 's'), ''),
                     '[''"]\s*,\s*[''"]'
                 ),
+                try_cast(literal as varchar[]),
                 [artist_name]
             )
         ) as text
@@ -77,19 +84,12 @@ names as (
         artist_name,
         trim(regexp_replace(part, '^([^(\[]*)[)\]]+ *$', '\1')) as artist
     from parts
-),
-
-track_names as (
-    select
-        tracks.track_id,
-        names.artist
-    from staging.stg_tracks as tracks
-    inner join names on tracks.artist_name = names.artist_name
-    where not regexp_full_match(names.artist, {{ nobody }})
 )
 
 select
-    track_id,
-    artist,
-    min(track_id) over (partition by artist) as artist_id
-from track_names
+    tracks.track_id,
+    names.artist,
+    cast(md5_number_lower(names.artist) >> 1 as bigint) as artist_id
+from staging.stg_tracks as tracks
+inner join names on tracks.artist_name = names.artist_name
+where not regexp_full_match(names.artist, {{ nobody }})

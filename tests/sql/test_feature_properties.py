@@ -219,13 +219,12 @@ def test_one_split_names_exactly_the_tracks_that_are_lost_or_doubled(connection,
 @settings(deadline=None)
 def test_groups_are_the_connected_components(connection, links) -> None:
     recordings, artists = zip(*links, strict=True)
-    # As in the tables, ids are the lowest track_id.
-    recording = [recordings.index(name) for name in recordings]
-    named = [(at, min(i for i, of in enumerate(artists) if name in of)) for at, of in enumerate(artists) for name in of]
+    recording = [recordings.index(name) for name in recordings]  # as in features.track_links: the lowest track_id
+    named = [(at, name) for at, of in enumerate(artists) for name in of]
     tracks = {"track_id": range(len(links)), "recording_id": recording, "content_hash": recording}
     store(connection, "features.track_links", pl.DataFrame(tracks, schema=dict.fromkeys(tracks, pl.Int64)))
     schema = {"track_id": pl.Int64, "artist_id": pl.Int64}
-    store(connection, "features.track_artists", pl.DataFrame(named, schema=schema, orient="row").unique())
+    store(connection, "features.track_artists", pl.DataFrame(named, schema=schema, orient="row"))
     pairs = duck.render("features/shared_recordings")
     groups = features.artist_groups(connection, pairs, PROTOCOLS["cold_start"])
     store(connection, "features.artist_groups", pl.from_arrow(groups))
