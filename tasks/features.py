@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
@@ -24,12 +25,13 @@ from tasks.errors import InputError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
-from tasks.split import linked_artists, split_tracks
+from tasks.split import linked_artists, split_tracks, without
 from tasks.warehouse import Warehouse, flush, link
 
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
+BRIDGES = "features/bridging_tracks"
 Chosen = Mapping[str, Any]  # what a user chose, by the names that the SELECTs bind
 AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
@@ -64,7 +66,13 @@ def artist_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: 
 
 def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
     """features.split_assignment: protocol, and the columns of tasks.split.split_tracks."""
-    assigned = split_tracks(protocol, connection.sql(select).to_arrow_table())
+    tracks = connection.sql(select).to_arrow_table()
+    assigned = split_tracks(protocol, tracks)
+    if "is_cut" in tracks.column_names and pc.any(tracks["is_cut"]).as_py():
+        connection.register("assigned", assigned)
+        bridges = connection.sql(duck.render(BRIDGES)).to_arrow_table()
+        assigned = without(assigned, bridges["track_id"])
+        connection.unregister("assigned")
     return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
 
 
@@ -128,7 +136,7 @@ TABLES = (
         name="features.split_assignment",
         sql=_split_input,
         build=split_assignment,
-        code=(split_assignment, split, STUDY_SEED),
+        code=(split_assignment, split, STUDY_SEED, duck.code(BRIDGES)),
     ),
     Table(name="features.fill_values", sql=lambda protocol: protocol.fill),
     Table(name="features.tracks_clean"),
@@ -316,7 +324,7 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
     parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
     rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
     if table.build:
-        code = [part if isinstance(part, int | float) else inspect.getsource(part) for part in table.code]
+        code = [part if isinstance(part, int | float | str) else inspect.getsource(part) for part in table.code]
         rules += (*code, np.__version__, metadata.version("scipy"), metadata.version("scikit-learn"))
     return duck.digest(table.name, select, rules, sorted(parameters.items()), read)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -119,12 +120,27 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
         side[members[rows[:val]]] = 1
         side[members[rows[val : val + test]]] = 2
     parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(SHARES)}
-    if empty := [name for name, rows in parts.items() if not len(rows)]:
+    _check_filled([name for name, rows in parts.items() if len(rows)], len(genre), len(labels))
+    return parts
+
+
+def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
+    """A grouped split with some tracks left out (split `unused`). Args: assigned: as `split_tracks` returns it.
+
+    Raises: ProtocolError: a split would have no rows.
+    """
+    is_left_out = pl.col("track_id").is_in(pl.Series(track_id).implode())
+    frame = pl.DataFrame(assigned).with_columns(split=pl.when(is_left_out).then(pl.lit("unused")).otherwise("split"))
+    _check_filled(frame["split"].unique().to_list(), frame.height, frame["group_id"].n_unique())
+    return frame.with_columns(position=pl.int_range(pl.len()).over("split")).to_arrow()
+
+
+def _check_filled(filled: Collection[str], n_rows: int, n_groups: int) -> None:
+    if empty := [name for name in SHARES if name not in filled]:
         raise ProtocolError(
-            f"cold_start is not possible: {len(genre)} usable rows, in {len(labels)} group(s) linked by artist or "
+            f"cold_start is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
             f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. It takes more artists."
         )
-    return parts
 
 
 def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

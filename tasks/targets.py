@@ -37,7 +37,8 @@ def notes(tables: Sequence[BuiltTable], warehouse: Warehouse) -> list[str]:
     for table in tables:
         if table.table_name == "features.tracks_std":
             for task, constant in constant_targets(table, warehouse).items():
-                undefined = ", so that r2 and spearman are not defined there (NULL)" if task == "popularity" else ""
+                is_judged = task == "popularity" and not constant.keys() <= {"train"}
+                undefined = ", so that r2 and spearman are not defined there (NULL)" if is_judged else ""
                 chosen = f"; no champion is chosen for {task}" if obstacle(task, constant) else ""
                 lines.append(f"{table.protocol}: {_said(task, constant)}{undefined}{chosen}")
     return lines

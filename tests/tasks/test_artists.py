@@ -15,6 +15,7 @@ from flows.preparing import Preparation
 from tasks import artists, features
 from tasks.errors import CheckError, UserError
 from tasks.features import build_features
+from tasks.increment import left_out
 from tasks.ingest import Append, ingest
 from tasks.registry import BuiltTable
 from tasks.snapshots import Snapshot
@@ -198,6 +199,21 @@ def test_appended_tracks_bring_no_artist_of_the_other_sides_into_training(wareho
         assert {of for _, of in new} == {"train", "unused"}
         assert all(not kept & set(names) for names, of in new if of == "train")
         assert all(kept & set(names) for names, of in new if of == "unused") or protocol == "cold_start"
+
+
+def test_where_chains_of_artists_link_all_tracks_those_between_sides_are_left_out(warehouse) -> None:
+    random = np.random.default_rng(1)
+    named = [[f"Singer {of}" for of in random.choice(60, random.integers(1, 3), replace=False)] for _ in range(600)]
+    built = build_features(read([";".join(names) for names in named], warehouse), "cold_start", 20, warehouse)
+    assert table("track_groups", built, warehouse)["group_id"].n_unique() == 1
+    assert max(len(of - {"unused"}) for of in sides(named, built, warehouse).values()) == 1
+    split = table("split_assignment", built, warehouse)
+    counts = dict(split["split"].value_counts().iter_rows())
+    assert counts["train"] > 300 and counts["val"] > 30 and counts["test"] > 30
+    for _, part in split.group_by("split"):
+        assert sorted(part["position"]) == list(range(part.height))
+    [line] = left_out(built, warehouse)
+    assert line.startswith(f"cold_start: {counts['unused']} of 600 tracks have artists of several sides of the split")
 
 
 def test_the_checks_see_artists_within_a_cell(warehouse, monkeypatch) -> None:
