@@ -17,16 +17,20 @@ cells as (
     where artist_name is not null
 ),
 
--- A tuple or a set is read as a list, and so is a list without commas.
+-- A tuple or a set is read as a list, and so is a list without commas. NULL of what begins like none: a cast that fails
+-- is slow.
 literals as (
     select
         artist_name,
-        regexp_replace(
-            regexp_replace(artist_name, '^\s*[({]\s*([''"].*[''"])\s*,?\s*[)}]\s*$', '[\1]', 's'),
-            '([''"])\s+([''"])',
-            '\1, \2',
-            'g'
-        ) as literal
+        case
+            when regexp_matches(artist_name, '^\s*[\[({]')
+                then regexp_replace(
+                    regexp_replace(artist_name, '^\s*[({]\s*([''"].*[''"])\s*,?\s*[)}]\s*$', '[\1]', 's'),
+                    '([''"])\s+([''"])',
+                    '\1, \2',
+                    'g'
+                )
+        end as literal
     from cells
 ),
 
@@ -34,22 +38,25 @@ listed as (
     select
         artist_name,
         unnest(
-            coalesce(
-                try_cast(try_cast(case when literal[1] = '[' then literal end as json) as varchar[]),
-                try_cast(
-                    case
-                        when regexp_full_match(literal, '\s*\[\s*{{ item }}(?:\s*,\s*{{ item }})*\s*\]\s*', 's')
-                            then literal
-                    end as varchar[]
-                ),
-                -- With quotes within quotes of the same kind.
-                string_split_regex(
-                    nullif(regexp_extract(literal, '^\s*\[\s*[''"](.*)[''"]\s*\]\s*$', 1, 's'), ''),
-                    '[''"]\s*,\s*[''"]'
-                ),
-                try_cast(literal as varchar[]),
-                [artist_name]
-            )
+            case
+                when literal is null then [artist_name]
+                else coalesce(
+                    try_cast(try_cast(literal as json) as varchar[]),
+                    try_cast(
+                        case
+                            when regexp_full_match(literal, '\s*\[\s*{{ item }}(?:\s*,\s*{{ item }})*\s*\]\s*', 's')
+                                then literal
+                        end as varchar[]
+                    ),
+                    -- With quotes within quotes of the same kind.
+                    string_split_regex(
+                        nullif(regexp_extract(literal, '^\s*\[\s*[''"](.*)[''"]\s*\]\s*$', 1, 's'), ''),
+                        '[''"]\s*,\s*[''"]'
+                    ),
+                    try_cast(literal as varchar[]),
+                    [artist_name]
+                )
+            end
         ) as text
     from literals
 ),
