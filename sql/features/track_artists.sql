@@ -89,7 +89,13 @@ parts as (
 names as (
     select distinct
         artist_name,
-        trim(regexp_replace(part, '^([^(\[]*)[)\]]+ *$', '\1')) as artist
+        trim(
+            case
+                when contains(part, ')') or contains(part, ']')
+                    then regexp_replace(part, '^([^(\[]*)[)\]]+ *$', '\1')
+                else part
+            end
+        ) as artist
     from parts
 )
 
