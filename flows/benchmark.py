@@ -47,6 +47,7 @@ def benchmark(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     cell_timeout: Positive | None = None,
     cell_memory: Positive | None = None,
     runner: RunnerName = "local",
@@ -70,6 +71,7 @@ def benchmark(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
         cell_memory: MiB above which a cell is ended; by default the largest is when all pass 90 % of all memory.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
@@ -86,7 +88,9 @@ def benchmark(
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = preparing.build_each(
-        protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+        protocols,
+        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        silently=True,
     )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = plan_cells(made, spent.name, models or [], feature_sets or [], seeds or [STUDY_SEED])

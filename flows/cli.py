@@ -1,8 +1,9 @@
-"""What the commands share: options, signals and exit codes."""
+"""What every command shares: options, signals and exit codes. Nothing here imports Prefect."""
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import duckdb
+import polars as pl
+import pyarrow as pa
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.addresses import has_secrets
@@ -25,6 +28,8 @@ if TYPE_CHECKING:  # commands that only read do without it
     from prefect import Flow
 
 EVENT_SECONDS = 20.0
+# What a full disk, a damaged file or a limit make libraries raise, beside our own.
+FAILURES = (UserError, OSError, MemoryError, duckdb.Error, pa.ArrowException, pl.exceptions.PolarsError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +72,13 @@ def source_parser(
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
     add_max_source_bytes(parser)
+    add(
+        "--artist-separators",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="what separates several artists in one name, such as ', ' ' & ' ' x ' /; lists, ';' and feat. always do",
+    )
     return parser
 
 
@@ -169,18 +181,21 @@ def run_command(
         signal.signal(number, _interrupt)
     try:
         code = command()
-    except (UserError, OSError, duckdb.Error) as error:
+    except FAILURES as error:
         print(one_line(error), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
         tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
-    sys.stdout.flush()
     with suppress(Interrupted):
         if _are_events_delivered():
-            sys.exit(code)
-    tell("Prefect's server did not take all that happened: its UI is not complete.")
-    os._exit(code)  # a regular exit would wait for it, for minutes
+            atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing's children end
+        else:  # a regular exit would wait for it, for minutes
+            tell("Prefect's server did not take all that happened: its UI is not complete.")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # its reader has gone
+            stream.flush()
+    os._exit(code)  # taking the interpreter apart has libraries complain, at length, of what a failure still holds
 
 
 def tell(line: str) -> None:

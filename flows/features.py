@@ -32,6 +32,7 @@ def features(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     append_to: str | None = None,
     statistics: Statistics = "relearned",
 ) -> list[BuiltTable]:
@@ -45,6 +46,7 @@ def features(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         append_to: the snapshot that the source's tracks are appended to, or latest for the one that is published.
         statistics: of an appended snapshot: relearned makes every table anew; kept prepares the new rows alone, by what
             was learnt before, and adds them to training.
@@ -57,7 +59,9 @@ def features(
     )
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = preparing.build_each(
-        protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+        protocols_of(protocol),
+        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        silently=True,
     )
     publish_task(snapshot, tables, home)
     report_task(snapshot, tables, None, home)

@@ -36,6 +36,7 @@ def learning_curve(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
@@ -56,6 +57,7 @@ def learning_curve(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
@@ -68,7 +70,7 @@ def learning_curve(
     )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = features_task(snapshot, protocol, min_genre_rows, home)
+    tables = features_task(snapshot, protocol, min_genre_rows, home, artist_separators or [])
     cells = plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED])
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(

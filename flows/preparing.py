@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
+from tasks import targets
+from tasks.artists import normal_separators, unseparated
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
 from tasks.features import build_features, rare_genres
@@ -31,6 +33,7 @@ SOURCE_OPTIONS = (
     "max_reject_share",
     "min_genre_rows",
     "max_source_bytes",
+    "artist_separators",
 )
 
 
@@ -63,6 +66,7 @@ class Preparation:
     max_reject_share: float
     min_genre_rows: int
     max_source_bytes: int
+    artist_separators: list[str]
     append: Append | None
 
     @classmethod
@@ -75,6 +79,7 @@ class Preparation:
         max_reject_share: float,
         min_genre_rows: int,
         max_source_bytes: int = MAX_BYTES,
+        artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
     ) -> Preparation:
@@ -88,6 +93,7 @@ class Preparation:
             max_reject_share=max_reject_share,
             min_genre_rows=min_genre_rows,
             max_source_bytes=max_source_bytes,
+            artist_separators=normal_separators(artist_separators or []),
         )
         check(asked.source, asked.home, asked.append, max_source_bytes)
         return asked
@@ -106,11 +112,12 @@ class Preparation:
             snapshot = ingest(self.source, self.mapping, share, home, self.append, most)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))
-            if dropped := rare_genres(tables, home):
-                cli.tell(dropped)
-            for line in left_out(tables, home):
-                cli.tell(line)
+            chosen = (self.min_genre_rows, home, self.artist_separators)
+            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
+            said = [rare_genres(tables, home), unseparated(tables, home)]
+            for line in (*said, *left_out(tables, home), *targets.notes(tables, home)):
+                if line:
+                    cli.tell(line)
 
 
 def build_each(

@@ -37,6 +37,7 @@ def tune(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -53,6 +54,7 @@ def tune(
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
@@ -60,7 +62,7 @@ def tune(
     snapshot = ingest_task(
         preparing.default_source(source), parse_mapping(columns), max_reject_share, home, None, max_source_bytes
     )
-    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
+    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home, artist_separators or [])
     cell = Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()

@@ -75,9 +75,11 @@ def ingest_task(
 
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
-def features_task(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
+def features_task(
+    snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse, artist_separators: list[str]
+) -> list[BuiltTable]:
     """See tasks.features.build_features."""
-    return features.build_features(snapshot, protocol, min_genre_rows, warehouse)
+    return features.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators)
 
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)

@@ -19,7 +19,7 @@ from tasks.checksums import WriteError
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
 from tasks.damage import read_rows, whole_cells
-from tasks.features import TABLES
+from tasks.features import TABLES, Table
 from tasks.registry import REGISTRY, BuiltTable, read_registry
 from tasks.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
@@ -132,9 +132,22 @@ def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltT
         paths = {row.path for row in features if row.table_name == table.name}
         if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
             duck.view(connection, table.name, *parts)
+        elif table.is_on_demand:
+            _empty_table(connection, table)
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
+
+
+def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Show one that the published protocols do not need, so that what reads it finds its columns, and no rows."""
+    protocol = PROTOCOLS["published"]
+    select = duck.render(table.select(protocol))
+    if table.build:
+        _load(connection, table.name, table.build(connection, select, protocol))
+    else:
+        bound = duck.bound(select, {"artist_separators": []})
+        connection.execute(f"create table {table.name} as from ({select}) limit 0", bound)
 
 
 def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:

@@ -106,6 +106,14 @@ def real_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def catalogues() -> Path:
+    path = os.environ.get("MUSIC_CATALOGUES")
+    if not path or not Path(path).is_dir():
+        pytest.skip("needs real catalogues: set MUSIC_CATALOGUES to their folder")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
 def prefect_server() -> object:
     from prefect.testing.utilities import prefect_test_harness
 

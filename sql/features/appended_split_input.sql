@@ -10,14 +10,22 @@ keyed as (
     from staging.stg_tracks
 ),
 
+known_artists as (
+    select
+        held.artist,
+        bool_or(tracks.split = 'test') as in_test
+    from staging.linked_tracks as tracks
+    inner join features.held_out_artists as held on tracks.track_id = held.track_id
+    group by held.artist
+),
+
 artists as (
     select
-        artist_name,
-        bool_or(split <> 'train') as in_other,
-        bool_or(split = 'test') as in_test
-    from staging.linked_tracks
-    where artist_name is not null
-    group by artist_name
+        own.track_id,
+        bool_or(known.in_test) as in_test
+    from features.track_artists as own
+    inner join known_artists as known on own.artist = known.artist
+    group by own.track_id
 ),
 
 recordings as (
@@ -32,7 +40,6 @@ recordings as (
         mode_code,
         speechiness,
         valence,
-        bool_or(split <> 'train') as in_other,
         bool_or(split = 'test') as in_test
     from staging.linked_tracks
     group by all
@@ -43,10 +50,10 @@ select
     groups.group_id,
     coalesce(artists.in_test, false) as artists_in_test,
     coalesce(recordings.in_test, false) as recordings_in_test,
-    coalesce(artists.in_other, false) or coalesce(recordings.in_other, false) as is_linked
+    artists.track_id is not null or recordings.in_test is not null as is_linked
 from keyed as tracks
 inner join features.track_groups as groups on tracks.track_id = groups.track_id
-left join artists on tracks.artist_name = artists.artist_name
+left join artists on tracks.track_id = artists.track_id
 left join recordings
     on
         tracks.acousticness = recordings.acousticness
