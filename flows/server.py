@@ -6,6 +6,7 @@ for what a run needs of it, and a server that is lost later costs a line, not a 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -87,6 +88,8 @@ def _kept(flow: Flow[..., Any], ended: Future[Any], watch: _Watch, stack: ExitSt
             stack.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
         return result
 
+    # Prefect would look the names of types up in this module.
+    kept.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     flow = copy(flow)
     flow.fn = kept
     return flow
