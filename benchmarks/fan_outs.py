@@ -74,9 +74,9 @@ def main() -> None:
     parser.add_argument("cells", type=int, help="how many, an even number")
     parser.add_argument("folder", type=Path, help="for a warehouse")
     options = parser.parse_args()
-    from flows.cli import prefect_server
+    from flows.server import available
 
-    with prefect_server():
+    with available("fan-out"):
         home = Warehouse.at(options.folder / "warehouse")
     print(json.dumps(asdict(measure(options.cells, home))))
 

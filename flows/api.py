@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
+import resource
 import socket
 
 import uvicorn
 
 from flows import cli
 from tasks.api import make_app
+from tasks.connections import MOST, PatientProtocol
 from tasks.errors import UnknownNameError, UserError
 from tasks.models import MODELS
 from tasks.serving import Service
 from tasks.warehouse import Warehouse
 
 GRACE_SECONDS = 10  # for requests in progress when it is ended
-MOST_CONNECTIONS = 200  # those above get 503
+FILES = 4_096  # open at once, connections included, where the system lets this process have so many
 
 
 def parser() -> cli.Parser:
@@ -45,6 +48,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def room_for_connections() -> int:
+    """How many connections leave enough files for everything else, once this process may open as many as it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(MOST, soft // 4)
+
+
 def main() -> int:
     """The command `python -m flows.api`: serves until a signal ends it."""
     options = parser().parse_args()
@@ -61,13 +73,16 @@ def main() -> int:
         if not ipaddress.ip_address(host).is_loopback:
             cli.tell(f"Note: {host} is open to others, and there is no authentication.")
         cli.tell(f"Listening on http://{shown}:{port} (try /docs). Ctrl-C ends it.")
+        PatientProtocol.most = room_for_connections()
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # says at length when there are no more files
         config = uvicorn.Config(
             make_app(service),
+            http=PatientProtocol,
+            ws="none",
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             lifespan="off",
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         uvicorn.Server(config).run(sockets=[listening])

@@ -9,6 +9,7 @@ from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import (
     BudgetName,
+    Bytes,
     Count,
     DaskAddress,
     FeatureSetName,
@@ -25,6 +26,7 @@ from tasks.columns import parse_mapping
 from tasks.models import GROUPS, plan_cells
 from tasks.needs import possible, required_columns
 from tasks.observed import features_task, ingest_task
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.units import parse_units
@@ -46,6 +48,8 @@ def benchmark(
     columns: str = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     cell_timeout: Positive | None = None,
     cell_memory: Positive | None = None,
     runner: RunnerName = "local",
@@ -70,6 +74,8 @@ def benchmark(
         units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         cell_timeout: seconds after which a cell is ended; by default 3600, but 120 for smoke.
         cell_memory: MiB above which a cell is ended; by default the largest is when all pass 90 % of all memory.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
@@ -89,11 +95,14 @@ def benchmark(
         home,
         units=parse_units(units),
         required=required,
+        max_bytes=max_source_bytes,
     )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = preparing.build_each(
-        protocols, lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+        protocols,
+        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        silently=True,
     )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
     cells = possible(plan_cells(made, spent.name, *chosen), snapshot)

@@ -1,33 +1,36 @@
-"""What the commands share: options, signals and exit codes, and Prefect's temporary server."""
+"""What every command shares: options, signals and exit codes. Nothing here imports Prefect."""
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
-import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import duckdb
-import httpx
-import psutil
-from prefect import Flow
-from prefect.events.worker import EventsWorker
-from prefect.exceptions import ParameterTypeError
-from prefect.logging.handlers import APILogWorker
+import polars as pl
+import pyarrow as pa
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from tasks.addresses import has_secrets, public_name
+from tasks.addresses import has_secrets
 from tasks.columns import MIN_FEATURES
 from tasks.errors import UserError, one_line
+from tasks.sources import MAX_BYTES
 from tasks.specs import PROTOCOLS
 
+if TYPE_CHECKING:  # commands that only read do without it
+    from prefect import Flow
+
 EVENT_SECONDS = 20.0
+# What a full disk, a damaged file or a limit make libraries raise, beside our own.
+FAILURES = (UserError, OSError, MemoryError, duckdb.Error, pa.ArrowException, pl.exceptions.PolarsError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,6 +73,14 @@ def source_parser(
         help="stop if more of the rows have bad values; by default 0.05",
     )
     add("--min-genre-rows", type=int, default=20, metavar="N", help="drop genres with fewer valid rows; by default 20")
+    add_max_source_bytes(parser)
+    add(
+        "--artist-separators",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="what separates several artists in one name, such as ', ' ' & ' ' x ' /; lists, ';' and feat. always do",
+    )
     return parser
 
 
@@ -101,6 +112,12 @@ def add_warehouse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
 
 
+def add_max_source_bytes(parser: argparse.ArgumentParser) -> None:
+    """The option that bounds what is read."""
+    text = f"refuse a source that is larger, as it is or unpacked; by default {MAX_BYTES // 10**9}GB"
+    parser.add_argument("--max-source-bytes", type=size, default=MAX_BYTES, metavar="SIZE", help=text)
+
+
 def add_track(parser: argparse.ArgumentParser) -> None:
     """The options that choose one track."""
     text = "CSV, gzipped CSV or Parquet by path or URL; left out: one of the warehouse's own tracks"
@@ -109,6 +126,7 @@ def add_track(parser: argparse.ArgumentParser) -> None:
         "which track, by its instance_id or, where there is none, its row number; for a file of one it may be left out"
     )
     parser.add_argument("--track-id", type=int, metavar="ID", help=text)
+    add_max_source_bytes(parser)
 
 
 def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:
@@ -118,6 +136,8 @@ def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[st
 
     Raises: UserError: the flow's types refuse an option, or it is no text that Prefect could keep.
     """
+    from prefect.exceptions import ParameterTypeError
+
     options = vars(parser.parse_args())
     for name, value in options.items():
         if isinstance(value, str) and value.encode(errors="ignore") != os.fsencode(value):
@@ -154,6 +174,17 @@ def names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def size(text: str) -> int:
+    """A number of bytes, such as 20GB, 500MiB or 1000000; at least one."""
+    try:
+        bytes_ = int(TypeAdapter(ByteSize).validate_python(text))
+    except (ValidationError, OverflowError):
+        bytes_ = 0
+    if bytes_ < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 20GB, 500MiB or 1000000")
+    return bytes_
+
+
 def integers(text: str) -> list[int]:
     """A comma-separated list of whole numbers, one at least."""
     return [int(part) for part in names(text) or [text]]
@@ -174,37 +205,21 @@ def run_command(
         signal.signal(number, _interrupt)
     try:
         code = command()
-    except (UserError, OSError, duckdb.Error) as error:
+    except FAILURES as error:
         print(one_line(error), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
         tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
-    sys.stdout.flush()
     with suppress(Interrupted):
         if _are_events_delivered():
-            sys.exit(code)
-    tell("Prefect's server did not take all that happened: its UI is not complete.")
-    os._exit(code)  # a regular exit would wait for it, for minutes
-
-
-@contextmanager
-def prefect_server() -> Any:
-    """Start Prefect's temporary server, if none is configured, while the block does something useful."""
-    from prefect.settings import PREFECT_API_URL
-
-    if url := PREFECT_API_URL.value():
-        _check_server(url)
-        yield
-        return
-    tell("Starting Prefect's temporary server (about 30 s; `make server` once and PREFECT_API_URL avoid it) ...")
-    failure: list[BaseException] = []
-    thread = threading.Thread(target=_start_server, args=(failure,), daemon=True)
-    thread.start()
-    yield
-    thread.join()
-    if failure:
-        raise UserError(f"Prefect's temporary server did not start ({failure[0]}). Try `make server`.")
+            atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing's children end
+        else:  # a regular exit would wait for it, for minutes
+            tell("Prefect's server did not take all that happened: its UI is not complete.")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # its reader has gone
+            stream.flush()
+    os._exit(code)  # taking the interpreter apart has libraries complain, at length, of what a failure still holds
 
 
 def tell(line: str) -> None:
@@ -212,41 +227,17 @@ def tell(line: str) -> None:
     print(one_line(line), file=sys.stderr, flush=True)
 
 
-def _check_server(url: str) -> None:
-    try:
-        httpx.get(f"{url}/health", timeout=10.0).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UserError(
-            f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({type(error).__name__}). "
-            "Start one (`make server`), or unset PREFECT_API_URL to use a temporary one."
-        ) from error
-
-
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
 
 
 def _are_events_delivered() -> bool:
-    """Give Prefect's client some time to deliver the states and logs that it has queued."""
-    return not any(queue.drain_all(timeout=EVENT_SECONDS).not_done for queue in (EventsWorker, APILogWorker))  # type: ignore[union-attr]
+    """Give Prefect's client, where it was used, some time to deliver the states and logs that it has queued."""
+    if "prefect" not in sys.modules:
+        return True
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
 
-
-def _end_server_with_this_process() -> None:
-    """Have the temporary server ended even if this process is killed: Prefect ends it only at a regular exit."""
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # others come and go
-            if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
-                watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-                null = subprocess.DEVNULL  # who reads what this process prints is not to wait for the watch
-                subprocess.Popen(["sh", "-c", watch], stdout=null, stderr=null, start_new_session=True)
-
-
-def _start_server(failure: list[BaseException]) -> None:
-    from prefect.client.orchestration import get_client
-
-    try:
-        with get_client(sync_client=True) as client:
-            client.hello()
-        _end_server_with_this_process()
-    except Exception as error:  # noqa: BLE001 - told to the user by the main thread
-        failure.append(error)
+    until = time.monotonic() + EVENT_SECONDS
+    queues = (EventsWorker, APILogWorker)
+    return not any(queue.drain_all(timeout=max(0.0, until - time.monotonic())).not_done for queue in queues)  # type: ignore[union-attr]

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-import httpx
 from prefect import Flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -18,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHEC
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli
+from flows import cli, server
 from flows.parameters import RunnerName
 from flows.preparing import SOURCE_OPTIONS, Preparation
 from tasks import cluster, large
@@ -30,13 +29,15 @@ from tasks.observed import CellError, champions_task, publish_task, report_task,
 from tasks.processes import Processes, share_of_cores, start_server
 from tasks.progress import CellProgress
 from tasks.registry import BuiltTable
-from tasks.runs import CellOutcome, finish_run, outcome_of, own_run, start_run
+from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
 from tasks.snapshots import Snapshot
 from tasks.specs import Budget, Cell
 from tasks.warehouse import Warehouse
 
 # Ctrl-C reaches a run's own workers, too, which end when it ends them.
 IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+# The state of a flow run some of whose cells failed: completed, as its results are published, but told apart by name.
+WITH_FAILURES = "CompletedWithFailures"
 Future = PrefectFuture[State[CellOutcome]]
 
 
@@ -154,7 +155,7 @@ def run_cells(
     get_run_logger().info("%s; published in %s", message, home.address)
     if status == "failed":
         return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
-    return Completed(message=message, data=run.run_id)
+    return Completed(name=WITH_FAILURES if failed else None, message=message, data=run.run_id)
 
 
 def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse, cells: list[Cell]) -> str:
@@ -162,25 +163,14 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse, c
 
     Args: options: the flow's parameters. cells: what they ask for, of any budget.
 
-    Returns: the run's id, also if Prefect's server went away before it could be told the end.
+    Returns: the run's id.
     """
     ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS}, required=required_columns(cells))
     chosen = (options["runner"], options["dask_address"], options["workers"])
     FanOut.of(*chosen, home, spread=options["spread"]).prepare()
-    with cli.prefect_server():
-        ahead.carry_out()
-    try:
-        state = flow(**options, return_state=True)
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
-            raise result
-        cli.tell(state.message or "")
-        return str(result)
-    except httpx.HTTPError as error:
-        if run_id := own_run(home):
-            cli.tell(f"Prefect's server does not answer any more ({error}): its UI does not show how this run ended.")
-            return run_id
-        raise UserError(f"Prefect's server does not answer any more ({error}). Start it and try again.") from error
+    state = server.run_with_prefect(flow, options, ahead.carry_out)
+    cli.tell(state.message or "")
+    return str(state.result(raise_on_failure=False))
 
 
 def _train(

@@ -7,8 +7,8 @@ from typing import get_args
 
 from prefect import flow
 
-from flows import cli, preparing
-from flows.parameters import Count, ProtocolNames, Share
+from flows import cli, preparing, server
+from flows.parameters import Bytes, Count, ProtocolNames, Share
 from flows.preparing import Preparation
 from tasks import summary
 from tasks.artifacts import tag_run
@@ -16,6 +16,7 @@ from tasks.columns import parse_mapping
 from tasks.observed import features_task, ingest_task, publish_task, report_task
 from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
+from tasks.sources import MAX_BYTES
 from tasks.specs import protocols_of
 from tasks.sweep import mark_killed_runs
 from tasks.units import parse_units
@@ -31,6 +32,8 @@ def features(
     warehouse: str | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     append_to: str | None = None,
     statistics: Statistics = "relearned",
     units: str = "",
@@ -45,6 +48,8 @@ def features(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         append_to: the snapshot that the source's tracks are appended to, or latest for the one that is published.
         statistics: of an appended snapshot: relearned makes every table anew; kept prepares the new rows alone, by what
             was learnt before, and adds them to training.
@@ -59,10 +64,13 @@ def features(
         home,
         append,
         parse_units(units),
+        max_bytes=max_source_bytes,
     )
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = preparing.build_each(
-        protocols_of(protocol), lambda name: features_task(snapshot, name, min_genre_rows, home), silently=True
+        protocols_of(protocol),
+        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        silently=True,
     )
     publish_task(snapshot, tables, home)
     report_task(snapshot, tables, None, home)
@@ -92,9 +100,7 @@ def main() -> int:
     began = datetime.now(UTC)
     options = cli.parameters(parser(), features)
     ahead = Preparation.of(**options)
-    with cli.prefect_server():
-        ahead.carry_out()
-    tables = features(**options)
+    tables = server.run_with_prefect(features, options, ahead.carry_out)
     summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0
 

@@ -15,6 +15,7 @@ from tasks.feedback import Adviser
 from tasks.feedback_page import html
 from tasks.feedback_text import print_feedback
 from tasks.report import write
+from tasks.sources import MAX_BYTES
 from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
@@ -28,6 +29,7 @@ def feedback(
     columns: str = "",
     units: str = "",
     min_features: int = MIN_FEATURES,
+    max_source_bytes: int = MAX_BYTES,
 ) -> Path:
     """Print a summary and write the page. Returns: its path.
 
@@ -40,14 +42,16 @@ def feedback(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         min_features: refuse a file with fewer of the 12 audio features.
+        max_source_bytes: that the file may hold, as it is or unpacked.
     """
-    home = Warehouse.existing(warehouse, advice=TRAIN)
+    home = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
     with home.in_use(reads_only=True):
         adviser = Adviser.load(home, model)
-        with choosing(tracks, track_id, mapping, adviser.known, home, converted, min_features) as chosen:
+        file = (converted, min_features, max_source_bytes)
+        with choosing(tracks, track_id, mapping, adviser.known, home, *file) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found = adviser.feedback(chosen)

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
-from flows.parameters import BudgetName, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
+from flows.parameters import BudgetName, Bytes, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks import summary
 from tasks.artifacts import tag_run
 from tasks.columns import parse_mapping
@@ -16,6 +16,7 @@ from tasks.large import LARGE_ROWS
 from tasks.models import GROUPS, plan_cells
 from tasks.needs import possible, required_columns
 from tasks.observed import features_task, ingest_task
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, STUDY_SEED
 from tasks.sweep import mark_killed_runs
 from tasks.units import parse_units
@@ -36,6 +37,8 @@ def learning_curve(
     columns: str = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
+    max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
@@ -57,6 +60,8 @@ def learning_curve(
         units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
         runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
@@ -72,10 +77,11 @@ def learning_curve(
         home,
         units=parse_units(units),
         required=required,
+        max_bytes=max_source_bytes,
     )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = features_task(snapshot, protocol, min_genre_rows, home)
+    tables = features_task(snapshot, protocol, min_genre_rows, home, artist_separators or [])
     cells = possible(plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED]), snapshot)
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(

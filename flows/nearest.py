@@ -10,6 +10,7 @@ from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.feedback_text import print_nearest
 from tasks.nearest import MOST, known_tracks
 from tasks.nearest import nearest as find_nearest
+from tasks.sources import MAX_BYTES
 from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
@@ -24,6 +25,7 @@ def nearest(
     columns: str = "",
     units: str = "",
     min_features: int = MIN_FEATURES,
+    max_source_bytes: int = MAX_BYTES,
 ) -> list[dict[str, Any]]:
     """Print the k nearest known tracks. Returns: them, as sql/predict/nearest.sql.
 
@@ -35,13 +37,14 @@ def nearest(
         columns: the file's own names as ours=theirs,... or the path of a TOML file.
         units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         min_features: refuse a file with fewer of the 12 audio features.
+        max_source_bytes: that the file may hold, as it is or unpacked.
     """
-    home = Warehouse.existing(warehouse, advice=PREPARE)
+    home = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
     with home.in_use(reads_only=True):
         known = known_tracks(home)
-        with choosing(tracks, track_id, mapping, known, home, converted, min_features) as chosen:
+        with choosing(tracks, track_id, mapping, known, home, converted, min_features, max_source_bytes) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found: list[dict[str, Any]] = find_nearest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, ByteSize, Field, JsonValue
 
 from tasks.errors import UnknownNameError
 from tasks.models import GROUPS, MODELS
@@ -33,6 +33,7 @@ FeatureSetName = Annotated[str, *_known("feature set", FEATURE_SETS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Features = Annotated[int, Field(ge=1, le=len(AUDIO_FEATURES))]
 Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[ByteSize, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0.0)]
 RunnerName = Literal["local", "dask"]

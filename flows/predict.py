@@ -7,13 +7,14 @@ from pathlib import Path
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from flows import cli
-from flows.parameters import Features, Share, StoredModelName
+from flows import cli, server
+from flows.parameters import Bytes, Features, Share, StoredModelName
 from tasks.addresses import has_secrets
 from tasks.champions import TRAIN
 from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.observed import predict_task
 from tasks.predict_files import Report, predict_file
+from tasks.sources import MAX_BYTES
 from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
@@ -28,6 +29,7 @@ def predict(
     max_reject_share: Share = 0.05,
     units: str = "",
     min_features: Features = MIN_FEATURES,
+    max_source_bytes: Bytes = MAX_BYTES,
 ) -> Path:
     """Predict every track of a file. Returns: the file of predictions.
 
@@ -40,10 +42,19 @@ def predict(
         units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
         max_reject_share: stop if a larger share of the rows has bad values.
         min_features: refuse a file with fewer of the 12 audio features.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
     """
-    home = Warehouse.existing(warehouse, advice=TRAIN)
+    home = Warehouse.to_read(warehouse, advice=TRAIN)
     report: Report = predict_task(
-        tracks, out, home, model, parse_mapping(columns), max_reject_share, parse_units(units), min_features
+        tracks,
+        out,
+        home,
+        model,
+        parse_mapping(columns),
+        max_reject_share,
+        parse_units(units),
+        min_features,
+        max_source_bytes,
     )
     _print(report)
     return report.out
@@ -66,6 +77,7 @@ def parser() -> cli.Parser:
         metavar="SHARE",
         help="stop if more of the rows have bad values; by default 0.05",
     )
+    cli.add_max_source_bytes(command)
     return command
 
 
@@ -82,12 +94,12 @@ def main() -> int:
     """
     options = cli.parameters(parser(), predict)
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
-        with cli.prefect_server():
-            predict(**options)
+        server.run_with_prefect(predict, options)
         return 0
-    home = Warehouse.existing(options.pop("warehouse"), advice=TRAIN)
+    home = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
-    _print(predict_file(**options, warehouse=home, columns=columns, units=units))
+    max_bytes = options.pop("max_source_bytes")
+    _print(predict_file(**options, warehouse=home, columns=columns, units=units, max_bytes=max_bytes))
     return 0
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
+from tasks import targets
+from tasks.artists import normal_separators, unseparated
 from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
 from tasks.features import build_features, rare_genres
@@ -17,13 +19,24 @@ from tasks.increment import left_out
 from tasks.ingest import Append, check, ingest
 from tasks.registry import BuiltTable
 from tasks.snapshots import Statistics
+from tasks.sources import MAX_BYTES
 from tasks.specs import protocols_of
 from tasks.units import parse_units
 from tasks.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-SOURCE_OPTIONS = ("source", "columns", "protocol", "warehouse", "max_reject_share", "min_genre_rows", "units")
+SOURCE_OPTIONS = (
+    "source",
+    "columns",
+    "protocol",
+    "warehouse",
+    "max_reject_share",
+    "min_genre_rows",
+    "max_source_bytes",
+    "artist_separators",
+    "units",
+)
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -54,6 +67,8 @@ class Preparation:
     home: Warehouse
     max_reject_share: float
     min_genre_rows: int
+    max_source_bytes: int
+    artist_separators: list[str]
     append: Append | None
     units: dict[str, str]
     required: Collection[str]
@@ -67,6 +82,8 @@ class Preparation:
         warehouse: str | None,
         max_reject_share: float,
         min_genre_rows: int,
+        max_source_bytes: int = MAX_BYTES,
+        artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
         units: str = "",
@@ -87,8 +104,10 @@ class Preparation:
             home=Warehouse.at(warehouse),
             max_reject_share=max_reject_share,
             min_genre_rows=min_genre_rows,
+            max_source_bytes=max_source_bytes,
+            artist_separators=normal_separators(artist_separators or []),
         )
-        check(asked.source, asked.home, asked.append)
+        check(asked.source, asked.home, asked.append, max_source_bytes)
         return asked
 
     def carry_out(self) -> None:
@@ -101,18 +120,16 @@ class Preparation:
         home = self.home
         with home.in_use(_tell_of_upkeep):
             known = {file.stem for file in home.files("raw", "snapshots")}
-            snapshot = ingest(
-                self.source, self.mapping, self.max_reject_share, home, self.append, self.units, self.required
-            )
+            share, most = self.max_reject_share, self.max_source_bytes
+            snapshot = ingest(self.source, self.mapping, share, home, self.append, self.units, self.required, most)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            for line in snapshot.notes:
-                cli.tell(line)
-            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, self.min_genre_rows, home))
-            if dropped := rare_genres(tables, home):
-                cli.tell(dropped)
-            for line in left_out(tables, home):
-                cli.tell(line)
+            chosen = (self.min_genre_rows, home, self.artist_separators)
+            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
+            said = [*snapshot.notes, rare_genres(tables, home), unseparated(tables, home)]
+            for line in (*said, *left_out(tables, home), *targets.notes(tables, home)):
+                if line:
+                    cli.tell(line)
 
 
 def build_each(

@@ -7,8 +7,8 @@ import time
 
 from prefect import flow
 
-from flows import cli, preparing
-from flows.parameters import Count, Positive, ProtocolName, Share
+from flows import cli, preparing, server
+from flows.parameters import Bytes, Count, Positive, ProtocolName, Share
 from flows.preparing import Preparation
 from tasks import tuning
 from tasks.cells import make_jobs
@@ -17,6 +17,7 @@ from tasks.models import ModelSpec
 from tasks.needs import required_columns
 from tasks.observed import features_task, ingest_task, publish_task, trial_task
 from tasks.processes import Processes, share_of_cores, start_server
+from tasks.sources import MAX_BYTES
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.sweep import mark_killed_runs
 from tasks.tuning import Best, open_search, tunable
@@ -39,6 +40,8 @@ def tune(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     units: str = "",
+    max_source_bytes: Bytes = MAX_BYTES,
+    artist_separators: list[str] | None = None,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
 
@@ -55,6 +58,8 @@ def tune(
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: genres with fewer valid rows are dropped.
+        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
@@ -67,8 +72,9 @@ def tune(
         home,
         units=parse_units(units),
         required=required_columns([cell]),
+        max_bytes=max_source_bytes,
     )
-    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home)
+    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home, artist_separators or [])
     [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
     started = time.monotonic()
     with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
@@ -126,9 +132,7 @@ def main() -> int:
     given = {name: options[name] for name in preparing.SOURCE_OPTIONS}
     ahead = Preparation.of(**given, required=required_columns([cell]))
     start_server(options["threads"] or share_of_cores(1)[1])
-    with cli.prefect_server():
-        ahead.carry_out()
-    print_best(tune(**options))
+    print_best(server.run_with_prefect(tune, options, ahead.carry_out))
     return 0
 
 

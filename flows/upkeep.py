@@ -11,7 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows import cli
+from flows import cli, server
+from tasks.errors import one_line
+from tasks.integrity import Findings, check
 from tasks.inventory import Item
 from tasks.observed import upkeep_task
 from tasks.sweep import mark_killed_runs
@@ -91,12 +93,28 @@ def _table(title: str, named: Mapping[str, Item]) -> Table:
     return table
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
+def print_findings(findings: Findings) -> None:
+    """What is missing, cut off or altered, on standard output."""
+    for fault in findings.faults:
+        print(f"{one_line(fault.path)}: {fault.what}")  # noqa: T201
+    unsure = f", {findings.without_checksum:,} of them without a checksum" if findings.without_checksum else ""
+    read = f"{findings.files:,} stored files read, {findings.size / MIB:,.1f} MiB{unsure}"
+    print(f"{read}: {len(findings.faults) or 'no'} fault{'' if len(findings.faults) == 1 else 's'}")  # noqa: T201
+
+
+def parser(*, of_flow: bool = False) -> cli.Parser:
+    """The command's options. Args: of_flow: those alone that are the flow's parameters, too."""
     command = cli.Parser(prog="python -m flows.upkeep", description=__doc__)
     add = command.add_argument
     cli.add_warehouse(command)
-    add("--dry-run", action="store_true", help="only say what would go")
+    add("--dry-run", action="store_true", help="only say what would go; with --check: set nothing aside")
+    if not of_flow:
+        add(
+            "--check",
+            action="store_true",
+            help="remove nothing, but read every stored file and say what is missing, cut off or altered (exit code 1 "
+            "if anything is); what is cut off or altered is set aside below damaged/, and made again by the next run",
+        )
     add(
         "--keep-runs",
         type=int,
@@ -124,11 +142,15 @@ def parser() -> cli.Parser:
 
 def main() -> int:
     """The command `python -m flows.upkeep`."""
-    options = cli.parameters(parser(), upkeep)
+    if (asked := parser().parse_args()).check:
+        home = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
+        with home.in_use(reads_only=True):
+            findings = check(home, dry_run=asked.dry_run)
+        print_findings(findings)
+        return 1 if findings.faults else 0
+    options = cli.parameters(parser(of_flow=True), upkeep)
     Warehouse.existing(options["warehouse"])
-    with cli.prefect_server():
-        pass
-    print_report(upkeep(**options))
+    print_report(server.run_with_prefect(upkeep, options))
     return 0
 
 

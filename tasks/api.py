@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic import (
     BaseModel,
@@ -35,9 +37,11 @@ from tasks.units import SCALES, Seen, doubts, look_at, told
 
 MAX_TRACKS = 1_000
 MAX_BYTES = 1 << 20
+MAX_WAITING = 200  # requests to be predicted at once
 MAX_ERRORS = 100  # named in one answer
 LONGEST_TEXT = 60
 SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
+DOUBLED = object()  # the value of a key that an object has twice
 TASKS = ("genre", "popularity")
 
 
@@ -213,25 +217,79 @@ class AsciiJSONResponse(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-class BoundedBody:
-    """Refuses request bodies above `limit` bytes while they are read, whatever their header says."""
+class Bounded:
+    """Refuses requests while their body is read: above `limit` bytes, whatever their header says, or too many at once.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    Those without a body, such as for /healthz, always pass.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, most: int) -> None:
+        self.app, self.limit, self.most = app, limit, most
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         read = 0
+        waits = False
 
         async def bounded() -> Message:
-            nonlocal read
+            nonlocal read, waits
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.limit:
                 raise HTTPException(413, f"The request is larger than {self.limit:,} bytes. {TOO_MANY}")
+            is_whole = message["type"] == "http.request" and not message.get("more_body")
+            if not waits and is_whole and scope["method"] == "POST":
+                if self._waiting >= self.most:
+                    raise HTTPException(503, f"{self.most} requests are waiting. Try again.", {"Retry-After": "1"})
+                self._waiting += 1
+                waits = True
             return message
 
-        await self.app(scope, bounded, send)
+        try:
+            await self.app(scope, bounded, send)
+        finally:
+            self._waiting -= waits
+
+
+class StrictRequest(Request):
+    """A request whose body is read as RFC 8259 wants JSON written: in UTF-8, each key once."""
+
+    async def json(self) -> Any:
+        """The body. Raises: json.JSONDecodeError: it is no JSON, or more of it than anybody needs."""
+        try:
+            text = (await self.body()).decode("utf-8-sig")
+            return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
+        except UnicodeDecodeError as error:
+            raise json.JSONDecodeError("not UTF-8", "", error.start) from error
+        except RecursionError as error:
+            raise json.JSONDecodeError("nested too deeply", "", 0) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        found |= {key: DOUBLED for key, count in counts.items() if count > 1}
+    return found
+
+
+def _whole_number(digits: str) -> int | str:
+    """Text that is too long for a value stays text, which is refused by its field."""
+    return int(digits) if len(digits) <= LONGEST_TEXT else digits
+
+
+class StrictRoute(APIRoute):
+    """A route whose body is a StrictRequest's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's own, of such a request."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
 
 
 TOO_MANY = f"At most {MAX_TRACKS:,} tracks a request; python -m flows.predict takes files of any size."
@@ -247,7 +305,8 @@ def make_app(service: Service) -> FastAPI:
         default_response_class=AsciiJSONResponse,
         swagger_ui_parameters={"validatorUrl": None},  # else the page may send its address to swagger.io
     )
-    app.add_middleware(BoundedBody, limit=MAX_BYTES)
+    app.add_middleware(Bounded, limit=MAX_BYTES, most=MAX_WAITING)
+    app.router.route_class = StrictRoute
 
     @app.post(
         "/predict",
@@ -329,7 +388,9 @@ def _in_use(champion: Champion) -> ChampionInUse:
 def _field_error(error: dict[str, Any]) -> FieldError:
     """What pydantic says, without the value, which may be no JSON; unknown fields are told the known ones."""
     loc, said = list(error["loc"]), error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
+    if error["input"] is DOUBLED:
+        said = "given more than once"
+    elif error["type"] == "extra_forbidden":
         known = Track.model_fields if "tracks" in loc else Tracks.model_fields
         said = f"unknown field. Known: {', '.join(known)}"
     elif error["type"] == "too_long":

@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from tasks.pages import Page
@@ -50,10 +51,17 @@ def tag_run(*tags: str) -> None:
         client.update_flow_run(runtime.flow_run.id, tags=sorted({*runtime.flow_run.tags, *tags}))
 
 
-def post(make: Callable[[], Iterable[Page]]) -> None:
-    """Make pages and post each as an artifact of the current run, under its stable key."""
+def post(*makers: Callable[[], Iterable[Page]]) -> None:
+    """Make pages and post each as an artifact of the current run, under its stable key.
+
+    Pages that cannot be made leave those of other makers alone; a server that does not answer is not asked again.
+    """
+    pages: list[Page] = []
+    for make in makers:
+        with _warning("artifacts"):
+            pages += make()
     with _warning("artifacts"):
-        for page in make():
+        for page in pages:
             if isinstance(page.content, str):
                 create_markdown_artifact(page.content, key=page.key, description=page.description)
             else:
@@ -88,9 +96,10 @@ def _follow(progress: CellProgress, ended: threading.Event, seconds: float) -> N
 
 @contextmanager
 def _warning(what: str) -> Iterator[None]:
-    """Make any failure a warning in the run's log: a server that is gone, a page that cannot be made."""
+    """Make any failure a warning in the run's log, soon: a server that is gone, a page that cannot be made."""
     try:
-        yield
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            yield
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
         with suppress(Exception):
             get_run_logger().warning("No %s in the Prefect UI: %s: %s", what, type(error).__name__, error)

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from tasks import runs
 from tasks.cells import REPLICATES, RESULT, Job
+from tasks.damage import read_rows, whole_cells
 from tasks.errors import UnknownNameError, UserError
 from tasks.features import TABLES, genres_of, table_version
 from tasks.models import MODELS, ModelSpec
 from tasks.registry import BuiltTable, read_registry
 from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
-from tasks.warehouse import Warehouse
+from tasks.warehouse import LAST_OF_CELL, Warehouse
 
 METRIC = {"genre": "accuracy", "popularity": "rmse"}
 SIGN = {"genre": 1.0, "popularity": -1.0}  # times the metric: more is better
@@ -77,18 +77,21 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
         files = [file for file in files if file.stem == run_id]
     found: list[Candidate] = []
     for file in files:
-        [started] = pq.read_table(
-            warehouse.here(warehouse.table("runs", "started", file.stem)), schema=runs.STARTED
-        ).to_pylist()
-        [finished] = pq.read_table(file, schema=runs.FINISHED).to_pylist()
-        for cell in finished["cells"]:
-            found += _candidates(started, cell, warehouse)
+        started_file = warehouse.here(warehouse.table("runs", "started", file.stem))
+        started = read_rows([started_file], runs.STARTED, warehouse).to_pylist()
+        finished = read_rows([file], runs.FINISHED, warehouse).to_pylist()
+        if started and finished:
+            cells = finished[0]["cells"]
+            whole = set(whole_cells(sorted({cell["result"] for cell in cells if cell["result"]}), warehouse))
+            for cell in cells:
+                if cell["result"] in whole:
+                    found += _candidates(started[0], cell, warehouse)
     return found
 
 
 def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
     """A cell's candidates: one a task that it predicts, none if it does not qualify."""
-    folder = warehouse.cell(row["result"] or "none")
+    folder = warehouse.cell(row["result"])
     is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
     if (
         row["status"] != "ok"
@@ -96,12 +99,12 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
         or row["protocol"] not in PROTOCOLS
         or not is_known
         or FEATURE_SETS[row["feature_set"]].leaks
-        or not warehouse.here(folder / "replicates.parquet").exists()
     ):
         return
-    [result] = pq.read_table(warehouse.here(folder / "result.parquet"), schema=RESULT).to_pylist()
-    if not result["model_path"]:
+    results = read_rows([warehouse.here(folder / LAST_OF_CELL)], RESULT, warehouse).to_pylist()
+    if not results or not results[0]["model_path"]:
         return
+    [result] = results
     scores = {(m["task"], m["metric"]): m for m in result["metrics"] if m["split"] == "val" and m["slice"] == "all"}
     for task, metric in METRIC.items():
         score = scores.get((task, metric))
@@ -120,13 +123,17 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
 
 def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
     """Bootstrap replicates of its metric on the validation rows, higher being better, (n_replicates,)."""
-    table = pq.read_table(warehouse.here(warehouse.cell(candidate.result) / "replicates.parquet"), schema=REPLICATES)
-    [values] = [
+    file = warehouse.here(warehouse.cell(candidate.result) / "replicates.parquet")
+    values = [
         row["replicates"]
-        for row in table.to_pylist()
+        for row in read_rows([file], REPLICATES, warehouse).to_pylist()
         if (row["task"], row["split"], row["metric"]) == (candidate.task, "val", candidate.metric)
     ]
-    return SIGN[candidate.task] * np.array(values)
+    if not values:
+        raise UserError(
+            f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does."
+        )
+    return SIGN[candidate.task] * np.array(values[0])
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks import duck
+from tasks.damage import read_rows, whole_cells
 from tasks.features import genres_of
 from tasks.models import spec_of
 from tasks.registry import BuiltTable
@@ -248,26 +248,37 @@ def parameters_json(cell: Cell) -> str:
 
 
 def find_result(key: str, warehouse: Warehouse) -> str | None:
-    """The newest stored result of a cell, whichever run trained it."""
-    return max(warehouse.results(key), default=None)
+    """The newest stored result of a cell, whichever run trained it; a damaged one is set aside."""
+    for result in reversed(whole_cells(warehouse.results(key), warehouse, f"{key}-")):
+        if _sampling(result, warehouse):
+            return result
+    return None
 
 
 def sample_of(result: str, warehouse: Warehouse) -> str | None:
     """In words, on how many of how many training rows a stored cell was trained, and why not on all; None: on all."""
-    columns = ["n_train", "sampled_from", "sample_reason"]
-    [row] = pq.read_table(warehouse.here(warehouse.cell(result) / LAST_OF_CELL), columns=columns).to_pylist()
-    if row["sampled_from"] is None:
+    row = _sampling(result, warehouse)
+    if row is None or row["sampled_from"] is None:
         return None
     of = f"{row['n_train']:,} of {row['sampled_from']:,} rows"
     return f"trained on a stratified sample, {of}, because {row['sample_reason']}"
 
 
+def _sampling(result: str, warehouse: Warehouse) -> dict[str, Any] | None:
+    """How many rows a stored cell was trained on, and why not on all; None: its result is gone or damaged."""
+    columns = pa.schema([RESULT.field(name) for name in ("n_train", "sampled_from", "sample_reason")])
+    rows = read_rows([warehouse.here(warehouse.cell(result) / LAST_OF_CELL)], columns, warehouse).to_pylist()
+    return rows[0] if rows else None
+
+
 def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[str, str, str], np.ndarray]:
-    """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,)."""
+    """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,).
+
+    Those of a damaged file are left out, and its cell is set aside.
+    """
     files = [warehouse.cell(result) / "replicates.parquet" for result in results]
     warehouse.fetch(files)
-    tables = [pq.read_table(file, schema=REPLICATES) for file in files]
-    stored = pa.concat_tables([REPLICATES.empty_table(), *tables])
+    stored = read_rows(files, REPLICATES, warehouse)
     return {
         (row["result"], row["task"], row["metric"]): values.values.to_numpy()
         for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)

@@ -6,8 +6,9 @@ seed. The best is the one with the best accuracy or RMSE on validation rows. Who
 the difference to it, paired over the same bootstrap resamples, counts as equal (Breiman et al. 1984, Classification and
 Regression Trees, section 3.4.3), and of equals the best is chosen that predicts about as fast as the fastest: in at
 most twice its seconds and 50 ms, for seconds are measured once. It takes over from the champion that stands only if the
-95 % interval of their paired difference is above 0, or if the two cannot be compared. Generated data has champions of
-its own, which are used only where real data has none.
+95 % interval of their paired difference is above 0, or if the two cannot be compared. Nothing is chosen by a target
+that is the same in all training or all validation rows. Generated data has champions of its own, which are used only
+where real data has none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.candidates import (
     METRIC,
@@ -30,9 +30,11 @@ from tasks.candidates import (
     validation_replicates,
     validation_rows,
 )
-from tasks.errors import UserError
+from tasks.damage import read_rows, whole_cells
+from tasks.errors import NoModelError, UserError
 from tasks.measuring import Measured, measure_in_child
 from tasks.specs import Cell
+from tasks.targets import constant_targets, obstacle
 from tasks.uncertainty import interval
 from tasks.warehouse import Warehouse
 
@@ -40,6 +42,7 @@ TRAIN = (
     "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
     "(leave --source out for generated data)"
 )
+NO_MODEL = f"No model has been trained that can predict new tracks. {TRAIN}"
 ABOUT_AS_FAST, ABOUT_AS_FAST_SECONDS = 2.0, 0.050
 NUMBER = pa.float64()
 CHAMPIONS = pa.schema(
@@ -150,11 +153,13 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
     """Let a finished run's best candidates challenge the champions that stand. Returns: a line per task for people."""
     with warehouse.lock_everywhere("champions"):
         standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
-        decisions = []
+        decisions, refused = [], []
         of_run = candidates(warehouse, run_id)
         for task in METRIC:
             contenders = _contenders([one for one in of_run if one.task == task])
-            if contenders:
+            if contenders and (reason := _nothing_to_choose_by(contenders[0], warehouse)):
+                refused.append(f"{reason[0].upper()}{reason[1:]}.")
+            elif contenders:
                 chosen = best_of(contenders, lambda one: validation_replicates(one, warehouse))
                 before = standing.get((task, chosen.is_generated))
                 obstacle = _obstacle(before, warehouse) if before else None
@@ -175,13 +180,13 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
         if one.takes_over
         else f"Champion for {one.candidate.task} stays; this run's best is {one.candidate.cell.model}: {one.reason}."
         for one in decisions
-    ]
+    ] + refused
 
 
 def history(warehouse: Warehouse) -> list[Champion]:
     """Every champion there was, oldest first."""
     files = warehouse.files("champions", "decisions")
-    rows = [row for file in files for row in pq.read_table(file, schema=CHAMPIONS).to_pylist()]
+    rows = read_rows(files, CHAMPIONS, warehouse).to_pylist()
     return [_champion(row) for row in sorted(rows, key=lambda row: row["chosen_at"])]
 
 
@@ -195,7 +200,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     """What predicts each task: the champion of real data, else that of the generated sample.
 
     Args: model: one that takes the champions' place in each task it predicts; it is calibrated now.
-    Raises: UserError: there is none, or `model` is unknown or not stored.
+    Raises: NoModelError: there is none; UserError: `model` is unknown or not stored.
     """
     chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
     if model is not None:
@@ -206,7 +211,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        raise UserError(f"{warehouse.address}: no model has been trained that can predict new tracks. {TRAIN}")
+        raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
     return chosen
 
 
@@ -239,11 +244,19 @@ def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Why a champion can no longer predict, if it cannot."""
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
+    if not whole_cells([champion.result], warehouse, champion.result):
+        return "its cell is damaged"
     try:
         tables = lineage(champion.feature_version, warehouse)
     except UserError:
         return "the SQL that prepares tracks, or DuckDB, is another now"
     return None if all(warehouse.here(table.path).exists() for table in tables.values()) else "its tables are gone"
+
+
+def _nothing_to_choose_by(candidate: Candidate, warehouse: Warehouse) -> str | None:
+    """Why its task gets no champion, if its target does not vary."""
+    prepared = lineage(candidate.feature_version, warehouse)["features.tracks_std"]
+    return obstacle(candidate.task, constant_targets(prepared, warehouse).get(candidate.task, {}))
 
 
 def _is_real(champion: Champion) -> bool:

@@ -14,7 +14,7 @@ from tasks.columns import MIN_FEATURES
 from tasks.errors import UserError
 from tasks.nearest import Known
 from tasks.predict_files import reading
-from tasks.sources import opened
+from tasks.sources import MAX_BYTES, opened
 from tasks.warehouse import Warehouse
 
 SHOWN = 10  # ids that a message lists
@@ -40,20 +40,24 @@ def choosing(
     warehouse: Warehouse,
     units: Mapping[str, str] = MappingProxyType({}),
     min_features: int = MIN_FEATURES,
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[Chosen]:
     """The track with that id.
 
     Args: tracks: path, URL or sample[:ROWS]; None: one of `known`. track_id: its instance_id, or the row number where a
         file has none; may be left out if the file has one track only. columns: our column names to the file's. units,
-        min_features: as tasks.predict_files.reading.
+        min_features: as tasks.predict_files.reading. max_bytes: that the file may hold.
     Raises: UserError: there is no such track, or more than one, or it is a reject.
     """
     if tracks is None:
-        with duck.workspace(spill=warehouse.root / "tmp") as connection:
+        with duck.workspace(spill=warehouse.scratch) as connection:
             yield _known_track(connection, track_id, known)
     else:
         warehouse.sweep()
-        with opened(tracks, warehouse) as file, reading(file, columns, warehouse, units, min_features) as read:
+        with (
+            opened(tracks, warehouse, max_bytes) as file,
+            reading(file, columns, warehouse, units, min_features) as read,
+        ):
             row = _row_of(read.connection, track_id, file.label)
             yield Chosen(read.connection, row, False, file.label, read.notes)
 

@@ -23,26 +23,27 @@ def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
     """Add ci_low, ci_high (95 %) and p_value of `value_a - value_b` to each row.
 
     Args: pairs: columns task, metric, value_a, value_b, results_a and results_b (cells' folders, one a seed).
-    Returns: `pairs` with the three columns; NULL where replicates are undefined. p_value is two-sided, from the normal
-        distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
+    Returns: `pairs` with the three columns; NULL where replicates are undefined or not there. p_value is two-sided,
+        from the normal distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 12 and 13; Satterthwaite (1946) for
         the degrees of freedom.
     """
-    averages: dict[tuple[tuple[str, ...], str, str], Average] = {}
+    averages: dict[tuple[tuple[str, ...], str, str], Average | None] = {}
 
-    def average(results: list[str], task: str, metric: str) -> Average:
+    def average(results: list[str], task: str, metric: str) -> Average | None:
         key = (tuple(results), task, metric)
         if key not in averages:
-            averages[key] = Average.of([replicates[result, task, metric] for result in results], results)
+            found = [replicates[result, task, metric] for result in results if (result, task, metric) in replicates]
+            averages[key] = Average.of(found, results) if len(found) == len(results) else None
         return averages[key]
 
     lows, highs, p_values = [], [], []
     for row in pairs.select(["task", "metric", "value_a", "value_b", "results_a", "results_b"]).to_pylist():
         a, b = (average(row[side], row["task"], row["metric"]) for side in ("results_a", "results_b"))
-        low, high = interval(a.replicates - b.replicates)
+        low, high = interval(a.replicates - b.replicates) if a and b else (None, None)
         lows.append(low)
         highs.append(high)
-        p_values.append(None if low is None else _p_value(row["value_a"] - row["value_b"], a, b))
+        p_values.append(_p_value(row["value_a"] - row["value_b"], a, b) if a and b and low is not None else None)
     for name, values in (("ci_low", lows), ("ci_high", highs), ("p_value", p_values)):
         pairs = pairs.append_column(name, pa.array(values, pa.float64()))
     return pairs

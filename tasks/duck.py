@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ OPENING = threading.Lock()
 MEMORY_LIMIT = "2GB"  # of a process that prepares features, unless $MUSIC_MEMORY_LIMIT says otherwise
 LEAST_MIB = 150  # for DuckDB, below which small files fail, too
 DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
+SPILL_LIMIT = "10GB"  # of a question to the published database, unless $MUSIC_SPILL_LIMIT says otherwise
 MANY_ROWS = 500_000
+Contents = dict[tuple[str, str], tuple[object, ...]]
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
@@ -43,19 +47,47 @@ def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duc
     return connection
 
 
+@contextmanager
+def connect_to_read(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database file that is only read, within the memory limit; what it spills goes with it.
+
+    Args: spill: the folder below which what does not fit into memory goes, at most `$MUSIC_SPILL_LIMIT` of it.
+    Raises: UserError: a limit is no size.
+    """
+    folder = spill / f"spill-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_mib()}MiB",
+        "temp_directory": str(folder),
+        "max_temp_directory_size": f"{_mib('MUSIC_SPILL_LIMIT', SPILL_LIMIT)}MiB",
+    }
+    try:
+        with duckdb.connect(str(database), read_only=True, config=config) as connection:
+            connection.execute("set enable_progress_bar = false")
+            yield connection
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def memory_mib() -> int:
     """What DuckDB may use of the process's memory limit, `$MUSIC_MEMORY_LIMIT` or 2GB, in MiB.
 
     Raises: UserError: the variable is no size, or leaves DuckDB less than it needs.
     """
-    limit = os.environ.get("MUSIC_MEMORY_LIMIT") or MEMORY_LIMIT
-    try:
-        mib = int(DUCKDB_SHARE * TypeAdapter(ByteSize).validate_python(limit) / 2**20)
-    except ValidationError:
-        raise UserError(f"$MUSIC_MEMORY_LIMIT is '{limit}'; it must be a size such as 2GB or 500MiB.") from None
+    mib = int(DUCKDB_SHARE * _mib("MUSIC_MEMORY_LIMIT", MEMORY_LIMIT))
     if mib < LEAST_MIB:
-        raise UserError(f"$MUSIC_MEMORY_LIMIT is '{limit}'; at least {LEAST_MIB / DUCKDB_SHARE:.0f}MiB are needed.")
+        raise UserError(
+            f"$MUSIC_MEMORY_LIMIT is '{os.environ.get('MUSIC_MEMORY_LIMIT')}'; at least "
+            f"{LEAST_MIB / DUCKDB_SHARE:.0f}MiB are needed."
+        )
     return mib
+
+
+def _mib(variable: str, default: str) -> float:
+    limit = os.environ.get(variable) or default
+    try:
+        return TypeAdapter(ByteSize).validate_python(limit) / 2**20
+    except ValidationError:
+        raise UserError(f"${variable} is '{limit}'; it must be a size such as 2GB or 500MiB.") from None
 
 
 @contextmanager
@@ -176,6 +208,25 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -
         f"create or replace view {name} as select * from read_parquet([{paths}], "
         "hive_partitioning = false, union_by_name = true)"
     )
+
+
+def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
+    """What a database holds: of each table how many rows there are and a digest of them, of each view its SELECT.
+
+    Every row is read, and with it every block of the file, whose checksums DuckDB compares.
+    """
+    found: Contents = {}
+    for schema, name, sql in connection.execute(
+        "select schema_name, view_name, sql from duckdb_views() where not internal and not temporary"
+    ).fetchall():
+        found[schema, name] = (sql,)
+    for schema, name in connection.execute(
+        "select schema_name, table_name from duckdb_tables() where not temporary"
+    ).fetchall():
+        table = f"{identifier(schema)}.{identifier(name)}"
+        digest_of_rows = f"select count(*), cast(bit_xor(hash(given)) as varchar) from {table} as given"
+        [found[schema, name]] = connection.execute(digest_of_rows).fetchall()
+    return found
 
 
 def copy(select: str, path: Path, about_rows: int, *, is_ordered: bool = True) -> str:

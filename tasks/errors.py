@@ -11,6 +11,11 @@ def one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
+def is_text(text: str) -> bool:
+    """Whether a text of the command line or the environment is one that can be written as UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # surrogates stand for bytes that are none
+
+
 class UserError(Exception):
     """Something the user asked for cannot be done as asked; commands print it as one line and exit 1.
 
@@ -35,6 +40,10 @@ class DownloadError(InputError):
 
 class CheckError(UserError):
     """Feature tables break a rule that their protocol states: nothing may be trained on them."""
+
+
+class NoModelError(UserError):
+    """No model is stored that could predict."""
 
 
 class ModelFileError(UserError):

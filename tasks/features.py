@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,19 +16,24 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
+from tasks.artists import normal_separators
+from tasks.damage import is_whole
 from tasks.errors import InputError, ProtocolError, UserError, one_line
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, attach
 from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol, protocol_named
-from tasks.split import linked_artists, split_tracks
+from tasks.split import linked_artists, split_tracks, without
 from tasks.warehouse import Warehouse, flush, link
 
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 STATISTICS = "features.statistics"
+BRIDGES = "features/bridging_tracks"
+Chosen = Mapping[str, Any]  # what a user chose, by the names that the SELECTs bind
 AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
 
@@ -62,7 +67,13 @@ def artist_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: 
 
 def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
     """features.split_assignment: protocol, and the columns of tasks.split.split_tracks."""
-    assigned = split_tracks(protocol, connection.sql(select).to_arrow_table())
+    tracks = connection.sql(select).to_arrow_table()
+    assigned = split_tracks(protocol, tracks)
+    if "is_cut" in tracks.column_names and pc.any(tracks["is_cut"]).as_py():
+        connection.register("assigned", assigned)
+        bridges = connection.sql(duck.render(BRIDGES)).to_arrow_table()
+        assigned = without(assigned, bridges["track_id"])
+        connection.unregister("assigned")
     return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
 
 
@@ -104,13 +115,14 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: P
 def _split_input(protocol: Protocol) -> str:
     if protocol.split == "grouped":
         return "features/grouped_split_input"
-    return "features/linked_split_input" if protocol.left_out else "features/split_input"
+    return f"features/{protocol.left_out}_split_input" if protocol.left_out else "features/split_input"
 
 
 TABLES = (
     Table(name="staging.rare_genres", is_by_protocol=False),
     Table(name="staging.stg_tracks", is_by_protocol=False),
     Table(name="features.genre_mapping", is_by_protocol=False),
+    Table(name="features.track_artists", is_by_protocol=False, is_on_demand=True),
     Table(name="features.track_links", is_by_protocol=False, is_on_demand=True),
     Table(
         name="features.artist_groups",
@@ -125,7 +137,7 @@ TABLES = (
         name="features.split_assignment",
         sql=_split_input,
         build=split_assignment,
-        code=(split_assignment, split, STUDY_SEED),
+        code=(split_assignment, split, STUDY_SEED, duck.code(BRIDGES)),
     ),
     Table(name="features.fill_values", sql=lambda protocol: protocol.fill),
     Table(name="features.tracks_clean"),
@@ -143,11 +155,18 @@ TABLES = (
 )
 
 
-def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
+def build_features(
+    snapshot: Snapshot,
+    protocol: str,
+    min_genre_rows: int,
+    warehouse: Warehouse,
+    artist_separators: Sequence[str] = (),
+) -> list[BuiltTable]:
     """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
 
     A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
     snapshot that was appended with kept statistics only the new rows are prepared (tasks/increment.py).
+    Args: artist_separators: what separates artists, beside what always does.
     Raises: ProtocolError: it needs artists, and there are none.
         InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
         CheckError: a table breaks one of the protocol's rules (sql/checks/).
@@ -159,11 +178,12 @@ def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, wareh
             f"{protocol} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the split. "
             "Name their column with --columns artist_name=..., or choose another --protocol."
         )
+    chosen = {"min_genre_rows": min_genre_rows, "artist_separators": normal_separators(artist_separators)}
     if snapshot.statistics == "kept":
         from tasks.increment import extend_features
 
-        return extend_features(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
-    build = Build.planned(snapshot, protocol_named(protocol), min_genre_rows, warehouse)
+        return extend_features(snapshot, protocol_named(protocol), chosen, warehouse)
+    build = Build.planned(snapshot, protocol_named(protocol), chosen, warehouse)
     graph = TopologicalSorter(build.steps())
     graph.prepare()
     built: dict[str, BuiltTable] = {}
@@ -171,7 +191,7 @@ def build_features(snapshot: Snapshot, protocol: str, min_genre_rows: int, wareh
     flushing: list[Future[None]] = []
     with (
         warehouse.lock("features"),
-        duck.workspace(spill=warehouse.root / "tmp") as connection,
+        duck.workspace(spill=warehouse.scratch) as connection,
         ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
         ThreadPoolExecutor(max_workers=1) as flusher,
     ):
@@ -208,9 +228,9 @@ class Build:
     warehouse: Warehouse
 
     @classmethod
-    def planned(cls, snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> Build:
+    def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Build:
         """With the tables that the protocol needs."""
-        values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
+        values = {"protocol": protocol.name, **chosen}
         wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
         for table in reversed(TABLES):
             if table.name in wanted or not table.is_on_demand:
@@ -236,7 +256,7 @@ class Build:
             checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
             return None
         row = registered.get((name, self.versions[name]))
-        if row is None or not self.warehouse.here(row.path).exists():
+        if row is None or not is_whole(self.warehouse.root / row.path, self.warehouse):
             row = self._make(self.tables[name], cursor)
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
@@ -311,7 +331,7 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
     parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
     rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
     if table.build:
-        code = [part if isinstance(part, int | float) else inspect.getsource(part) for part in table.code]
+        code = [part if isinstance(part, int | float | str) else inspect.getsource(part) for part in table.code]
         rules += (*code, np.__version__, metadata.version("scipy"), metadata.version("scikit-learn"))
     return duck.digest(table.name, select, rules, sorted(parameters.items()), read)
 

@@ -135,7 +135,7 @@ class Adviser:
         """The split that a known track was in when the champion was trained, if it was there."""
         champion = next(iter(self.predictor.by_task.values()))
         assigned = lineage(champion.candidate.feature_version, self.warehouse)["features.split_assignment"]
-        with duck.workspace(spill=self.warehouse.root / "tmp") as connection:
+        with duck.workspace(spill=self.warehouse.scratch) as connection:
             duck.view(connection, "assigned", self.warehouse.here(assigned.path))
             found = connection.execute("select split from assigned where track_id = ?", [track_id]).fetchall()
         return str(found[0][0]) if found else None

@@ -16,18 +16,19 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import checks, duck, split
-from tasks.features import TABLES, Build, Table, build_features, table_version, write_table
+from tasks.damage import is_whole
+from tasks.features import TABLES, Build, Chosen, Table, build_features, table_version, write_table
 from tasks.registry import BuiltTable, read_registry, register
 from tasks.snapshots import Snapshot, load_snapshot
-from tasks.specs import STUDY_SEED, Protocol
+from tasks.specs import PROBES, STUDY_SEED, Protocol
 from tasks.split import split_appended
 from tasks.warehouse import Warehouse
 
 LEARNT = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
-GROUPS = "features.track_groups"
 # Of the base's own rows, when it was built: the statistics are its tables.
 ABOUT_STATISTICS = "checks/learnt_from_training_rows"
 
@@ -59,13 +60,11 @@ OTHERWISE_MADE = {
     ),
 }
 BY_NAME = {table.name: OTHERWISE_MADE.get(table.name, table) for table in TABLES}
-LINKING = tuple(table for table in TABLES if table.is_on_demand)
+LINKING = {table.name: table for table in TABLES if table.is_on_demand}
 EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in LEARNT and not table.is_on_demand)
 
 
-def extend_features(
-    snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse
-) -> list[BuiltTable]:
+def extend_features(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:
     """As tasks.features.build_features, of a snapshot that was appended with kept statistics; its base is built first.
 
     Genres that the base does not know are left out (staging.rare_genres).
@@ -73,26 +72,26 @@ def extend_features(
     build = Extension(
         snapshot,
         protocol,
-        {"protocol": protocol.name, "min_genre_rows": min_genre_rows},
-        kept_versions(snapshot, protocol, min_genre_rows, warehouse),
+        {"protocol": protocol.name, **chosen},
+        kept_versions(snapshot, protocol, chosen, warehouse),
         warehouse,
     )
     base: list[BuiltTable] = []
     if len(build.stored()) < len(build.names):
-        base = build_features(_base(snapshot, warehouse), protocol.name, min_genre_rows, warehouse)
-    with warehouse.lock("features"), duck.workspace(spill=warehouse.root / "tmp") as connection:
+        base = build_features(_base(snapshot, warehouse), protocol.name, warehouse=warehouse, **chosen)
+    with warehouse.lock("features"), duck.workspace(spill=warehouse.scratch) as connection:
         built = build.make({row.table_name: row for row in base}, connection)
         build.check(built, connection)
     return [built[name] for name in build.names]
 
 
-def kept_versions(snapshot: Snapshot, protocol: Protocol, min_genre_rows: int, warehouse: Warehouse) -> dict[str, str]:
+def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
     """The version of each table: of what was learnt the base's, of the others by the rule of every feature table."""
     if snapshot.statistics != "kept":
-        return Build.planned(snapshot, protocol, min_genre_rows, warehouse).versions
-    base = kept_versions(_base(snapshot, warehouse), protocol, min_genre_rows, warehouse)
+        return Build.planned(snapshot, protocol, chosen, warehouse).versions
+    base = kept_versions(_base(snapshot, warehouse), protocol, chosen, warehouse)
     versions = {name: base[name] for name in LEARNT}
-    values: dict[str, object] = {"protocol": protocol.name, "min_genre_rows": min_genre_rows}
+    values = {"protocol": protocol.name, **chosen}
     for name, table in BY_NAME.items():
         if name not in LEARNT:
             read = [versions.get(at, snapshot.snapshot) for at in table.upstream(protocol)]
@@ -119,7 +118,9 @@ class Extension:
         """Those that are there."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
-        return {name: row for name, row in found.items() if row and self.warehouse.here(row.path).exists()}
+        return {
+            name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)
+        }
 
     def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
         """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""
@@ -145,7 +146,7 @@ class Extension:
     def check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
         """Run the checks that are due on all rows; those of groups on the new ones and the ones they are linked to."""
         due = [name for name in checks.due(self.protocol, self.versions, self.warehouse) if name != ABOUT_STATISTICS]
-        about_groups = [name for name in due if GROUPS in duck.upstream(name)]
+        about_groups = [name for name in due if not LINKING.keys().isdisjoint(duck.upstream(name))]
         for name, row in built.items():
             duck.view(connection, name, self.warehouse.root / row.path)
         for name in due:
@@ -168,19 +169,29 @@ class Extension:
         assigned = self._parts(base[name]) if base else self._parts(built[name])[:-1]
         duck.view(connection, "features.base_split", *assigned)
         if _keeps_apart(self.protocol):
-            duck.view(connection, "staging.base_tracks", *self._parts(built["staging.stg_tracks"])[:-1])
-            linked = duck.render("staging/linked_tracks")
-            connection.execute(f"create table staging.linked_tracks as {linked}")
+            *base_tracks, own = self._parts(built["staging.stg_tracks"])
+            duck.view(connection, "staging.base_tracks", *base_tracks)
+            connection.execute(f"create view staging.held_out_tracks as {duck.render('staging/held_out_tracks')}")
+            connection.execute("create or replace view staging.stg_tracks as from staging.held_out_tracks")
+            self._create("features.held_out_artists", "features/track_artists", connection)
+            duck.view(connection, "staging.stg_tracks", own)
             self._link(connection)
+            self._create("staging.linked_tracks", "staging/linked_tracks", connection)
 
     def _link(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make features.track_groups of the staging.stg_tracks that `connection` sees, in memory."""
-        for table in LINKING:
-            select = duck.render(table.select(self.protocol))
+        """Make features.track_groups, and what it is made from, of the staging.stg_tracks that `connection` sees."""
+        for name, table in LINKING.items():
+            select = table.select(self.protocol)
             if table.build:
-                connection.register("linking", table.build(connection, select, self.protocol))
-                select = "select * from linking"
-            connection.execute(f"create or replace table {table.name} as {select}")
+                connection.register("linking", table.build(connection, duck.render(select), self.protocol))
+                connection.execute(f"create or replace table {name} as select * from linking")
+            else:
+                self._create(name, select, connection)
+
+    def _create(self, name: str, select: str, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make a table in memory. Args: select: below sql/."""
+        bound = duck.bound(duck.code(select), self.values)
+        connection.execute(f"create or replace table {name} as {duck.render(select)}", bound)
 
     def _extend(self, table: Table, base: BuiltTable, connection: duckdb.DuckDBPyConnection) -> BuiltTable:
         """Make a folder of the base's files and one of the new rows."""
@@ -211,16 +222,23 @@ class Extension:
 
 
 def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
-    """How many of the appended tracks each protocol leaves out of training, for people."""
+    """How many tracks each protocol leaves out, for people; of a probe, whose purpose that is, only appended ones."""
     lines = []
     for row in tables:
-        if row.table_name == "features.split_assignment" and len(parts := warehouse.parts(row.path)) > 1:
-            splits = pq.read_table(parts[-1], columns=["split"])["split"].to_pylist()
-            if unused := splits.count("unused"):
-                lines.append(
-                    f"{row.protocol}: {unused:,} of {len(splits):,} appended tracks are linked to validation or test "
-                    "tracks, and left out of training (split unused)"
+        if row.table_name == "features.split_assignment":
+            *base, own = warehouse.parts(row.path)
+            if not base and row.protocol in PROBES:
+                continue
+            splits = pq.read_table(own, columns=["split"])["split"]
+            if unused := pc.sum(pc.equal(splits, "unused")).as_py():
+                of = f"{row.protocol}: {unused:,} of {len(splits):,}"
+                reason = (
+                    "appended tracks are linked to validation or test tracks, and left out of training (split unused)"
+                    if base
+                    else "tracks have artists of several sides of the split, and are left out (split unused): chains "
+                    "of artists link nearly all tracks"
                 )
+                lines.append(f"{of} {reason}")
     return lines
 
 

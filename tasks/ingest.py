@@ -16,13 +16,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck, sources
+from tasks import duck, parquet, sources
 from tasks.columns import MISSING, MISSING_TOLD, TARGETS, Matched, check_present, match_columns
 from tasks.contents import about_columns, check_appended, check_like, find_bad_values, with_values
 from tasks.errors import InputError, UserError
 from tasks.genres import know_spellings
-from tasks.snapshots import SNAPSHOT, Snapshot, Statistics, attach, define_raw_tracks, find_snapshot, load_snapshot
-from tasks.sources import SourceFile, opened
+from tasks.snapshots import (
+    SNAPSHOT,
+    Snapshot,
+    Statistics,
+    attach,
+    define_raw_tracks,
+    find_snapshot,
+    is_stored,
+    load_snapshot,
+)
+from tasks.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
 from tasks.units import doubts, look, told, typed_select
 from tasks.warehouse import Warehouse, flush
 
@@ -40,7 +49,7 @@ READING = (
     "staging/base_ids",
     "staging/base_genres",
 )
-BYTES_OF_ROW = 150  # of a CSV file, more or less
+SOME = 1_000  # rejected rows that are kept of a file that is refused for them, and looked up at a time
 
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
@@ -51,6 +60,14 @@ REJECTS = pa.schema(
         pa.field("csv_line", pa.string()),
         pa.field("row_number", pa.int64(), nullable=False),
     ]
+)
+REASONS = (  # what a message of DuckDB's says, whether its line is right, what is wrong with the file
+    ("out of memory", False, "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free."),
+    ("maximum line size", True, "is longer than the 2,000,000 bytes that a row may have."),
+    ("gzip", False, "is a damaged gzip file, or one with something after its end. Compress it again."),
+    ("unterminated quote", True, "a quoted value does not end."),
+    ("unicode", True, "is not in UTF-8. Save the file as UTF-8."),
+    ("utf-8", True, "is not in UTF-8. Save the file as UTF-8."),
 )
 LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", pa.string())])
 
@@ -71,6 +88,7 @@ def ingest(
     append: Append | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     required: Collection[str] = (),
+    max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
     """Read `source` into the warehouse, unless a file of the same content was read the same way before.
 
@@ -80,17 +98,18 @@ def ingest(
     Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
         the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
         units: those of columns that are in another unit than the project's. required: columns that must have values.
+        max_bytes: that the source may hold, also when it is unpacked.
     Raises: InputError: the file is refused, or too many of its rows are.
         UserError: there is no such snapshot, or generated tracks would be appended to real ones.
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
-    check(source, warehouse, append)
+    check(source, warehouse, append, max_bytes)
     if stored := STORED.fullmatch(source):
         snapshot = find_snapshot(stored[1], warehouse)
         check_present(snapshot.columns, required, snapshot.source)
         return snapshot
-    with duck.opening(warehouse.root / "tmp"), opened(source, warehouse) as file:
+    with duck.opening(warehouse.scratch), opened(source, warehouse, max_bytes) as file:
         matched = match_columns(file.header()[0], mapping, file.label, required, any_of=TARGETS)
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), sorted(units.items()))
         base = _base(append, file, content, warehouse) if append else None
@@ -102,10 +121,9 @@ def ingest(
         )
         record = warehouse.table("raw", "snapshots", identity)
         with warehouse.lock("ingest"):
-            if record not in warehouse.files("raw", "snapshots"):
+            if not is_stored(identity, warehouse):
                 try:
-                    snapshot = _read(file, identity, matched, units, warehouse, base)
-                    _check_share(snapshot, None, max_reject_share, warehouse)
+                    snapshot = _read(file, identity, matched, units, max_reject_share, warehouse, base)
                 except InputError:
                     for name in (("raw", "tracks"), ("staging", "typed_tracks")):
                         warehouse.discard(warehouse.table(*name, identity))
@@ -123,7 +141,7 @@ def ingest(
     return snapshot
 
 
-def check(source: str, warehouse: Warehouse, append: Append | None = None) -> None:
+def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
     """Refuse what can be refused before the source is read. Args, Raises: as `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):
@@ -131,7 +149,7 @@ def check(source: str, warehouse: Warehouse, append: Append | None = None) -> No
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
         find_snapshot(stored[1], warehouse)
         return
-    sources.check(source)
+    sources.check(source, max_bytes)
     if append:
         find_snapshot(append.to, warehouse)
 
@@ -165,6 +183,9 @@ def copy_raw(
         values["title_lines"] = file.title_lines
     link.symlink_to(file.path.resolve())
     try:
+        if is_parquet:
+            needed = [header[at] for at in positions.values() if at is not None]
+            parquet.check(connection, link, needed, parquet.schema(file.path, file.label), file.label, file.max_bytes)
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
@@ -226,10 +247,14 @@ def _read(
     identity: str,
     matched: Matched,
     units: Mapping[str, str],
+    max_share: float,
     warehouse: Warehouse,
     base: Snapshot | None,
 ) -> Snapshot:
-    """Read a file's own rows, which are numbered on after those of its base."""
+    """Read a file's own rows, which are numbered on after those of its base.
+
+    Raises: InputError: the file is refused, or a larger share of its rows than `max_share`.
+    """
     started = time.perf_counter()
     after = base.rows_read if base else 0
     if base:
@@ -237,7 +262,7 @@ def _read(
     tracks = warehouse.table("raw", "tracks", identity)
     typed = warehouse.table("staging", "typed_tracks", identity)
     with (
-        duck.workspace(spill=warehouse.root / "tmp") as connection,
+        duck.workspace(spill=warehouse.scratch) as connection,
         ThreadPoolExecutor(max_workers=2) as aside,
     ):
         with warehouse.replacing(tracks, flushed=False) as temporary:
@@ -256,12 +281,14 @@ def _read(
         fingerprint = aside.submit(_fingerprint, duck.cursor(connection)) if rows_read == STUDY_ROWS else None
         columns = with_values(connection, matched)
         has_genre = "music_genre" in columns
-        find_bad_values(connection, matched.present, has_genre=has_genre, targets=set(columns) & {"popularity"})
-        reasons = duck.render("raw/rejects", is_appended=bool(base), has_genre=has_genre)
-        connection.execute(f"create table raw.reasons as {reasons}")
+        rejected_rows, is_exact = _find_rejects(connection, matched, columns, typed, base, max_share)
+        is_refused = rejected_rows > max_share * rows_typed
         found = doubts(look(connection, columns))
         final = warehouse.table("raw", "rejects", identity)
-        rejected_rows, rejected_values = _write_rejects(connection, file, after, final, warehouse)
+        rejected_values = _write_rejects(connection, file, after, final, warehouse, is_kept=not is_refused)
+        if is_refused:
+            file.check_unchanged()  # or that is the reason
+            raise _too_many(file.label, rejected_rows, rows_typed, max_share, final, is_exact=is_exact)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall() if has_genre else [(0,)]
         for done in flushing:
@@ -290,28 +317,67 @@ def _read(
     )
 
 
+def _find_rejects(
+    connection: duckdb.DuckDBPyConnection,
+    matched: Matched,
+    columns: Collection[str],
+    typed: Path,
+    base: Snapshot | None,
+    max_share: float,
+) -> tuple[int, bool]:
+    """Make raw.reasons of a file's rows; of one that is bad throughout of its beginning alone, which tells that it is.
+
+    Args: columns: ours that have values. typed: staging.typed_tracks.
+    Returns: how many rows are rejected, and whether that is of all rows.
+    """
+    rows = pq.read_metadata(typed).num_rows
+    after = base.rows_read if base else 0
+    has_genre = "music_genre" in columns
+    beginning = int(2 * max_share * rows) + SOME
+    rejected = 0
+    for last in ([after + beginning] if beginning < rows else []) + [None]:
+        part = "" if last is None else f"where row_number <= {last}"
+        stored = f"select * from read_parquet({duck.literal(typed)}) {part}"
+        connection.execute(f"create or replace view staging.typed_tracks as {stored}")
+        find_bad_values(connection, matched.present, has_genre=has_genre, targets=set(columns) & {"popularity"})
+        reasons = duck.render("raw/rejects", is_appended=bool(base), has_genre=has_genre)
+        connection.execute(f"create or replace table raw.reasons as {reasons}")
+        [(rejected,)] = connection.execute("select count(distinct row_number) from raw.reasons").fetchall()
+        if rejected > max_share * rows:  # the first of them are enough
+            some = "select distinct row_number from raw.reasons order by row_number limit ?"
+            connection.execute(f"delete from raw.reasons where row_number not in ({some})", [SOME])
+            break
+    return int(rejected), last is None
+
+
 def _write_rejects(
-    connection: duckdb.DuckDBPyConnection, file: SourceFile, after: int, final: Path, warehouse: Warehouse
-) -> tuple[int, int]:
+    connection: duckdb.DuckDBPyConnection,
+    file: SourceFile,
+    after: int,
+    final: Path,
+    warehouse: Warehouse,
+    *,
+    is_kept: bool,
+) -> int:
     """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory.
 
-    Returns: how many rows of the file stand there, and how many of their values.
+    Args: is_kept: whether the snapshot is. Returns: how many values of the file stand there.
     """
     query = "select distinct row_number - ? as row from raw.reasons order by row"
     rows = connection.execute(query, [after]).fetchnumpy()["row"]
     if not len(rows):
         warehouse.write_rows(final, [], REJECTS)
-        return 0, 0
+        return 0
     connection.register("lines_found", pa.RecordBatchReader.from_batches(LINES, _batches(file.located(rows))))
-    with warehouse.replacing(final) as temporary:
+    with warehouse.replacing(final, stored=is_kept) as temporary:
         statement = duck.copy(duck.render("raw/located_rejects"), temporary, len(rows))
         [(n_values,)] = connection.execute(statement, {"after": after}).fetchall()
     connection.unregister("lines_found")
-    return len(rows), int(n_values)
+    return int(n_values)
 
 
 def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:
-    while some := list(itertools.islice(lines, 10_000)):
+    while some := list(itertools.islice(lines, SOME)):
         yield pa.record_batch([pa.array(values) for values in zip(*some, strict=True)], schema=LINES)
 
 
@@ -336,12 +402,22 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
     if rejected <= max_share * rows:
         return
     path = warehouse.here(warehouse.table("raw", "rejects", snapshot.snapshot))
-    first = pl.scan_parquet(path, glob=False).head(3).collect().to_dicts()
+    raise _too_many(snapshot.source, rejected, rows, max_share, path)
+
+
+def _too_many(
+    label: str, rejected: int, rows: int, max_share: float, path: Path, *, is_exact: bool = True
+) -> InputError:
+    """Args: path: of the rejects, or of the first of them. is_exact: whether there are no more of them."""
+    kept = pl.scan_parquet(path, glob=False)
+    first = kept.head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
-    raise InputError(
-        f"{snapshot.source}: {rejected:,} of {rows:,} rows have bad values, more than the "
+    n_kept = kept.select(pl.col("row_number").n_unique()).collect().item()
+    which = "All of them are" if n_kept == rejected and is_exact else f"The first {n_kept:,} rows are"
+    return InputError(
+        f"{label}: {'' if is_exact else 'at least '}{rejected:,} of {rows:,} rows have bad values, more than the "
         f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
-        f"A missing value ({MISSING_TOLD}) of an audio feature is none of them. All of them are in {path}."
+        f"A missing value ({MISSING_TOLD}) of an audio feature is none of them. {which} in {path}."
     )
 
 
@@ -352,12 +428,9 @@ def _reason(error: duckdb.Error) -> str:
     where = f"line {line[1]}: " if line else ""
     if columns := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
         return f"{where}{columns[2]} values where the header has {columns[1]} columns. Is the file cut off or ragged?"
-    if "gzip" in text.lower():
-        return "is a damaged gzip file, or one with something after its end. Compress it again."
-    if "unterminated quote" in text:
-        return f"{where}a quoted value does not end."
-    if "unicode" in text.lower() or "utf-8" in text.lower():
-        return f"{where}is not in UTF-8. Save the file as UTF-8."
     if "invalid state" in text or ("new_line" in text and not where):
         return "is not a regular CSV file (mixed line ends, or quotes within values that are not doubled)."
+    for sign, is_located, reason in REASONS:
+        if sign in text.lower():
+            return where * is_located + reason
     return f"{where}cannot be read ({text.splitlines()[0]})."

@@ -16,13 +16,15 @@ from typing import Any, Literal
 import duckdb
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasks import champions, runs
+from tasks import champions, checksums, runs
+from tasks.damage import read_rows
+from tasks.publication import readable
 from tasks.registry import BuiltTable, read_registry
 from tasks.sample import DEFAULT_ROWS, sample_path
 from tasks.snapshots import SNAPSHOT
 from tasks.sources import SAMPLE
+from tasks.tuning import TRIALS
 from tasks.warehouse import OWNER, Warehouse
 
 Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "publication", "orphan", "temporary"]
@@ -30,8 +32,8 @@ FOREIGN = timedelta(days=7)  # so long is what began on another machine, of whic
 VERSIONED = r"(?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet"  # a file, or a folder of parts
 CELL = r"cells/[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}"  # <key>-<run id>
 SAMPLE_FILE = r"sample/sample-\d+-\d+-[0-9a-f]{16}\.csv"
-OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE})(?:/.*)?")
-PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})/.*")
+OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE})(?:/.*|\.sha256)?")
+PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})(?:/.*|\.sha256)")
 SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
 NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
 # As in results.newest, and the points of a learning curve.
@@ -103,7 +105,11 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
         registry=registry,
         items=_items(stored, {row.path for row in registry}) | dict(_left_over(warehouse, now)),
         records={
-            file.stem: sum(stored.get(_below(record, warehouse), 0) for record in record_files(file.stem, warehouse))
+            file.stem: sum(
+                stored.get(f"{_below(record, warehouse)}{end}", 0)
+                for record in record_files(file.stem, warehouse)
+                for end in ("", checksums.SUFFIX)
+            )
             for name in ("started", "finished")
             for file in warehouse.files("runs", name)
         },
@@ -111,17 +117,17 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
         publications=_sums(stored, PUBLISHED),
         newest=(warehouse.manifest() or {}).get("publication"),
         searched=frozenset(
-            pq.read_table(file, columns=["feature_version"])["feature_version"][0].as_py()
-            for file in warehouse.files("tuning", "trials")
+            row["feature_version"] for row in _rows(warehouse.files("tuning", "trials"), TRIALS, warehouse)
         ),
         predicting={one.candidate.result: one.candidate.feature_version for one in champions.current(warehouse)},
         bases={
             row["snapshot"]: tuple(row["parts"][:-1])
-            for file in warehouse.files("raw", "snapshots")
-            for row in pq.read_table(file, schema=SNAPSHOT).to_pylist()
+            for row in _rows(warehouse.files("raw", "snapshots"), SNAPSHOT, warehouse)
             if row["parts"]
         },
-        retired={row["path"]: row["since"] for row in _rows(warehouse.files("upkeep", "retired")[-1:], RETIRED.names)},
+        retired={
+            row["path"]: row["since"] for row in _rows(warehouse.files("upkeep", "retired")[-1:], RETIRED, warehouse)
+        },
     )
 
 
@@ -129,7 +135,7 @@ def published_paths(warehouse: Warehouse) -> frozenset[str]:
     """The files that the views of music.duckdb read, of cells their folders; it may have been moved since."""
     if not warehouse.database.exists():
         return frozenset()
-    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+    with readable(warehouse) as database, duckdb.connect(str(database), read_only=True) as connection:
         views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
     return frozenset(path for (sql,) in views for path in NAMED.findall(sql))
 
@@ -173,9 +179,8 @@ def freed_by(files: Mapping[Path, tuple[int, int, int]]) -> int:
 
 
 def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | None) -> Iterator[StoredRun]:
-    ended = {row["run_id"]: row for row in _rows(warehouse.files("runs", "finished"), ["run_id", "status", "cells"])}
-    columns = ["run_id", "started_at", "snapshot", "source", "is_generated", "host", "pid", "pid_started"]
-    for row in _rows(warehouse.files("runs", "started"), columns):
+    ended = {row["run_id"]: row for row in _rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)}
+    for row in _rows(warehouse.files("runs", "started"), runs.STARTED, warehouse):
         finished = ended.get(row["run_id"])
         cells = finished["cells"] if finished else []
         sample = SAMPLE.fullmatch(row["source"]) if row["is_generated"] else None
@@ -248,8 +253,8 @@ def _is_left_over(file: Path, now: datetime) -> bool:
     return is_old and bool(owner or SPILL.fullmatch(file.name))
 
 
-def _rows(files: list[Path], columns: list[str]) -> list[dict[str, Any]]:
-    return [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+def _rows(files: list[Path], schema: pa.Schema, warehouse: Warehouse) -> list[dict[str, Any]]:
+    return read_rows(files, schema, warehouse).to_pylist()
 
 
 def _below(path: Path, warehouse: Warehouse) -> str:

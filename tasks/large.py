@@ -36,7 +36,7 @@ WATCHED_ROWS = 50_000  # of the validation split, for what watches it while it l
 
 def is_large(job: Job) -> bool:
     """Whether the rows of a cell's table stay on disk."""
-    table = pl.scan_parquet(Warehouse.at(job.warehouse).here(job.table))
+    table = pl.scan_parquet(Warehouse.to_read(job.warehouse).here(job.table))
     return bool(table.select(pl.len()).collect().item() > LARGE_ROWS)
 
 
@@ -117,7 +117,7 @@ def share_of(job: Job, share: int) -> tuple[np.ndarray, np.ndarray]:
 def _scratch(job: Job) -> Iterator[_Scratch]:
     """Gone, with all that was written into it, when the block ends."""
     spec = spec_of(job.cell)
-    warehouse = Warehouse.at(job.warehouse)
+    warehouse = Warehouse.to_read(job.warehouse)
     table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
     features = FEATURE_SETS[job.cell.feature_set].columns_in(pl.scan_parquet(table).collect_schema().names())
     folder = warehouse.temporary(job.result)

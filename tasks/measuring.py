@@ -57,7 +57,7 @@ def measure(request: tuple[list[Candidate], str, int]) -> list[Measured]:
     Args: request: candidates, the warehouse's address, threads.
     """
     chosen, address, threads = request
-    warehouse = Warehouse.at(address)
+    warehouse = Warehouse.to_read(address)
     found = {}
     for result in dict.fromkeys(one.result for one in chosen):
         same = [one for one in chosen if one.result == result]

@@ -7,10 +7,10 @@ not the one recorded with its cell is refused.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from tasks.checksums import digest_of
 from tasks.errors import ModelFileError
 from tasks.models import ModelSpec
 from tasks.warehouse import Warehouse
@@ -38,7 +38,7 @@ def save_model(estimator: Any, folder: Path) -> tuple[str, str]:
 
         path = folder / "model.skops"
         skops.io.dump(estimator, path)
-    return path.name, _digest(path)
+    return path.name, digest_of(path)
 
 
 def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehouse, threads: int) -> Any:
@@ -53,7 +53,7 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
     warehouse.fetch([path])
     if not path.is_file():
         raise ModelFileError(f"{path}: the model file is missing. Train it again with --refresh.")
-    if _digest(path) != sha256:
+    if digest_of(path) != sha256:
         raise ModelFileError(f"{path}: is not the file its cell wrote (its SHA-256 differs). Train it with --refresh.")
     if path.suffix == ".skops":
         import skops.io
@@ -65,8 +65,3 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
     else:
         estimator.load(path)
     return estimator
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from tasks import duck
 from tasks.candidates import PROTOCOLS, lineage
+from tasks.damage import is_whole
 from tasks.errors import UserError
 from tasks.preparation import Learnt, prepare
 from tasks.registry import BuiltTable, read_registry
-from tasks.snapshots import load_snapshot
+from tasks.snapshots import stored_snapshots
 from tasks.warehouse import Warehouse
 
 MOST = 1_000  # tracks that may be asked for
@@ -43,8 +44,12 @@ def known_tracks(warehouse: Warehouse) -> Known:
     Raises: UserError: there are none that today's SQL prepared.
     """
     built = [row for row in read_registry(warehouse) if row.table_name == "features.tracks_std"]
-    honest = [row for row in built if row.protocol in PROTOCOLS and warehouse.here(row.path).exists()]
-    snapshots = {row.snapshot: load_snapshot(row.snapshot, warehouse) for row in honest}
+    snapshots = stored_snapshots(warehouse)
+    honest = [
+        row
+        for row in built
+        if row.protocol in PROTOCOLS and row.snapshot in snapshots and is_whole(warehouse.root / row.path, warehouse)
+    ]
 
     def rank(row: BuiltTable) -> tuple[bool, object]:
         return not snapshots[row.snapshot].is_generated, row.built_at

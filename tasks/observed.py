@@ -33,6 +33,7 @@ from tasks.progress import CellProgress
 from tasks.registry import BuiltTable
 from tasks.runs import CellOutcome, outcome_of
 from tasks.snapshots import Snapshot
+from tasks.sources import MAX_BYTES
 from tasks.tuning import Trial
 from tasks.upkeep import Policy, Report
 from tasks.warehouse import Warehouse
@@ -70,15 +71,18 @@ def ingest_task(
     append: ingest.Append | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     required: Collection[str] = (),
+    max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
     """See tasks.ingest.ingest."""
-    return ingest.ingest(source, mapping, max_reject_share, warehouse, append, units, required)
+    return ingest.ingest(source, mapping, max_reject_share, warehouse, append, units, required, max_bytes)
 
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
-def features_task(snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse) -> list[BuiltTable]:
+def features_task(
+    snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse, artist_separators: list[str]
+) -> list[BuiltTable]:
     """See tasks.features.build_features."""
-    return features.build_features(snapshot, protocol, min_genre_rows, warehouse)
+    return features.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators)
 
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
@@ -154,10 +158,19 @@ def predict_task(
     max_reject_share: float,
     units: dict[str, str],
     min_features: int,
+    max_bytes: int,
 ) -> predict_files.Report:
     """See tasks.predict_files.predict_file."""
     return predict_files.predict_file(
-        tracks, out, warehouse, model, columns, max_reject_share, units=units, min_features=min_features
+        tracks,
+        out,
+        warehouse,
+        model,
+        columns,
+        max_reject_share,
+        units=units,
+        min_features=min_features,
+        max_bytes=max_bytes,
     )
 
 
@@ -170,10 +183,10 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
     """Post the data quality of the input as an artifact; of a run what it came to, too, and write its report."""
-    artifacts.post(lambda: [pages.quality_page(snapshot, tables, warehouse)])
+    makers: list[Callable[[], list[pages.Page]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
     if run_id:
-        artifacts.post(lambda: pages.run_pages(run_id, warehouse))
-        artifacts.post(lambda: pages.report_page(run_id, warehouse))
+        makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]
+    artifacts.post(*makers)
 
 
 @task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)

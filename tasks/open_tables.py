@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +20,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import duck
+from tasks import checksums, duck
 from tasks.registry import BuiltTable
-from tasks.warehouse import MANIFEST, Warehouse
+from tasks.warehouse import MANIFEST, Warehouse, flush
 
 # results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.
 GRACE = timedelta(hours=12)  # for readers of an older publication
@@ -98,8 +99,13 @@ def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: P
     return listed
 
 
-def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> None:
-    """Swap in the manifest: from now on this is what is published."""
+@contextmanager
+def naming(publication: str, files: list[File], database: Path, warehouse: Warehouse) -> Iterator[None]:
+    """Swap in the manifest once the block has ended well: from then on this is what is published.
+
+    It is written before the block begins, so that nothing is swapped in where there is no room for it.
+    Args: database: the file that is published, where it is now.
+    """
     tables: dict[str, dict[str, object]] = {}
     for file in sorted(files, key=lambda file: (str(file["table_name"]), str(file["path"]))):
         table = tables.setdefault(str(file["table_name"]), {"rows": 0, "files": []})
@@ -109,10 +115,19 @@ def name_newest(publication: str, files: list[File], warehouse: Warehouse) -> No
         "publication": publication,
         "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "database": f"published/{publication}/music.duckdb" if warehouse.store else "music.duckdb",
+        "database_sha256": checksums.digest_of(database),
         "tables": tables,
     }
-    with warehouse.replacing(warehouse.root / MANIFEST) as temporary:
+    manifest["digest"] = digest_of_manifest(manifest)
+    with warehouse.replacing(warehouse.root / MANIFEST, is_rewritten=True) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        flush(temporary)
+        yield
+
+
+def digest_of_manifest(manifest: Mapping[str, object]) -> str:
+    """What a manifest keeps of itself as `digest`, by which an altered one is recognised."""
+    return duck.digest(json.dumps({name: manifest[name] for name in manifest if name != "digest"}, sort_keys=True))
 
 
 def superseded(publications: Iterable[str], newest: str, now: datetime, grace: timedelta) -> list[str]:

@@ -80,7 +80,7 @@ def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
 
 def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Page:
     """The data quality of an input: what was read, left out, missing and doubled."""
-    with duck.workspace(spill=warehouse.root / "tmp") as connection:
+    with duck.workspace(spill=warehouse.scratch) as connection:
         attach(connection, snapshot.snapshot, warehouse)
         for table in tables:
             if table.table_name.startswith("staging."):

@@ -9,6 +9,7 @@ import duckdb
 
 from tasks import duck, readback
 from tasks.errors import UserError
+from tasks.publication import readable
 from tasks.readback import Row
 from tasks.snapshots import attach
 from tasks.warehouse import Warehouse
@@ -20,16 +21,10 @@ NEWEST = 5  # runs that are named where one is not found
 def published(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     """`music.duckdb`, read only.
 
-    Raises: UserError: nothing has been published in this warehouse.
+    Raises: UserError: as `readable`.
     """
-    database = warehouse.database
-    if not database.exists():
-        raise UserError(
-            f"{warehouse.location(database.name)}: not there. Run python -m flows.benchmark first, or name --warehouse."
-        )
-    with duckdb.connect(str(database), read_only=True) as connection:
+    with readable(warehouse) as database, duck.connect_to_read(database, warehouse.scratch) as connection:
         warehouse.let_read(connection)
-        connection.execute("set enable_progress_bar = false")
         yield connection
 
 
@@ -53,9 +48,9 @@ def as_of(run: Row, warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]
 
     Where the files of the run's tracks are gone, or it has no cells, `staging.stg_tracks` is missing.
     """
-    with duck.connect(spill=warehouse.root / "tmp") as connection:
+    with readable(warehouse) as database, duck.connect(spill=warehouse.scratch) as connection:
         warehouse.let_read(connection)
-        connection.execute(f"attach {duck.literal(warehouse.database)} as published (read_only)")
+        connection.execute(f"attach {duck.literal(database)} as published (read_only)")
         _mirror(connection, "published")
         _own_tracks(connection, run, warehouse)
         yield connection

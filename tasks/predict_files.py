@@ -7,7 +7,6 @@ import gzip
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
@@ -29,17 +27,18 @@ from tasks.champions import predictors
 from tasks.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, listed, match_columns
 from tasks.contents import with_values
 from tasks.errors import InputError, UserError
-from tasks.ingest import copy_raw, copy_typed
+from tasks.ingest import SOME, copy_raw, copy_typed
 from tasks.predictor import PREDICTED, Predictor
 from tasks.preparation import find_rejects
-from tasks.progress import row_progress
+from tasks.progress import counted_progress
 from tasks.snapshots import define_raw_tracks
-from tasks.sources import SourceFile, opened
+from tasks.sources import MAX_BYTES, SourceFile, opened
 from tasks.specs import GENERATED
 from tasks.units import doubts, look, told, unlike_training
-from tasks.warehouse import Warehouse, flush
+from tasks.warehouse import Warehouse, replacing_beside
 
 BATCH_ROWS = 100_000
+PART_ROWS = 500_000  # that rejects are looked for in at a time
 UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -88,6 +87,7 @@ def predict_file(
     max_reject_share: float = 0.05,
     units: Mapping[str, str] | None = None,
     min_features: int = MIN_FEATURES,
+    max_bytes: int = MAX_BYTES,
 ) -> Report:
     """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
 
@@ -95,6 +95,7 @@ def predict_file(
         .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
         of the champion of each task that it predicts. columns: our column names to the file's. units: those of columns
         that are in another unit than the project's. min_features: how many audio features must be there.
+        max_bytes: that the file may hold.
     Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
     """
     started = time.perf_counter()
@@ -105,18 +106,19 @@ def predict_file(
     warehouse.sweep()
     with (
         warehouse.in_use(reads_only=True),
-        opened(tracks, warehouse) as file,
+        opened(tracks, warehouse, max_bytes) as file,
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         chosen = predictors(warehouse, model, threads)
         loading = aside.submit(Predictor.load, chosen, warehouse, threads)
-        with reading(file, columns or {}, warehouse, units or {}, min_features) as read:
-            rejects = _write_rejects(read, file, target)
-            if read.rejected_rows > max_reject_share * (read.rows - read.blank_rows):
+        with reading(file, columns or {}, warehouse, units or {}, min_features, max_reject_share) as read:
+            is_refused = read.rejected_rows > max_reject_share * (read.rows - read.blank_rows)
+            rejects = _write_rejects(read, file, target, SOME if is_refused else None)
+            if is_refused:
                 raise _too_many(read, file.label, max_reject_share, rejects)
             predicted = filled = unlike = 0
             notes = [*read.notes, *_unlike_training(loading.result(), read)]
-            with writing(target, PREDICTED) as write, row_progress(read.rows) as show:
+            with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
                 for batch in _batches(loading.result(), read):
                     write(batch)
                     predicted += batch.num_rows
@@ -185,7 +187,7 @@ class ReadTracks:
     connection: duckdb.DuckDBPyConnection
     rows: int
     blank_rows: int
-    rejected_rows: int
+    rejected_rows: int  # at least: once there are too many, no more are looked for
     notes: tuple[str, ...]
     doubted: tuple[str, ...]  # columns that seem to be in another unit
 
@@ -197,9 +199,11 @@ def reading(
     warehouse: Warehouse,
     units: Mapping[str, str] = MappingProxyType({}),
     min_features: int = MIN_FEATURES,
+    max_share: float = 1.0,
 ) -> Iterator[ReadTracks]:
     """Read as ingest does, with no column required, into files that are gone afterwards.
 
+    Args: max_share: of the rows with content; rejects beyond it need not be found.
     Raises: InputError: fewer audio features than `min_features` are there.
     """
     header, _ = file.header()
@@ -210,14 +214,14 @@ def reading(
     folder.mkdir()
     raw, typed = folder / "raw", folder / "typed"
     try:
-        with duck.workspace(spill=warehouse.root / "tmp") as connection:
+        with duck.workspace(spill=warehouse.scratch) as connection:
             copy_raw(connection, file, matched.positions, raw, warehouse)
             define_raw_tracks(connection, raw)
             rows = pq.read_metadata(raw).num_rows
             copy_typed(connection, typed, rows, units, is_respelled=False)
             duck.view(connection, "staging.typed_tracks", typed)
             with_content = pq.read_metadata(typed).num_rows
-            rejected = find_rejects(connection, matched.present, has_blank_rows=rows > with_content)
+            rejected = _find_rejects(connection, matched.present, rows, with_content, max_share)
             columns = with_values(connection, matched)
             absent = [name for name in AUDIO_COLUMNS if name not in columns] if with_content else []
             filled = f"audio features without a value, filled for every row: {', '.join(absent)}" if absent else None
@@ -249,17 +253,50 @@ def check_features(present: Collection[str], least: int, label: str, header: lis
         )
 
 
-def _write_rejects(read: ReadTracks, file: SourceFile, target: Path) -> Path | None:
-    """Write the rows left out beside the predictions: where they stand, the column and the reason."""
+def _find_rejects(
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], rows: int, with_content: int, max_share: float
+) -> int:
+    """Make raw.rejects as `find_rejects` does, part by part of a long file, until there are more than the share."""
+    if rows <= PART_ROWS:
+        return find_rejects(connection, present, has_blank_rows=rows > with_content)
+    names = (("raw", "tracks"), ("staging", "typed_tracks"))
+    for schema, name in names:
+        connection.execute(f"alter view {schema}.{name} rename to all_{name}")
+    rejected = 0
+    for first in range(1, rows + 1, PART_ROWS):
+        for schema, name in names:
+            part = f"select * from {schema}.all_{name} where row_number between {first} and {first + PART_ROWS - 1}"
+            connection.execute(f"create or replace view {schema}.{name} as {part}")
+        rejected += find_rejects(connection, present, has_blank_rows=rows > with_content)
+        made = "create table raw.all_rejects as" if first == 1 else "insert into raw.all_rejects"
+        connection.execute(f"{made} select * from raw.rejects")
+        if rejected > max_share * with_content:
+            break
+    for schema, name in names:
+        connection.execute(f"drop view {schema}.{name}")
+        connection.execute(f"alter view {schema}.all_{name} rename to {name}")
+    connection.execute("drop table raw.rejects")
+    connection.execute("alter table raw.all_rejects rename to rejects")
+    return rejected
+
+
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
+    """Write the rows left out beside the predictions: where they stand, the column and the reason.
+
+    Args: most: the first so many of them; None: all.
+    """
     suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
     path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
     path.unlink(missing_ok=True)  # of an earlier run
     if not read.rejected_rows + read.blank_rows:
         return None
     query = "from raw.rejects order by row_number, column_name"
+    if most:
+        first_rows = f"select distinct row_number from raw.rejects order by 1 limit {most}"
+        query = f"from raw.rejects where row_number in ({first_rows}) order by row_number, column_name"
     rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
     located = file.located(row for (row,) in rows)
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+    with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         lines = csv.writer(handle, lineterminator="\n")
         lines.writerow(REJECT_COLUMNS)
         here, line, text = 0, 0, ""
@@ -282,10 +319,12 @@ def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | No
         "select row_number, column_name, error from raw.rejects where not is_blank order by all limit 3"
     ).fetchall()
     examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
+    n_rejected = f"{'at least ' if read.rows > PART_ROWS else ''}{read.rejected_rows:,}"
+    which = "All of them" if read.rejected_rows + read.blank_rows <= SOME else f"The first {SOME:,}"
     return InputError(
-        f"{label}: {read.rejected_rows:,} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
+        f"{label}: {n_rejected} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
         f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
-        f"A missing value ({MISSING_TOLD}) is none of them. All of them are in {rejects}."
+        f"A missing value ({MISSING_TOLD}) is none of them. {which} are in {rejects}."
     )
 
 
@@ -295,7 +334,7 @@ def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
 
     Yields: what to call with each table; each is a row group in Parquet.
     """
-    with _replacing(target) as temporary:
+    with replacing_beside(target) as temporary:
         if target.suffix == ".parquet":
             texts = [field.name for field in schema if pa.types.is_string(field.type)]
             with pq.ParquetWriter(temporary, schema, compression="snappy", use_dictionary=texts) as parquet:
@@ -304,20 +343,3 @@ def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], No
             opener: Any = gzip.open if target.suffix == ".gz" else open
             with opener(temporary, "wb") as file, pc.CSVWriter(file, schema) as lines:
                 yield lines.write_table
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
-    start = f".{target.name}.{socket.gethostname()}."
-    for left in target.parent.iterdir():
-        owner = left.name.removeprefix(start).removesuffix(".tmp")
-        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
-            left.unlink(missing_ok=True)
-    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
-    try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,14 +71,22 @@ class Predictor:
     models: dict[str, Model]  # by the cell's folder: one model may predict both tasks
 
     @classmethod
-    def load(cls, by_task: dict[str, Champion], warehouse: Warehouse, threads: int) -> Predictor:
-        """Args: by_task: as tasks.champions.predictors. threads: for each model.
+    def load(
+        cls,
+        by_task: Mapping[str, Champion],
+        warehouse: Warehouse,
+        threads: int,
+        loaded: Mapping[str, Model] | None = None,
+    ) -> Predictor:
+        """Args: by_task: as tasks.champions.predictors. threads: for each model. loaded: those that are, as `models`.
 
         Raises: UserError: a model file is missing or was changed, or its features were prepared by other SQL.
         """
-        models = {}
+        models: dict[str, Model] = {}
         for champion in by_task.values():
             one = champion.candidate
+            if loaded and one.result in loaded:
+                models[one.result] = loaded[one.result]
             if one.result not in models:
                 tables = lineage(one.feature_version, warehouse)
                 with _without_native_messages():
@@ -86,7 +94,7 @@ class Predictor:
                 models[one.result] = Model(
                     estimator, champion, Learnt.of(tables, champion.measured.familiarity, warehouse)
                 )
-        return cls(by_task, models)
+        return cls(dict(by_task), models)
 
     def prepare(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
         """What the models are given of rows `first` to `last`, by feature version.

@@ -14,10 +14,10 @@ from tasks.specs import Cell
 
 
 @contextmanager
-def row_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A live line of rows done on standard error, if that is a terminal. Yields: what to call with the rows done."""
+def counted_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A live line of how many are done on standard error, if that is a terminal. Yields: what to call with that."""
     console = Console(stderr=True)
-    columns = (TextColumn("rows"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=total)
         yield lambda done: progress.update(bar, completed=done)

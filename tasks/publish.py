@@ -11,19 +11,20 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks import duck, open_tables, runs
 from tasks.cells import PREDICTIONS, RESULT, read_replicates
 from tasks.champions import CHAMPIONS
+from tasks.checksums import WriteError
 from tasks.columns import MEASURED
 from tasks.comparisons import contrast
-from tasks.features import TABLES
+from tasks.damage import read_rows, whole_cells
+from tasks.features import TABLES, Table
 from tasks.registry import REGISTRY, BuiltTable, read_registry
 from tasks.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.tuning import TRIALS
-from tasks.warehouse import LAST_OF_CELL, Warehouse
+from tasks.warehouse import LAST_OF_CELL, Warehouse, remove_database
 
 RESULT_TABLES = (
     "runs",
@@ -81,9 +82,10 @@ def _ended(warehouse: Warehouse) -> set[Path]:
 def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> None:
     publication = open_tables.new_publication()
     temporary = warehouse.temporary("music")
+    own = open_tables.folder_of(publication, warehouse)
     try:
-        with warehouse.new_folder(open_tables.folder_of(publication, warehouse)) as folder:
-            with duck.connect(temporary, spill=warehouse.root / "tmp") as connection:
+        with warehouse.new_folder(own) as folder:
+            with duck.connect(temporary, spill=warehouse.scratch) as connection:
                 warehouse.let_read(connection)
                 _raw_tables(connection, snapshot, warehouse)
                 _feature_tables(connection, features, warehouse)
@@ -91,20 +93,36 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
                 files = open_tables.export(connection, folder, publication)
                 files += open_tables.stored(features, predictions, warehouse)
                 files = open_tables.register(connection, files, folder, publication)
+                contents = duck.contents(connection)
+                connection.execute("checkpoint")  # closing does so, too, but is silent where it fails
+            _check(temporary, contents)
             if warehouse.store:
                 temporary.rename(folder / "music.duckdb")
-        if warehouse.store is None:
-            with warehouse.replacing(warehouse.database) as ready:
-                temporary.rename(ready)
-        open_tables.name_newest(publication, files, warehouse)
-        open_tables.remove_superseded(publication, warehouse)
+        database = own / "music.duckdb" if warehouse.store else temporary
+        with open_tables.naming(publication, files, database, warehouse):
+            if warehouse.store is None:
+                with warehouse.replacing(warehouse.database, is_rewritten=True) as ready:
+                    temporary.rename(ready)
+    except BaseException:
+        warehouse.discard(own)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_database(temporary)
+    open_tables.remove_superseded(publication, warehouse)
+
+
+def _check(database: Path, contents: duck.Contents) -> None:
+    """Raises: WriteError: the file that was just written does not hold all of `contents`."""
+    if not database.with_name(f"{database.name}.wal").exists():
+        with duckdb.connect(str(database), read_only=True) as connection:
+            if duck.contents(connection) == contents:
+                return
+    raise WriteError("music.duckdb: was not written whole. Is the disk full? What was published before stays.")
 
 
 def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, warehouse: Warehouse) -> None:
     attach(connection, snapshot.snapshot, warehouse, is_published=True)
-    snapshots = _read(warehouse.files("raw", "snapshots"), SNAPSHOT)
+    snapshots = read_rows(warehouse.files("raw", "snapshots"), SNAPSHOT, warehouse)
     is_published = pc.equal(snapshots["snapshot"], snapshot.snapshot)
     _load(connection, "raw.snapshots", snapshots.append_column("is_published", is_published))
 
@@ -114,27 +132,41 @@ def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltT
         paths = {row.path for row in features if row.table_name == table.name}
         if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
             duck.view(connection, table.name, *parts)
+        elif table.is_on_demand:
+            _empty_table(connection, table)
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
 
 
+def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Show one that the published protocols do not need, so that what reads it finds its columns, and no rows."""
+    protocol = PROTOCOLS["published"]
+    select = duck.render(table.select(protocol))
+    if table.build:
+        _load(connection, table.name, table.build(connection, select, protocol))
+    else:
+        bound = duck.bound(select, {"artist_separators": []})
+        connection.execute(f"create table {table.name} as from ({select}) limit 0", bound)
+
+
 def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:
     """Returns: the cells whose predictions are published, each with how many there are."""
-    started = _read(warehouse.files("runs", "started"), runs.STARTED)
+    started = read_rows(warehouse.files("runs", "started"), runs.STARTED, warehouse)
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
-    finished = _read(warehouse.files("runs", "finished"), runs.FINISHED)
+    finished = read_rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)
     finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
-    folders = [warehouse.cell(result) for result in sorted(used)]
-    names = ("replicates.parquet", LAST_OF_CELL)
-    warehouse.fetch(folder / name for folder in folders for name in names)
-    folders = [folder for folder in folders if (folder / "replicates.parquet").exists()]
+    whole = [warehouse.cell(result) for result in whole_cells(sorted(used), warehouse)]
+    warehouse.fetch(folder / name for folder in whole for name in ("replicates.parquet", LAST_OF_CELL))
+    results = read_rows([folder / LAST_OF_CELL for folder in whole], RESULT, warehouse)
+    folders = [warehouse.cell(result) for result in results["result"].to_pylist()]
     connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
     connection.register("stored_finished", finished)
-    connection.register("stored_results", _read([folder / LAST_OF_CELL for folder in folders], RESULT))
-    connection.register("stored_trials", _read(warehouse.files("tuning", "trials"), TRIALS))
-    connection.register("stored_champions", _read(warehouse.files("champions", "decisions"), CHAMPIONS))
+    connection.register("stored_results", results)
+    connection.register("stored_trials", read_rows(warehouse.files("tuning", "trials"), TRIALS, warehouse))
+    champions = read_rows(warehouse.files("champions", "decisions"), CHAMPIONS, warehouse)
+    connection.register("stored_champions", champions)
     connection.execute(f"create temp table reported_cells as {duck.render('results/reported_cells')}")
     for name in RESULT_TABLES:
         _create(connection, "table", name)
@@ -210,10 +242,6 @@ def _feature_sets() -> list[dict[str, object]]:
 def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str, **columns: object) -> None:
     select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED, **columns)
     connection.execute(f"create {kind} results.{name} as {select}")
-
-
-def _read(files: list[Path], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *(pq.read_table(file, schema=schema) for file in files)])
 
 
 def _load(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

@@ -84,20 +84,23 @@ def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
 
 
 def write_csv(names: list[str], rows: Rows, out: TextIO) -> None:
-    """As CSV with a header; NULL is empty."""
+    """As CSV with a header; NULL is empty. A terminal is shown `?` for characters that would act on it."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerows(([_harmless(value) for value in row] for row in rows) if out.isatty() else rows)
 
 
 def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
-    """As a JSON array with one object a row, a line each; what JSON has no type for is text, NaN is null."""
+    """As a JSON array with one object a row, a line each; what JSON has no type for is text, NaN is null.
+
+    What a terminal is shown is ASCII, other characters as JSON's escapes: some would act on it.
+    """
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"More than one column is called {', '.join(twice)}, which JSON cannot say: name them with AS.")
     out.write("[")
     for number, row in enumerate(rows):
         values = dict(zip(names, map(_json, row), strict=True))
-        out.write(("," if number else "") + "\n" + json.dumps(values, default=str, ensure_ascii=False))
+        out.write(("," if number else "") + "\n" + json.dumps(values, default=str, ensure_ascii=out.isatty()))
     out.write("\n]\n")
 
 
@@ -112,6 +115,10 @@ def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.s
     """Ask, and write the answer. Raises: as locked and ask."""
     with locked(warehouse) as connection:
         FORMATS[format_name](*ask(connection, sql), out)
+
+
+def _harmless(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _json(value: Any) -> Any:

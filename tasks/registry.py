@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tasks.damage import read_rows
 from tasks.warehouse import Warehouse
 
 REGISTRY = pa.schema(
@@ -46,7 +46,7 @@ class BuiltTable:
 
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
     """Every table that was built and not removed since, oldest first."""
-    rows = [row for file in warehouse.files("features", "registry") for row in pq.read_table(file).to_pylist()]
+    rows = read_rows(warehouse.files("features", "registry"), REGISTRY, warehouse).to_pylist()
     found = {
         (row["table_name"], row["version"], row["built_at"]): row for row in rows
     }  # once, if compaction was killed

@@ -22,7 +22,7 @@ from tasks.readback import Row
 from tasks.report_page import Page, Section, render, shortened
 from tasks.report_results import Results
 from tasks.specs import BUDGETS, GENERATED
-from tasks.warehouse import Warehouse
+from tasks.warehouse import Warehouse, replacing_beside
 
 OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
 
@@ -54,10 +54,11 @@ def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, ou
 def write(html: str, path: Path, warehouse: Warehouse) -> Path:
     """Write a page whole or not at all."""
     if path.is_relative_to(warehouse.root):
-        with warehouse.replacing(path) as temporary:
+        with warehouse.replacing(path, is_rewritten=True) as temporary:
             temporary.write_text(html, encoding="utf-8")
     else:
-        path.write_text(html, encoding="utf-8")  # perhaps on another file system
+        with replacing_beside(path) as temporary:  # perhaps on another file system
+            temporary.write_text(html, encoding="utf-8")
     return path
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.cells import Job, parameters_json
 from tasks.snapshots import Snapshot
@@ -179,21 +178,6 @@ def outcome_of(
         feature_version=job.feature_version,
         staging_version=job.staging_version,
     )
-
-
-def own_run(warehouse: Warehouse) -> str | None:
-    """The run that this process started last and that has ended; None if there is none."""
-    with warehouse.in_use(reads_only=True):
-        started = [row for file in warehouse.files("runs", "started") for row in pq.read_table(file).to_pylist()]
-    own = [
-        row["run_id"]
-        for row in started
-        if row["host"] == socket.gethostname()
-        and row["pid"] == os.getpid()
-        and is_alive(row["host"], row["pid"], row["pid_started"])
-        and warehouse.table("runs", "finished", row["run_id"]).exists()
-    ]
-    return max(own, default=None)
 
 
 def is_alive(host: str, pid: int, pid_started: float) -> bool:

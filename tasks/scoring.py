@@ -34,7 +34,7 @@ def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]
     return {
         "rmse": float(metrics.root_mean_squared_error(y_true, y_pred)),
         "mae": float(metrics.mean_absolute_error(y_true, y_pred)),
-        "r2": float(metrics.r2_score(y_true, y_pred)) if len(y_true) > 1 else float("nan"),
+        "r2": float(metrics.r2_score(y_true, y_pred)) if len(y_true) > 1 and np.ptp(y_true) else float("nan"),
         "spearman": spearman(y_true, y_pred),
     }
 

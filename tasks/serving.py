@@ -7,13 +7,12 @@ whether other champions stand, and loads those beside the ones in use.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -23,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import duck
-from tasks.champions import predictors
-from tasks.errors import UserError, one_line
+from tasks.champions import NO_MODEL, Champion, predictors
+from tasks.errors import NoModelError, UserError, one_line
 from tasks.predictor import Predictor
 from tasks.preparation import read_rows
 from tasks.store import StoreError
@@ -32,6 +31,7 @@ from tasks.warehouse import Warehouse
 
 MAX_ROWS = 10_000  # of one pass, unless its first request has more
 POLL_SECONDS = 1.0
+SEE_LOG = "; the service's own log says why."
 RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two looks at a warehouse elsewhere
 Rows = Sequence[Mapping[str, object]]
 
@@ -75,6 +75,7 @@ class Service:
         self.predictor: Predictor | None = None
         self.problem: str | None = None  # why there is no predictor, or why a newer one could not be loaded
         self._warehouse, self._model, self._threads, self._tell = warehouse, model, threads, tell
+        self._told = ""  # the same for the operator
         self._seen: list[str] | None = None
         self._retry_at = 0.0
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -109,33 +110,52 @@ class Service:
         return request.answer.result()
 
     def refresh(self) -> None:
-        """Load the champions that stand, if they are others than those in use; those stay if that fails."""
+        """Load the champions that stand, if they are others than those in use; those stay where that fails."""
         try:
             stored = self._stored()
         except (StoreError, OSError) as error:  # a store or a network's folder that does not answer
-            self._report(one_line(error))
+            self._report(f"The warehouse does not answer{SEE_LOG}", one_line(error))
             return
         if stored == self._seen and (self.problem is None or time.monotonic() < self._retry_at):
             return
         self._seen, self._retry_at = stored, time.monotonic() + RETRY_SECONDS
-        problem = None
         try:
             with self._held():
                 chosen = predictors(self._warehouse, self._model, self._threads)
-                if self.predictor is None or self.predictor.by_task != chosen:
-                    predictor = Predictor.load(chosen, self._warehouse, self._threads)
-                    self._try(predictor)
-                    self.predictor = predictor
-                    for task, champion in sorted(chosen.items()):
-                        self._tell(f"{task} by {champion.candidate.title}")
+                failed = self._exchange(chosen)
+        except NoModelError as error:
+            self._report(NO_MODEL, one_line(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, what is loaded goes on answering
-            problem = one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        self._report(problem)
+            self._report(f"It cannot be found out which models predict{SEE_LOG}", _told(error))
+        else:
+            problem = f"The champion for {' and '.join(failed)} cannot be loaded{SEE_LOG}" if failed else None
+            self._report(problem, "; ".join(dict.fromkeys(failed.values())))
 
-    def _report(self, problem: str | None) -> None:
-        if problem and problem != self.problem:
-            self._tell(problem)
-        self.problem = problem
+    def _exchange(self, chosen: Mapping[str, Champion]) -> dict[str, str]:
+        """Use these champions from now on. Returns: why those of some tasks cannot be; the ones before stay."""
+        before = self.predictor or Predictor({}, {})
+        by_task, loaded, failed = dict(before.by_task), dict(before.models), {}
+        for task, champion in sorted(chosen.items()):
+            if champion == before.by_task.get(task):
+                continue
+            try:
+                predictor = Predictor.load({task: champion}, self._warehouse, self._threads, loaded)
+                self._try(predictor)
+            except Exception as error:  # noqa: BLE001 - of one task, whose model is its own
+                failed[task] = _told(error)
+            else:
+                loaded |= predictor.models
+                by_task[task] = champion
+                self._tell(f"{task} by {champion.candidate.title}")
+        if by_task != before.by_task:
+            self.predictor = Predictor.load(by_task, self._warehouse, self._threads, loaded)
+        return failed
+
+    def _report(self, problem: str | None, told: str) -> None:
+        """Say what is wrong: to clients without what is only this machine's, such as paths, to the operator in full."""
+        if told and told != self._told:
+            self._tell(told)
+        self.problem, self._told = problem, told
 
     def _stored(self) -> list[str]:
         """What changes when other champions stand, or when a newer model of the name asked for is there."""
@@ -144,13 +164,12 @@ class Service:
         return [str(file) for file in files]
 
     def _held(self) -> AbstractContextManager[None]:
-        """Keep upkeep from removing what is being loaded; nothing is removed from a warehouse that is read-only."""
-        is_writable = os.access(self._warehouse.root / "tmp", os.W_OK)
-        return self._warehouse.in_use(reads_only=True) if is_writable else nullcontext()
+        """Keep upkeep from removing what is being loaded; of a read-only one nothing is removed from here."""
+        return self._warehouse.in_use(reads_only=True)
 
     def _try(self, predictor: Predictor) -> None:
         """Have models compile what they compile when first used, and find out whether they predict at all."""
-        with duck.workspace(self._warehouse.root / "tmp") as connection:
+        with duck.workspace(self._warehouse.scratch) as connection:
             for n_rows in (1, 2):
                 _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
 
@@ -159,7 +178,7 @@ class Service:
             self.refresh()
 
     def _answer(self) -> None:
-        with duck.workspace(self._warehouse.root / "tmp") as connection:
+        with duck.workspace(self._warehouse.scratch) as connection:
             while (request := self._requests.get()) is not None:
                 together = [request]
                 while sum(len(one.rows) for one in together) < MAX_ROWS and not self._requests.empty():
@@ -199,6 +218,10 @@ class Service:
             else:
                 request.answer.set_result(_rows_of(predicted, first, last))
             first = last + 1
+
+
+def _told(error: Exception) -> str:
+    return one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
 
 def _predict(

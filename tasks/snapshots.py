@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 
 from tasks import duck
 from tasks.columns import EXPECTED
+from tasks.damage import is_whole, read_rows
 from tasks.errors import UserError, one_line
+from tasks.publication import readable
 from tasks.warehouse import Warehouse
 
 Statistics = Literal["relearned", "kept"]
+TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # what is stored of an ingested file
 SNAPSHOT = pa.schema(
     [
         pa.field("snapshot", pa.string(), nullable=False),
@@ -81,10 +84,37 @@ class Snapshot:
 
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
-    """The record of an ingested file."""
-    row = pq.read_table(warehouse.here(warehouse.table("raw", "snapshots", identity))).to_pylist()[0]
-    lists = {"parts": [identity], "columns": EXPECTED, "scales": [], "notes": []}
-    return Snapshot(**row | {name: tuple(row.get(name) or default) for name, default in lists.items()})
+    """The record of an ingested file. Raises: UserError: it is gone, or damaged."""
+    found = stored_snapshots(warehouse, identity)
+    if not found:
+        raise UserError(f"{warehouse.address}: what was read as snapshot {identity} is gone. Read its source again.")
+    return found[identity]
+
+
+def stored_snapshots(warehouse: Warehouse, identity: str | None = None) -> dict[str, Snapshot]:
+    """The record of every ingested file that can be read, by its name, or of one."""
+    files = (
+        [warehouse.here(warehouse.table("raw", "snapshots", identity))]
+        if identity
+        else warehouse.files("raw", "snapshots")
+    )
+    rows = read_rows(files, SNAPSHOT, warehouse).to_pylist()
+    lists = {"columns": EXPECTED, "scales": [], "notes": []}
+    return {
+        row["snapshot"]: Snapshot(
+            **row
+            | {name: tuple(row[name] or default) for name, default in lists.items()}
+            | {"parts": tuple(row["parts"] or [row["snapshot"]])}
+        )
+        for row in rows
+    }
+
+
+def is_stored(identity: str, warehouse: Warehouse) -> bool:
+    """Whether the record of an ingested file is there, with every table that it stands for; see `damage.is_whole`."""
+    record = stored_snapshots(warehouse, identity).get(identity)
+    tables = [warehouse.table(*name, part) for part in (record.parts if record else ()) for name in TABLES]
+    return bool(tables) and sum(is_whole(table, warehouse) for table in tables) == len(tables)
 
 
 def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
@@ -93,10 +123,9 @@ def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
     Raises: UserError: there is none of that name, or nothing is published.
     """
     if named == "latest":
-        database = warehouse.database
-        if not database.exists():
+        if not warehouse.database.exists():
             raise UserError(f"{warehouse.address}: nothing is published there yet. Ingest a file first.")
-        with duckdb.connect(str(database), read_only=True) as connection:
+        with readable(warehouse) as database, duckdb.connect(str(database), read_only=True) as connection:
             [(named,)] = connection.execute("select snapshot from raw.snapshots where is_published").fetchall()
     known = [file.stem for file in warehouse.files("raw", "snapshots")]
     if named not in known:
@@ -115,8 +144,7 @@ def attach(
     Args: is_published: by views that other machines read, too.
     """
     parts = load_snapshot(snapshot, warehouse).parts
-    names = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))
-    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in names)
+    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in TABLES)
     warehouse.fetch([*tracks, *rejects, *typed])
     named = warehouse.location if is_published else str
     define_raw_tracks(connection, *tracks, named=named)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -22,23 +23,26 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
     Models are trained in the order of position. Bootstrap resamples keep the tracks of a group_id together.
 
     Args: tracks: the columns of sql/features/split_input.sql, of grouped_split_input.sql for a grouped split, or of
-        linked_split_input.sql for one that leaves training rows out (split `unused`).
+        artists_split_input.sql or recordings_split_input.sql for one that leaves training rows out (split `unused`).
     Raises: InputError: too few rows to split.
     """
     if protocol.split == "grouped":
         parts = grouped_split(tracks["genre_id"].to_numpy(), tracks["group_id"].to_numpy())
         return _assignment(parts, tracks["track_id"].to_numpy(), tracks["group_id"].to_numpy())
-    parts = study_split(tracks["genre_id"].to_numpy())
+    ids = tracks["track_id"].to_numpy()
+    is_first = np.append(True, ids[1:] != ids[:-1])  # of the rows of a track, which follow one another
+    genre, ids = tracks["genre_id"].to_numpy()[is_first], ids[is_first]
+    parts = study_split(genre)
     if protocol.left_out:
-        ids = tracks[f"{protocol.left_out[:-1]}_id"]
-        parts = _leave_out(parts, ids.fill_null(0).to_numpy(), ids.is_valid().to_numpy(), protocol.is_control)
-        genre = tracks["genre_id"].to_numpy()
+        is_shared = tracks["shared_id"].is_valid().to_numpy()
+        member = (np.cumsum(is_first) - 1)[is_shared]
+        parts = _leave_out(parts, member, tracks["shared_id"].drop_null().to_numpy(), protocol.is_control)
         if len(np.unique(genre[parts["train"]])) < min(2, len(np.unique(genre))):
             raise ProtocolError(
                 f"{protocol.name} cannot be measured: without the training rows that share one of the "
                 f"{protocol.left_out} with a test row, {len(parts['train'])} are left, of fewer than two genres."
             )
-    return _assignment(parts, tracks["track_id"].to_numpy(), tracks["track_id"].to_numpy())
+    return _assignment(parts, ids, ids)
 
 
 def split_appended(protocol: Protocol, tracks: pa.Table, taken: Mapping[str, int]) -> pa.Table:
@@ -116,12 +120,27 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
         side[members[rows[:val]]] = 1
         side[members[rows[val : val + test]]] = 2
     parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(SHARES)}
-    if empty := [name for name, rows in parts.items() if not len(rows)]:
+    _check_filled([name for name, rows in parts.items() if len(rows)], len(genre), len(labels))
+    return parts
+
+
+def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
+    """A grouped split with some tracks left out (split `unused`). Args: assigned: as `split_tracks` returns it.
+
+    Raises: ProtocolError: a split would have no rows.
+    """
+    is_left_out = pl.col("track_id").is_in(pl.Series(track_id).implode())
+    frame = pl.DataFrame(assigned).with_columns(split=pl.when(is_left_out).then(pl.lit("unused")).otherwise("split"))
+    _check_filled(frame["split"].unique().to_list(), frame.height, frame["group_id"].n_unique())
+    return frame.with_columns(position=pl.int_range(pl.len()).over("split")).to_arrow()
+
+
+def _check_filled(filled: Collection[str], n_rows: int, n_groups: int) -> None:
+    if empty := [name for name in SHARES if name not in filled]:
         raise ProtocolError(
-            f"cold_start is not possible: {len(genre)} usable rows, in {len(labels)} group(s) linked by artist or "
+            f"cold_start is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
             f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. It takes more artists."
         )
-    return parts
 
 
 def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,14 +161,18 @@ def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarra
 
 
 def _leave_out(
-    parts: dict[str, np.ndarray], ids: np.ndarray, is_known: np.ndarray, is_control: bool
+    parts: dict[str, np.ndarray], member: np.ndarray, shared: np.ndarray, is_control: bool
 ) -> dict[str, np.ndarray]:
-    """Without the training rows that share a known id with a test row, or without as many, whichever they are."""
-    train, test = parts["train"], parts["test"]
-    shared = np.isin(ids[train], ids[test][is_known[test]]) & is_known[train]
+    """Without the training rows that share an id with a test row, or without as many, whichever they are.
+
+    Args: member, shared: shape (n_pairs,): a row, and an id of it.
+    """
+    train = parts["train"]
+    in_test = shared[np.isin(member, parts["test"])]
+    is_linked = np.isin(train, member[np.isin(shared, in_test)])
     if is_control:
-        np.random.default_rng(STUDY_SEED).shuffle(shared)
-    return parts | {"train": train[~shared], "unused": train[shared]}
+        np.random.default_rng(STUDY_SEED).shuffle(is_linked)
+    return parts | {"train": train[~is_linked], "unused": train[is_linked]}
 
 
 def _assignment(

@@ -9,6 +9,7 @@ again by the library.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -84,6 +85,16 @@ class Store:
                 return bytes(self._filesystem.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of an object in hexadecimal, read a piece at a time. Raises: FileNotFoundError: it is gone."""
+        with self._telling("read"):
+            try:
+                with self._filesystem.open(self._path(name), "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError as error:
+                gone = error
+        raise gone
 
     def write(self, name: str, content: bytes) -> None:
         """Put a small object, in the place of what may be there."""

@@ -121,7 +121,7 @@ def opened(job: Job) -> Iterator[Data]:
 def load(job: Job) -> Data:
     """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
     dtype = spec_of(job.cell).dtype
-    warehouse = Warehouse.at(job.warehouse)
+    warehouse = Warehouse.to_read(job.warehouse)
     groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
     table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
     features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
@@ -172,6 +172,8 @@ def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str
                 if shares is not None:
                     scores |= scoring.probability_scores(y_true[chosen], shares[chosen])
                 for metric, value in scores.items():
+                    if not np.isfinite(value):
+                        resampled[name, metric] = np.full_like(resampled[name, metric], np.nan)
                     low, high = uncertainty.interval(resampled[name, metric])
                     figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
                     rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
@@ -237,7 +239,7 @@ def _feature_importances(estimator: Any) -> np.ndarray:
     # scikit-learn-intelex has them from training; its feature_importances_ would turn a thousand trees into
     # scikit-learn's own for that, which takes 10 s and 3 GB.
     decrease = np.asarray(accelerated.var_importance_)
-    return decrease / decrease.sum()
+    return decrease / (decrease.sum() or 1.0)  # 0 of trees without a split
 
 
 def _history(estimator: Any) -> list[dict[str, Any]]:

@@ -168,7 +168,7 @@ def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str
     """The SELECT of staging.typed_tracks. Args: units: of columns, if not the project's. is_respelled: genres are."""
     numbers = {}
     for name in NUMERIC:
-        number = f"try_cast({name} as double)"
+        number = f"try_cast(case when not contains({name}, '_') then {name} end as double)"  # 1_000 is no number
         number = f"case when abs({number}) < 1e15 then {number} end"
         numbers[name] = unit_of(name, units[name]).sql(number) if name in units else number
     return duck.render("staging/typed_tracks", numbers=numbers, is_respelled=is_respelled)

@@ -13,12 +13,15 @@ Why that is safe:
   The kernel lets go of the lock of a killed process. Runs of other machines, where the lock may not reach, are known by
   their start record: while one of them has no end, nothing goes. Of a warehouse elsewhere all flows are known by notes
   that they keep there (tasks/holding.py), whichever machine they are on.
-- Readers. The database is published again without the removed runs before any file goes, and what its views name then
-  is never removed. A reader may still have an older publication open: files go only `grace_hours` after an upkeep first
-  saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their place. If a run
-  uses them before that, they are needed again.
-- Being killed. Records go first (a run's start, then its end; rows of the registry; a snapshot's record), then files,
-  each whole. In between there are files that no record names, never the reverse: the next upkeep removes them.
+- Readers. What the views of the published database name is never removed: it is published again without the removed
+  runs before their files go. A reader may still have an older publication open: files go only `grace_hours` after an
+  upkeep first saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their
+  place. If a run uses them before that, they are needed again.
+- A full disk. What needs no room goes first: what killed processes left, and files that the publication does not show.
+  Only then records go (a run's start, then its end; a snapshot's), the registry and the publication are written again,
+  and the files go that the old one showed.
+- Being killed. Files go whole. Until the registry is written again it may name files that are gone, which count as not
+  built; files that no record names any more go with the next upkeep.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tasks.errors import UserError
+import duckdb
+
+from tasks import checksums
+from tasks.errors import UserError, one_line
 from tasks.inventory import (
     RETIRED,
     Inventory,
@@ -247,11 +253,37 @@ def tidy(
 def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[int, int, int]]:
     """What a disk has of it: see `links_of`; in a store files have one name each."""
     paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
+    paths += [path.with_name(path.name + checksums.SUFFIX) for path in paths]
     return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
 
 
 def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:
     """Remove what `plan` says; the caller holds the warehouse alone. Returns: what went, by name."""
+    _free(plan, warehouse)
+    try:
+        _write_down(plan, inventory, warehouse)
+    except (OSError, duckdb.Error, UserError) as error:
+        raise UserError(
+            f"{warehouse.address}: what nothing shows was removed, but the rest needs room for a new publication first "
+            f"({one_line(error)[:200]}). Free some space, and run upkeep again."
+        ) from error
+    shown = published_paths(warehouse)
+    for path in plan.files:
+        if path not in shown:
+            warehouse.discard(warehouse.root / path)
+    return {name: item for name, item in plan.going.items() if name not in shown}
+
+
+def _free(plan: Plan, warehouse: Warehouse) -> None:
+    """Remove what needs no room to be removed: what the killed left, then what the publication does not show."""
+    shown = published_paths(warehouse)
+    for path in sorted(plan.files, key=lambda path: plan.files[path].kind != "temporary"):
+        if path not in shown:
+            warehouse.discard(warehouse.root / path)
+
+
+def _write_down(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Have records, the registry, the publication and the list of what goes later show what is left."""
     for run_id in plan.runs:
         for file in record_files(run_id, warehouse):
             warehouse.discard(file)
@@ -264,11 +296,6 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
     if is_outdated or not inventory.published.isdisjoint({*plan.files, *plan.retired}):
         _publish_again(inventory, warehouse)
     _remember(plan.retired, inventory, warehouse)
-    shown = published_paths(warehouse)
-    for path in plan.files:
-        if path not in shown:
-            warehouse.discard(warehouse.root / path)
-    return {name: item for name, item in plan.going.items() if name not in shown}
 
 
 def _publish_again(inventory: Inventory, warehouse: Warehouse) -> None:

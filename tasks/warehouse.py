@@ -13,11 +13,13 @@ from __future__ import annotations
 import fcntl
 import glob
 import json
+import logging
 import os
 import re
 import shlex
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -32,12 +34,14 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks import checksums
 from tasks.addresses import public_name
 from tasks.duck import digest
-from tasks.errors import UserError
+from tasks.errors import UserError, is_text
 from tasks.holding import HeldError, held, holders
 from tasks.store import Store, let_read
 
+LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 MANIFEST = "manifest.json"
 LAST_OF_CELL = "result.parquet"  # a cell counts once it is there
@@ -85,23 +89,34 @@ class Warehouse:
 
         Raises: UserError: there is none, or it cannot be written to.
         """
-        home = _named(root)
-        if not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
-            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
+        cls.to_read(root, advice)
         return cls.at(root)
 
     @classmethod
-    def to_read(cls, root: str | Path | None = None) -> Warehouse:
-        """As `existing`, for who only reads: nothing is made but a working copy, and it may be read-only.
+    def to_read(cls, root: str | Path | None = None, advice: str | None = None) -> Warehouse:
+        """A warehouse for who only reads: nothing is made but a working copy, and it may be read-only.
 
+        Args: advice: what to do if it holds nothing; by default an empty one is one, too.
         Raises: UserError: there is none.
         """
         home = _named(root)
         if not (home.store.exists() if home.store else home.root.is_dir()):
-            raise UserError(f"{home.address}: is no warehouse. Choose another with --warehouse.")
+            raise UserError(f"{home.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
+        if advice and not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
+            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
         if home.store:
             (home.root / "tmp").mkdir(parents=True, exist_ok=True)
         return home
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what is gone when a process ends: `tmp/`, of a read-only warehouse one of this machine's."""
+        own = self.root / "tmp"
+        if os.access(own, os.W_OK):
+            return own
+        folder = Path(tempfile.gettempdir()) / f"music-benchmark-{os.getuid()}-{digest(self.address)}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     @property
     def address(self) -> str:
@@ -120,10 +135,14 @@ class Warehouse:
         return f"python -m flows.query --warehouse {shlex.quote(self.address)}"
 
     def manifest(self) -> dict[str, Any] | None:
-        """What is published (tasks/open_tables.py); None: nothing is."""
+        """What is published (tasks/open_tables.py); None: nothing is, or what says so is damaged."""
         path = self.root / MANIFEST
         content = self.store.read(MANIFEST) if self.store else path.read_bytes() if path.exists() else None
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            LOG.warning("%s: %s is damaged. Publish again: any run does.", self.address, MANIFEST)
+            return None
 
     def here(self, path: str | Path) -> Path:
         """Where a stored file is on this machine, fetched if need be; there is no file if it is not stored.
@@ -137,7 +156,7 @@ class Warehouse:
     def parts(self, path: str | Path) -> list[Path]:
         """The files of a table, which may be a folder of them (tasks/increment.py), here; the newest rows' is last."""
         local = self.here(path)
-        return sorted(local.iterdir()) if local.is_dir() else [local]
+        return sorted(local.glob("*.parquet")) if local.is_dir() else [local]
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have stored files, or tables that are folders of them, of a warehouse elsewhere here; they never change."""
@@ -202,7 +221,7 @@ class Warehouse:
     def folders(self, folder: str) -> list[str]:
         """The names of the folders in a folder, in no order."""
         if self.store:
-            return list({path.split("/")[0] for path in self.store.below(folder, "")})
+            return list({path.split("/")[0] for path in self.store.below(folder, "") if "/" in path})
         return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
     def sizes(self) -> dict[str, int]:
@@ -226,12 +245,12 @@ class Warehouse:
         return self.root / "reports" / f"{run_id}.html"
 
     def temporary(self, label: str) -> Path:
-        """A new name under `tmp/`, on the same file system as everything else, so that renames are atomic."""
-        return self.root / "tmp" / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+        """A new name in `scratch`, on the same file system as what is written, so that renames are atomic."""
+        return self.scratch / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
 
     def sweep(self) -> None:
         """Remove what processes of this machine that are gone left under `tmp/`."""
-        for left in (self.root / "tmp").iterdir():
+        for left in self.scratch.iterdir():
             owner = OWNER.search(left.name)
             if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
                 remove(left)
@@ -258,6 +277,7 @@ class Warehouse:
             if path.parent.name == "cells":
                 self.store.remove(self._name(path / LAST_OF_CELL))
             self.store.remove(self._name(path))
+            self.store.remove_one(self._name(path) + checksums.SUFFIX)
         self.discard_here(path)
 
     def discard_here(self, path: Path) -> None:
@@ -265,34 +285,44 @@ class Warehouse:
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
-            path = removed
+            remove(removed)
         remove(path)
+        remove(path.with_name(path.name + checksums.SUFFIX))
 
     @contextmanager
-    def replacing(self, final: Path, *, flushed: bool = True, stored: bool = True) -> Iterator[Path]:
-        """Yield a temporary path to write; on success flush it and rename it to `final`, else remove it.
+    def replacing(
+        self, final: Path, *, flushed: bool = True, stored: bool = True, is_rewritten: bool = False
+    ) -> Iterator[Path]:
+        """Yield a temporary path to write; on success check and flush it and rename it to `final`, else remove it.
 
-        Where there is a store it is put there first. A file that counts only once a record names it may be flushed
-        later, before that record is written. One that any machine can make anew need not be stored.
+        Where there is a store it is put there first. Args: flushed: off for a file that counts only once a record names
+            it, and is flushed before that record is written. stored: off for one that any machine can make again.
+            is_rewritten: what is at `final` is replaced again and again, so that no checksum is kept beside it.
+        Raises: WriteError: a Parquet file is not whole.
         """
         temporary = self.temporary(final.stem)
         try:
             yield temporary
+            checksums.check_written(temporary, final.name)
             if flushed:
                 flush(temporary)
-            if self.store and stored:
+            is_stored = self.store is not None and stored
+            if not is_rewritten:
+                self._keep_digests(final, checksums.digests_of(temporary, final.name), is_stored=is_stored)
+            if self.store and is_stored:
                 self.store.put([(temporary, self._name(final))])
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
-            temporary.unlink(missing_ok=True)
+            remove(temporary)
 
     @contextmanager
     def new_folder(self, final: Path, shared: Mapping[str, Path] = MappingProxyType({})) -> Iterator[Path]:
-        """Yield a temporary folder to fill; on success flush its files and rename it to `final`.
+        """Yield a temporary folder to fill; on success check and flush its files and rename it to `final`.
 
         Where there is a store they are put there first, a cell's result last: without it the others do not count.
         Args: shared: stored files that it has, too, by their names there: hard links, in a store copies made by it.
+        Raises: WriteError: a Parquet file is not whole.
         """
         temporary = self.temporary(final.stem)
         temporary.mkdir(parents=True)
@@ -301,7 +331,12 @@ class Warehouse:
                 link(file, temporary / name)
             yield temporary
             for file in temporary.iterdir():
+                checksums.check_written(file, file.name)
                 flush(file)
+            known = {name: known for name, file in shared.items() if (known := self.digest_kept(file))}
+            self._keep_digests(
+                final, checksums.digests_of(temporary, final.name, known), is_stored=self.store is not None
+            )
             if self.store:
                 self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
                 own = (file for file in temporary.iterdir() if file.name not in shared)
@@ -312,6 +347,35 @@ class Warehouse:
             name_once(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _keep_digests(self, final: Path, digests: Mapping[str, str], *, is_stored: bool) -> None:
+        """Keep what a file or a folder that is about to be called `final` consists of, beside it."""
+        beside = final.with_name(final.name + checksums.SUFFIX)
+        text = checksums.as_text(digests)
+        if self.store and is_stored:
+            self.store.write(self._name(beside), text.encode())
+            return
+        temporary = self.temporary("sha256")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, beside)
+        finally:
+            remove(temporary)
+
+    def digests_kept(self, path: Path) -> dict[str, str]:
+        """What was kept of a stored file or folder: SHA-256 by name, of a folder's files `NAME/FILE`; else nothing."""
+        beside = path.with_name(path.name + checksums.SUFFIX)
+        if self.store:
+            content = self.store.read(self._name(beside)) or b""
+        else:
+            content = beside.read_bytes() if beside.exists() else b""
+        return checksums.from_text(content.decode(errors="replace"))
+
+    def digest_kept(self, file: Path) -> str | None:
+        """The SHA-256 that was kept of one stored file, which may be part of a folder that was written whole."""
+        own = self.digests_kept(file).get(file.name)
+        return own or self.digests_kept(file.parent).get(f"{file.parent.name}/{file.name}")
 
     def write_rows(self, final: Path, rows: list[dict[str, object]], schema: pa.Schema) -> None:
         """Write `rows` as one immutable Parquet file with exactly `schema`."""
@@ -353,7 +417,7 @@ class Warehouse:
             of nothing that is stored; of a warehouse elsewhere, which it then need not be allowed to write to, it only
             stays as long as upkeep's grace.
         """
-        with self._lock_file("use") as handle:
+        with self._lock_file("use", reads_only=reads_only) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
             with held(self.store, "flow", on_wait=on_wait) if self.store and not reads_only else nullcontext():
                 yield
@@ -389,12 +453,21 @@ class Warehouse:
         """
         return {(one["host"], int(one["pid"])) for one in holders(self.store).values()} if self.store else None
 
-    def _lock_file(self, name: str) -> IO[str]:
-        return (self.root / "tmp" / f"{name}.lock").open("w")
+    def _lock_file(self, name: str, *, reads_only: bool = False) -> IO[str]:
+        """Args: reads_only: of a read-only warehouse, too, where a lock file that others made is locked."""
+        file = self.root / "tmp" / f"{name}.lock"
+        if not reads_only or os.access(file.parent, os.W_OK):
+            return file.open("w")
+        return file.open() if file.exists() else (self.scratch / file.name).open("w")
 
 
 def _named(named: str | Path | None) -> Warehouse:
     address = str(named or os.environ.get("MUSIC_WAREHOUSE") or "warehouse")
+    if not is_text(address):
+        raise UserError(
+            f"{address}: is not text in UTF-8 to this process. Give the warehouse another path, or set PYTHONUTF8=1 if "
+            "the locale is not in UTF-8."
+        )
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", address):
         raise UserError(
             f"{address}: is neither a path nor a URL. A URL has two slashes: {address.replace(':/', '://', 1)}"
@@ -429,6 +502,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_database(path: Path) -> None:
+    """Remove a DuckDB file, with what DuckDB leaves beside it when writing fails."""
+    for left in (path, path.with_name(f"{path.name}.wal"), path.with_name(f"{path.name}.tmp")):
+        remove(left)
+
+
 def name_once(temporary: Path, final: Path) -> None:
     """Give a file or a folder its final name; a folder that another process gave it meanwhile stays: it is equal."""
     try:
@@ -450,3 +529,20 @@ def flush(path: Path) -> None:
     """Have the operating system write a file to the disk now."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
+
+
+@contextmanager
+def replacing_beside(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
+    start = f".{target.name}.{socket.gethostname()}."
+    for left in target.parent.iterdir():
+        owner = left.name.removeprefix(start).removesuffix(".tmp")
+        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
+    try:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

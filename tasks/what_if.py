@@ -63,7 +63,7 @@ def what_if(connection: duckdb.DuckDBPyConnection, row_number: int, model: Model
     query = "select * from staging.typed_tracks where row_number = $row"
     given = connection.sql(query, params={"row": row_number}).to_arrow_table()
     alone = Predictor({"popularity": model.champion}, {model.champion.candidate.result: model})
-    with duck.workspace(spill=warehouse.root / "tmp") as aside:
+    with duck.workspace(spill=warehouse.scratch) as aside:
         aside.register("ranges", ranges)
         aside.execute("create view features.ranges as select * from ranges")
         aside.register("given_track", given)

@@ -3,21 +3,22 @@
 -- or its recording; is_linked: whether one of any split but train has either.
 with
 
-keyed as (
+known_artists as (
     select
-        *,
-        coalesce(key_code, -1) as known_key
-    from staging.stg_tracks
+        held.artist,
+        bool_or(tracks.split = 'test') as in_test
+    from staging.linked_tracks as tracks
+    inner join features.held_out_artists as held on tracks.track_id = held.track_id
+    group by held.artist
 ),
 
 artists as (
     select
-        artist_name,
-        bool_or(split <> 'train') as in_other,
-        bool_or(split = 'test') as in_test
-    from staging.linked_tracks
-    where artist_name is not null
-    group by artist_name
+        own.track_id,
+        bool_or(known.in_test) as in_test
+    from features.track_artists as own
+    inner join known_artists as known on own.artist = known.artist
+    group by own.track_id
 ),
 
 recordings as (
@@ -26,13 +27,12 @@ recordings as (
         danceability,
         energy,
         instrumentalness,
-        coalesce(key_code, -1) as known_key,
+        key_code,
         liveness,
         loudness,
         mode_code,
         speechiness,
         valence,
-        bool_or(split <> 'train') as in_other,
         bool_or(split = 'test') as in_test
     from staging.linked_tracks
     group by all
@@ -43,20 +43,20 @@ select
     groups.group_id,
     coalesce(artists.in_test, false) as artists_in_test,
     coalesce(recordings.in_test, false) as recordings_in_test,
-    coalesce(artists.in_other, false) or coalesce(recordings.in_other, false) as is_linked
-from keyed as tracks
+    artists.track_id is not null or recordings.in_test is not null as is_linked
+from staging.stg_tracks as tracks
 inner join features.track_groups as groups on tracks.track_id = groups.track_id
-left join artists on tracks.artist_name = artists.artist_name
+left join artists on tracks.track_id = artists.track_id
 left join recordings
     on
-        tracks.acousticness = recordings.acousticness
-        and tracks.danceability = recordings.danceability
-        and tracks.energy = recordings.energy
-        and tracks.instrumentalness = recordings.instrumentalness
-        and tracks.known_key = recordings.known_key
-        and tracks.liveness = recordings.liveness
-        and tracks.loudness = recordings.loudness
-        and tracks.mode_code = recordings.mode_code
-        and tracks.speechiness = recordings.speechiness
-        and tracks.valence = recordings.valence
+        tracks.acousticness is not distinct from recordings.acousticness
+        and tracks.danceability is not distinct from recordings.danceability
+        and tracks.energy is not distinct from recordings.energy
+        and tracks.instrumentalness is not distinct from recordings.instrumentalness
+        and tracks.key_code is not distinct from recordings.key_code
+        and tracks.liveness is not distinct from recordings.liveness
+        and tracks.loudness is not distinct from recordings.loudness
+        and tracks.mode_code is not distinct from recordings.mode_code
+        and tracks.speechiness is not distinct from recordings.speechiness
+        and tracks.valence is not distinct from recordings.valence
 order by groups.content_hash, tracks.track_id

@@ -1,12 +1,13 @@
--- What links artists: one row per recording and known artist, of the recordings that are listed under several.
+-- What links artists: one row per recording and artist of it, of the recordings that have several, be it that one track
+-- names them or that tracks of the same recording do.
 with
 
 pairs as (
     select distinct
-        recording_id,
-        artist_id
-    from features.track_links
-    where artist_id is not null
+        links.recording_id,
+        artists.artist_id
+    from features.track_links as links
+    inner join features.track_artists as artists on links.track_id = artists.track_id
 )
 
 select *

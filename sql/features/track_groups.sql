@@ -1,30 +1,29 @@
 -- features.track_groups: one row per track_id, the columns of features.track_links and group_id. Tracks that a chain of
--- same artist and same recording links share it: the lowest recording_id among them. A recording of which no artist is
+-- shared artists and recordings links share it: the lowest recording_id among them. A recording of which no artist is
 -- known is a group of its own.
 with
 
-artists as (
-    select
-        links.*,
-        coalesce(shared.artist_group, links.artist_id) as artist_group
-    from features.track_links as links
-    left join features.artist_groups as shared on links.artist_id = shared.artist_id
-),
-
 recordings as (
     select
-        *,
-        min(artist_group) over (partition by recording_id) as recording_group
-    from artists
+        links.recording_id,
+        min(coalesce(shared.artist_group, artists.artist_id)) as recording_group
+    from features.track_links as links
+    inner join features.track_artists as artists on links.track_id = artists.track_id
+    left join features.artist_groups as shared on artists.artist_id = shared.artist_id
+    group by links.recording_id
+),
+
+groups as (
+    select
+        recording_id,
+        min(recording_id) over (partition by recording_group) as group_id
+    from recordings
 )
 
 select
-    track_id,
-    recording_id,
-    artist_id,
-    content_hash,
-    case
-        when recording_group is null then recording_id
-        else min(recording_id) over (partition by recording_group)
-    end as group_id
-from recordings
+    links.track_id,
+    links.recording_id,
+    links.content_hash,
+    coalesce(groups.group_id, links.recording_id) as group_id
+from features.track_links as links
+left join groups on links.recording_id = groups.recording_id

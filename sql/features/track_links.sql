@@ -1,5 +1,5 @@
 -- features.track_links: one row per track_id. Two tracks share recording_id if their ten never-missing
--- audio features are identical, and artist_id if their artist is (NULL where unknown). Each id is the lowest track_id.
+-- audio features are identical: it is the lowest track_id of those that do.
 -- content_hash orders tracks by what they hold, not by where they stand in the file.
 select
     track_id,
@@ -8,7 +8,6 @@ select
             acousticness, danceability, energy, instrumentalness, key_code, liveness, loudness, mode_code, speechiness,
             valence
     ) as recording_id,
-    case when artist_name is not null then min(track_id) over (partition by artist_name) end as artist_id,
     md5_number_lower(
         concat_ws(
             '|',

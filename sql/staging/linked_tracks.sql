@@ -1,22 +1,18 @@
--- staging.linked_tracks: the tracks of a base (staging.base_tracks, features.base_split) that are none of training and
--- share an artist or a recording with one of staging.stg_tracks, which were appended; and their split. Grain: track_id.
-{% set recording = [
-    "acousticness", "danceability", "energy", "instrumentalness", "coalesce(key_code, -1)", "liveness", "loudness",
-    "mode_code", "speechiness", "valence",
-] | join(", ") %}
-with
-
-others as (
-    select
-        tracks.*,
-        split.split
-    from staging.base_tracks as tracks
-    inner join features.base_split as split on tracks.track_id = split.track_id
-    where split.split <> 'train'
-)
-
+-- staging.linked_tracks: those of staging.held_out_tracks that share an artist or a recording with one of
+-- staging.stg_tracks, which were appended. Of both the artists are known: features.held_out_artists and
+-- features.track_artists. Grain: track_id.
+{% set features = [
+    "acousticness", "danceability", "energy", "instrumentalness", "key_code", "liveness", "loudness", "mode_code",
+    "speechiness", "valence",
+] %}
+{# Missing values are equal to each other, as in features.track_links. -#}
+{% set recording = "coalesce(" ~ features | join(", 'nan'::double), coalesce(") ~ ", 'nan'::double)" %}
 select *
-from others
+from staging.held_out_tracks
 where
-    artist_name in (select artist_name from staging.stg_tracks where artist_name is not null)
+    track_id in (
+        select held.track_id
+        from features.held_out_artists as held
+        where held.artist in (select artists.artist from features.track_artists as artists)
+    )
     or ({{ recording }}) in (select ({{ recording }}) from staging.stg_tracks)

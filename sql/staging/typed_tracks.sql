@@ -55,8 +55,8 @@ numbers as (
                 then try_cast(instance_id as bigint)
         end as track_id,
         -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
-        try_cast(case when "key" < ':' then "key" end as double) as key_number,
-        try_cast(case when "mode" < ':' then "mode" end as double) as mode_number,
+        try_cast(case when "key" < ':' and not contains("key", '_') then "key" end as double) as key_number,
+        try_cast(case when "mode" < ':' and not contains("mode", '_') then "mode" end as double) as mode_number,
         trim("key") as key_text,
         trim("mode") as mode_text,
         -- Of a number the text is not looked at.

@@ -41,10 +41,15 @@ def run(environment: dict[str, str], *options: str, flow: str = "benchmark") -> 
 
 
 @contextmanager
-def started(environment: dict[str, str], *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A benchmark in the background, standard error with its output; killed at the end if it still runs."""
+def started(environment: dict[str, str], *options: str, flow: str = "benchmark") -> Iterator[subprocess.Popen[str]]:
+    """A command in the background, standard error with its output; killed at the end if it still runs."""
     with subprocess.Popen(
-        command(*options), env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(*options, flow=flow),
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             yield process

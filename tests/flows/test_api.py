@@ -1,34 +1,44 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import polars as pl
+import psutil
+import pyarrow as pa
 import pytest
 
 from flows.api import listen
-from tasks.api import MAX_BYTES, MAX_TRACKS, Prediction, Track
+from tasks.api import MAX_BYTES, MAX_TRACKS, MAX_WAITING, Prediction, Track, make_app
+from tasks.connections import CLIENT_SECONDS, MOST
 from tasks.errors import UserError
 from tasks.predict_files import predict_file
 from tasks.predictor import PREDICTED
 from tests.conftest import many
-from tests.flows.support import ROOT, clean_environment
+from tests.flows.support import ROOT, clean_environment, until
 
+HEALTH_SECONDS = 5.0  # a second where the machine is this test's alone
 NAMES = [name for name in Track.model_fields if name != "track_id"]
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client, list[str]]]:
-    """A real process, a client of it and what it said until it listened."""
+def serving(*options: str, files: int | None = None) -> Iterator[tuple[subprocess.Popen[str], httpx.Client, list[str]]]:
+    """A real process, a client of it and what it said until it listened. Args: files: that it may have open."""
     command = [sys.executable, "-m", "flows.api", "--port", "0", *options]
+    if files:
+        command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
     with subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE, text=True) as process:
         try:
             said: list[str] = []
@@ -141,9 +151,19 @@ BODIES = {
         422,
         "number",
     ),
-    "no text": (b'{"tracks": "\xff"}', 400, "parsing"),
+    "huger": (b'{"tracks": [{"energy": 1' + b"0" * 9_000 + b"}]}", 422, "at most 60 letters"),
+    "no text": (b'{"tracks": "\xff"}', 422, "JSON decode error: not UTF-8"),
+    "UTF-16": ('{"tracks": []}'.encode("utf-16"), 422, "not UTF-8"),
     "no json": (b'{"tracks": [{"energy": .5}]}', 422, "JSON decode error: Expecting value"),
-    "deep": (b"[" * 100_000, 400, "parsing"),
+    "deep": (b"[" * 100_000, 422, "nested too deeply"),
+    "twice": (
+        b'{"tracks": [{"energy": 1, "tempo": 5, "\\u0065nergy": 1}]}',
+        422,
+        '"energy"],"msg":"given more than once',
+    ),
+    "all twice": (b'{"tracks": [], "tracks": [{"energy": 1}]}', 422, '"tracks"],"msg":"given more than once'),
+    "grouped": (b'{"tracks": [{"energy": "1_000"}]}', 422, "not a finite number: '1_000'"),
+    "grouped key": (b'{"tracks": [{"energy": 1, "key": "1_1", "tempo": "0_0"}]}', 422, "not a key name"),
     "no object": (b'{"tracks": [1, null]}', 422, "tracks"),
     "none": (b'{"tracks": []}', 422, "at least 1"),
     "too many": (json.dumps({"tracks": [{"energy": 1}] * (MAX_TRACKS + 1)}).encode(), 422, "At most 1,000 tracks"),
@@ -178,6 +198,101 @@ def test_what_is_not_given_and_what_was_taken_is_told(api, expected) -> None:
     assert api.post("/predict", json={"tracks": [track | {"Energy": 1} for track in some]}).status_code == 422
 
 
+HALVES = {
+    "nothing": b"",
+    "half a head": b"POST /predict HTTP/1.1\r\nHost: here\r\nX-",
+    "half a body": b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 99\r\n\r\n{",
+    "a second one begun": b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nG",
+    "answers not taken": b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n" * 20,
+}
+
+
+@contextmanager
+def loitering(address: httpx.URL, n: int) -> Iterator[list[socket.socket]]:
+    """Connections that keep a server waiting, each kind of them, for as long as it waits."""
+    with ExitStack() as stack:
+        made = []
+        for number in range(n):
+            made.append(stack.enter_context(socket.socket()))
+            made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            made[-1].connect((address.host, address.port))
+            made[-1].setblocking(False)
+            with suppress(OSError):  # one that was let go already; one that takes no more
+                made[-1].send([*HALVES.values()][number % len(HALVES)])
+        yield made
+
+
+def held(address: httpx.URL) -> int:
+    """The connections that a server's process has."""
+    found = [one for one in psutil.net_connections("tcp") if one.laddr.port == address.port and one.pid]
+    return sum(one.status != psutil.CONN_LISTEN for one in found)
+
+
+@pytest.mark.slow
+def test_clients_that_keep_it_waiting_keep_nobody_out(api) -> None:
+    """500 of them, beside others that are answered; none stays for longer than its time."""
+
+    def slowest_health(times: int) -> float:
+        with httpx.Client(base_url=api.base_url, timeout=30.0, trust_env=False) as other:
+            answers = [other.get("/healthz", headers={"Connection": "close"}) for _ in range(times)]
+        assert {answer.status_code for answer in answers} == {200}
+        return max(answer.elapsed.total_seconds() for answer in answers)
+
+    busy = threading.Event()
+    tracks = [{"energy": 0.5, "tempo": 100 + number / 10} for number in range(MAX_TRACKS)]
+
+    def ask() -> int:
+        asked = 0
+        while not busy.is_set() or not asked:
+            assert len(predict(api, tracks)) == MAX_TRACKS
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(3) as pool, loitering(api.base_url, 500):
+        try:
+            asking = [pool.submit(ask) for _ in range(3)]
+            assert slowest_health(20) < HEALTH_SECONDS
+            assert held(api.base_url) <= MOST
+            assert slowest_health(20) < HEALTH_SECONDS
+        finally:
+            busy.set()
+        assert all(future.result() for future in asking)
+        until(lambda: held(api.base_url) == 0, seconds=CLIENT_SECONDS + 20, every=0.5)
+
+
+@pytest.mark.slow
+def test_more_connections_than_files_do_not_end_it(trained) -> None:
+    with serving("--warehouse", str(trained.root), files=128) as (process, client, _):
+        with loitering(client.base_url, 400):
+            assert client.get("/healthz").status_code == 200
+            assert predict(client, [{"energy": 0.5}])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_more_requests_than_can_wait_are_told_so_and_health_is_answered() -> None:
+    """In this process: as many as wait at once are held back, which no real model is slow enough for."""
+    released = threading.Event()
+    service = Mock(predictor=None, problem=None)
+    service.predict.side_effect = lambda _: released.wait(60) and pa.table({"is_generated_model": [True]})
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(make_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            body = {"tracks": [{"energy": 0.5}]}
+            waiting = [asyncio.create_task(client.post("/predict", json=body)) for _ in range(MAX_WAITING)]
+            await asyncio.sleep(2.0)  # they are let in within milliseconds
+            refused, health = await client.post("/predict", json=body), await client.get("/healthz")
+            assert "200 requests are waiting" in refused.json()["detail"]
+            released.set()
+            answers = await asyncio.gather(*waiting)
+            again = await client.post("/predict", json=body)
+        return [refused.status_code, health.status_code, *{one.status_code for one in answers}, again.status_code]
+
+    assert asyncio.run(ask()) == [503, 503, 200, 200]
+
+
 def test_health_and_docs_without_another_server(api) -> None:
     health = api.get("/healthz").json()
     assert health["status"] == "ok" and health["problem"] is None and health["missing_tasks"] == []
@@ -195,12 +310,13 @@ def test_health_and_docs_without_another_server(api) -> None:
 
 def test_without_champions_it_says_what_to_do(tmp_path: Path) -> None:
     with serving("--warehouse", str(tmp_path)) as (process, client, said):
-        assert "no model has been trained" in said[0]
+        assert "No model has been trained" in said[0]
         health = client.get("/healthz")
         assert (health.status_code, health.json()["status"]) == (503, "unavailable")
-        assert "python -m flows.benchmark" in health.json()["problem"]
+        assert "python -m flows.benchmark" in health.json()["problem"] and str(tmp_path) not in health.text
         answer = client.post("/predict", json=ask_for([{"energy": 1}]))
         assert answer.status_code == 503 and "python -m flows.benchmark" in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
         assert "Traceback" not in process.stderr.read()

@@ -9,11 +9,16 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import duckdb
+import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import StateType
 
 from tasks.warehouse import Warehouse
 from tests.conftest import many
@@ -100,10 +105,6 @@ def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp
 
 def prefect_states(environment: dict[str, str]) -> dict[str, int]:
     """How many of the flow runs that were told this warehouse are in each state, task runs as their flow run."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-    from prefect.client.schemas.objects import StateType
-
     tmp = Path(environment["MUSIC_WAREHOUSE"]) / "tmp"
     ended = [note.name.split(".")[0].removeprefix("flow-run-") for note in tmp.glob("*.note")]
     with duckdb.connect() as connection:
@@ -158,6 +159,15 @@ def test_a_model_that_raises_is_a_row(environment, home, tmp_path) -> None:
     rows = query(home, "select distinct model, status, error from results.cells order by model")
     assert rows == [("linear", "ok", None), ("multitask", "failed", "ImportError: libtensorflow.so: not found")]
     assert "Traceback" not in done.stdout + done.stderr
+    [file] = home.files("runs", "started")
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(UUID(pq.read_table(file)["flow_run_id"][0].as_py()))
+    assert (flow_run.state.type, flow_run.state.name) == (StateType.COMPLETED, "CompletedWithFailures")
+    assert flow_run.state.message.startswith("1 of 2 cells ok")
+    wanted = {"event": {"name": ["prefect.flow-run.CompletedWithFailures"]}}
+    wanted["resource"] = {"id": [f"prefect.flow-run.{flow_run.id}"]}
+    url = f"{environment['PREFECT_API_URL']}/events/filter"
+    until(lambda: httpx.post(url, json={"filter": wanted}).json()["total"] == 1, seconds=30, every=0.5)
 
 
 @pytest.mark.slow

@@ -353,12 +353,12 @@ def test_what_is_stored_is_never_written_again_but_for_manifest_and_reports(url,
     for number, name in ((1, "one"), (2, "another")):
         machine(name)
         home = Warehouse.at(url)
-        for path in ("raw/x/1.parquet", "reports/r.html", MANIFEST):
-            with home.replacing(home.root / path) as temporary:
+        for path in ("raw/x/1.txt", "reports/r.html", MANIFEST):
+            with home.replacing(home.root / path, is_rewritten=path != "raw/x/1.txt") as temporary:
                 temporary.write_text(f"{number}")
     machine("reader")
     home = Warehouse.at(url)
-    assert [home.here(path).read_text() for path in ("raw/x/1.parquet", "reports/r.html")] == ["1", "2"]
+    assert [home.here(path).read_text() for path in ("raw/x/1.txt", "reports/r.html")] == ["1", "2"]
     assert home.manifest() == 2
 
 
@@ -368,12 +368,11 @@ def test_a_failure_that_passes_is_not_noticed(url, proxy, machine, monkeypatch) 
     failures = iter([503, 0, 500])
     proxy.answer = lambda method, _path: next(failures, None) if method == "PUT" else None
     home = Warehouse.at(url)
-    with home.replacing(home.root / "raw" / "x" / "1.parquet") as temporary:
+    with home.replacing(home.root / "raw" / "x" / "1.txt") as temporary:
         temporary.write_text("content")
     assert next(failures, "none left") == "none left"
     machine("another")
-    [file] = Warehouse.at(url).files("raw", "x")
-    assert file.read_text() == "content"
+    assert Warehouse.at(url).here("raw/x/1.txt").read_text() == "content"
 
 
 def test_what_a_store_cannot_do_is_told_in_one_line(url, proxy, machine, monkeypatch) -> None:

@@ -6,14 +6,27 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import httpx
 import psutil
 import pytest
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 
+from flows import server as prefect_server
+from flows.server import available
+from tasks.errors import UserError
 from tasks.warehouse import Warehouse
+from tests.flows.pretenders import ANSWERS, DRIPS, front
 from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
+from tests.runs import make_run
 
 pytestmark = pytest.mark.slow
 SLOW = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
@@ -117,17 +130,96 @@ def test_a_server_that_never_answers_is_told_before_anything_else(environment) -
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         done = run(environment | {"PREFECT_API_URL": url}, *QUICK)
     assert done.returncode == 1
-    assert f"PREFECT_API_URL is {url}, where no Prefect server answers (ReadTimeout)" in done.stderr
+    assert f"PREFECT_API_URL is {url}, where no Prefect server answers (no answer within 30 s)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("answer", [*ANSWERS, DRIPS])
+def test_what_is_no_server_of_prefects_is_refused_in_time(answer, monkeypatch) -> None:
+    """A proxy, a login page, a server that is only healthy, an older one: whatever a run could not begin on."""
+    monkeypatch.setattr(prefect_server, "CHECK_SECONDS", 4.0)
+    with front() as there, temporary_settings({PREFECT_API_URL: there.url, PREFECT_API_REQUEST_TIMEOUT: 2.0}):
+        there.pretend(answer)
+        began = time.monotonic()
+        with pytest.raises(UserError, match="where no Prefect server answers"), available("benchmark"):
+            pass
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:1/api", "http://no.invalid/api"])
+def test_an_address_that_is_none_is_refused(url) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(UserError, match="PREFECT_API_URL"),
+        available("benchmark"),
+    ):
+        pass
+
+
+LOST = [("benchmark", "silent"), ("features", "login page"), ("upkeep", "healthy and broken"), ("predict", "no HTTP")]
+
+
+@pytest.mark.parametrize(("flow", "answer"), LOST)
+def test_a_server_that_turns_into_something_else_costs_no_command_its_results(
+    flow, answer, server, environment, trained, tmp_path
+) -> None:
+    options = {
+        "benchmark": QUICK, "features": QUICK[:2], "upkeep": [],
+        "predict": ["sample:100", "--out", str(tmp_path / "out.csv"), "--warehouse", str(trained.root)],
+    }[flow]  # fmt: skip
+    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
+    if flow == "upkeep":
+        make_run(home, "sample:2000", ["linear"])
+    environment |= {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.05"}  # the first line is of the body's beginning
+    with (
+        front(server.port) as between,
+        started(environment | {"PREFECT_API_URL": between.url}, *options, flow=flow) as process,
+    ):
+        until(lambda: between.n_passed("POST /api/logs/") or process.poll() is not None, every=0.01)
+        between.pretend(answer)
+        printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, printed
+    assert "Prefect's server does not answer any more" in printed
+    assert "Traceback" not in printed and "Error logging" not in printed
+    if flow == "predict":
+        assert len((tmp_path / "out.csv").read_text().splitlines()) == 101
+    else:
+        assert query(home, "select count(*) from raw.tracks") == [(2_000,)]
+
+
+@pytest.mark.parametrize(
+    ("flow", "options", "code"),
+    [("features", ["--source", "sample:2000"], 1), ("upkeep", [], 1), ("query", ["select 1"], 0)],
+)
+def test_a_home_that_cannot_be_written_is_one_line_where_it_is_needed(flow, options, code, trained, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    places = {"HOME": str(tmp_path / "file" / "home"), "MUSIC_WAREHOUSE": str(trained.root)}
+    unset = {name: value for name, value in clean_environment(**places).items() if name != "PREFECT_HOME"}
+    done = run(unset, *options, flow=flow)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == code, done.stderr
+    assert code == 0 or "file/home/.prefect is not writable (Not a directory). Set PREFECT_HOME to" in done.stderr
+
+
+def test_a_temporary_server_that_ends_before_it_answers_is_told_at_once(monkeypatch) -> None:
+    ends = [sys.executable, "-c", "raise SystemExit(7)"]
+    monkeypatch.setattr(SubprocessASGIServer, "_run_uvicorn_command", lambda _: subprocess.Popen(ends))
+    monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
+    with (
+        temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 20}),
+        pytest.raises(UserError, match=r"did not start \(its process ended with exit code 7\)"),
+        available("benchmark"),
+    ):
+        pass
 
 
 WATCHED = """
 import subprocess, sys
-from flows import cli
+from flows import server
 wait = "import time; time.sleep(600)"
 one = subprocess.Popen([sys.executable, "-c", wait, "prefect.server.api.server:create_app"], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-cli._end_server_with_this_process()
+server._end_server_with_this_process()
 print(one.pid)
 """
 

@@ -181,18 +181,22 @@ def test_the_order_of_rows_changes_no_value(connection, of, fill) -> None:
 @settings(deadline=None, max_examples=60)
 def test_the_checks_of_groups_name_exactly_what_is_on_several_sides(connection, of, n_artists, n_recordings) -> None:
     n = of.tracks.height
-    groups = of.tracks.select("track_id").with_columns(
-        pl.Series("artist_id", of.random.integers(0, n_artists, n)),
-        pl.Series("recording_id", of.random.integers(0, n_recordings, n)),
-    )
-    groups = groups.with_columns(artist_id=pl.when(pl.Series(of.random.random(n) < 0.8)).then("artist_id"))
+    some = of.random.integers(0, n, int(1.5 * n))  # tracks of no artist, of one and of several
+    links = {
+        "artist": pl.DataFrame({"track_id": some, "artist_id": of.random.integers(0, n_artists, len(some))})
+        .with_columns(track_id=of.tracks["track_id"].gather(some))
+        .unique(),
+        "recording": of.tracks.select("track_id").with_columns(
+            pl.Series("recording_id", of.random.integers(0, n_recordings, n))
+        ),
+    }
     store(connection, "features.split_assignment", of.split)
-    store(connection, "features.track_groups", groups)
+    store(connection, "features.track_artists", links["artist"])
+    store(connection, "features.track_groups", links["recording"])
     sides: dict[tuple[str, int], set[str]] = {}
-    for row in groups.join(of.split, on="track_id").to_dicts():
-        for kind in ("artist", "recording"):
-            if row[f"{kind}_id"] is not None:
-                sides.setdefault((kind, row[f"{kind}_id"]), set()).add(row["split"])
+    for kind, frame in links.items():
+        for row in frame.join(of.split, on="track_id").to_dicts():
+            sides.setdefault((kind, row[f"{kind}_id"]), set()).add(row["split"])
     apart = {(kind, number) for kind, number, _ in found(connection, "groups_apart")}
     assert apart == {key for key, splits in sides.items() if len(splits) > 1}
     for kind in ("artist", "recording"):
@@ -212,15 +216,16 @@ def test_one_split_names_exactly_the_tracks_that_are_lost_or_doubled(connection,
     assert dict(found(connection, "one_split")) == {track: n for track, n in counts.items() if n != 1}
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(0, 9)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 12), st.frozensets(st.integers(0, 9), max_size=3)), min_size=1, max_size=40))
 @settings(deadline=None)
 def test_groups_are_the_connected_components(connection, links) -> None:
     recordings, artists = zip(*links, strict=True)
-    # As in features.track_links, ids are the lowest track_id.
-    recording = [recordings.index(name) for name in recordings]
-    artist = [None if name is None else artists.index(name) for name in artists]
-    tracks = {"track_id": range(len(links)), "recording_id": recording, "artist_id": artist, "content_hash": recording}
+    recording = [recordings.index(name) for name in recordings]  # as in features.track_links: the lowest track_id
+    named = [(at, name) for at, of in enumerate(artists) for name in of]
+    tracks = {"track_id": range(len(links)), "recording_id": recording, "content_hash": recording}
     store(connection, "features.track_links", pl.DataFrame(tracks, schema=dict.fromkeys(tracks, pl.Int64)))
+    schema = {"track_id": pl.Int64, "artist_id": pl.Int64}
+    store(connection, "features.track_artists", pl.DataFrame(named, schema=schema, orient="row"))
     pairs = duck.render("features/shared_recordings")
     groups = features.artist_groups(connection, pairs, PROTOCOLS["cold_start"])
     store(connection, "features.artist_groups", pl.from_arrow(groups))
@@ -231,7 +236,7 @@ def test_groups_are_the_connected_components(connection, links) -> None:
     while changed:
         changed = False
         for i, j in itertools.product(range(len(links)), repeat=2):
-            is_linked = recording[i] == recording[j] or artist[i] == artist[j] is not None
+            is_linked = recording[i] == recording[j] or artists[i] & artists[j]
             if is_linked and reached[i] != reached[j]:
                 reached[i] = reached[j] = min(reached[i], reached[j])
                 changed = True

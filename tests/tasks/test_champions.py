@@ -12,7 +12,7 @@ import pytest
 
 from tasks import champions
 from tasks.candidates import Candidate, candidates, lineage, predictors_named
-from tasks.cells import PREDICTIONS, REPLICATES
+from tasks.cells import PREDICTIONS, REPLICATES, RESULT
 from tasks.champions import best_of, choose, current, decide, history, predictors
 from tasks.errors import UserError
 from tasks.ingest import ingest
@@ -45,6 +45,7 @@ def candidate(
         shared = {"result": name, "task": "genre", "split": "val", "y_true": 0.0, "y_pred": 0.0}
         predictions = [{**shared, "track_id": at} for at in range(rows)]
         pq.write_table(pa.Table.from_pylist(predictions, PREDICTIONS), folder / "predictions.parquet")
+        pq.write_table(RESULT.empty_table(), folder / "result.parquet")
     return Candidate(
         task="genre", cell=cell, run_id="r", started_at=datetime.now(UTC), source="f", is_generated=False,
         staging_version=staging, feature_version="v", cell_key=name, result=name, model_path=f"cells/{name}/model.ubj",

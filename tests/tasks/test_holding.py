@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks import champions, holding
@@ -80,8 +82,8 @@ def test_a_folder_may_be_fetched_while_it_is_put(home, monkeypatch) -> None:
 
     monkeypatch.setattr(Store, "put", put_and_have_it_fetched)
     with home.new_folder(table) as folder:
-        (folder / "000000.parquet").write_bytes(b"rows")
-    assert [part.read_bytes() for part in home.parts(table)] == [b"rows"]
+        pq.write_table(pa.table({"n": [1]}), folder / "000000.parquet")
+    assert [pq.read_table(part).to_pylist() for part in home.parts(table)] == [[{"n": 1}]]
     assert list((home.root / "tmp").iterdir()) == []
 
 

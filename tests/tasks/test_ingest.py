@@ -144,6 +144,12 @@ def test_line_breaks_in_quotes_may_differ_from_the_files(end, within, csv, wareh
         ("duration_ms", "-5", "not a positive number: '-5'"),
         *(("key", text, f"{KEY}: '{text}'") for text in ("H", "12", "C#/D", "E major", "Cmaj7", "C##")),
         ("mode", "Dorian", f"{MODE}: 'Dorian'"),
+        ("energy", "1_0", "not a finite number: '1_0'"),
+        ("popularity", "5_0", "not a number from 0 to 100: '5_0'"),
+        ("tempo", "1_20", "not a positive number: '1_20'"),
+        ("duration_ms", "200_000", "not a positive number: '200_000'"),
+        ("key", "1_1", f"{KEY}: '1_1'"),
+        ("mode", "0_1", f"{MODE}: '0_1'"),
         ("instance_id", "x1", "not a whole number: 'x1'"),
         ("instance_id", "1", "this id stands in an earlier row: '1'"),
     ],
@@ -360,3 +366,26 @@ def test_rejects_of_a_bad_file_stand_with_their_lines(warehouse, csv) -> None:
     assert rejects["line"].to_list() == [line for line in range(2, rows + 2) for _ in range(2)]
     assert rejects["csv_line"].str.starts_with((pl.Series(rejects["line"] - 2)).cast(pl.String) + ",").all()
     assert rejects["column_name"].to_list() == ["mode", "popularity"] * rows
+
+
+def test_of_a_file_refused_for_its_rejects_the_first_are_kept(csv, warehouse, monkeypatch) -> None:
+    monkeypatch.setattr(ingesting, "SOME", 3)
+    bad = [{"energy": "loud"}, {}, {"instance_id": "2"}, {"tempo": "-5", "key": "H"}, {}, {"mode": "x"}, {"key": "x"}]
+    path = csv(tracks(*bad))
+    with pytest.raises(
+        InputError, match=r"5 of 7 rows .*The first: line 2, energy.*The first 3 rows are in"
+    ) as refusal:
+        ingest(path, {}, 0.5, warehouse)
+    [kept] = (warehouse.root / "raw" / "rejects").glob("*.parquet")
+    assert f"in {kept}." in str(refusal.value)
+    first = [(2, "energy"), (4, "instance_id"), (5, "key"), (5, "tempo")]
+    assert [(row["line"], row["column_name"]) for row in pq.read_table(kept).to_pylist()] == first
+    snapshot = ingest(path, {}, 0.8, warehouse)
+    assert (snapshot.rejected_rows, snapshot.rejected_values) == (5, 6)
+    assert [(line, name) for line, name, _ in rejects(warehouse, snapshot.snapshot)] == [
+        *first,
+        (7, "mode"),
+        (8, "key"),
+    ]
+    with pytest.raises(InputError, match="All of them are in"):
+        ingest(path, {}, 0.5, warehouse)

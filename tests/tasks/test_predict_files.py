@@ -172,6 +172,20 @@ def test_bad_values_are_rejects_by_name(predicted, tmp_path) -> None:
     assert not (tmp_path / "p.rejects.csv").exists()
 
 
+def test_rejects_found_part_by_part_are_the_same(predicted, tmp_path, monkeypatch) -> None:
+    changes = [{"energy": "loud"} if number % 3 == 0 else {} for number in range(40)]
+    frame = tracks(*changes, dict.fromkeys([*AUDIO, "artist_name", "track_name"], ""), {"instance_id": "x"})
+    whole = predicted(frame, max_reject_share=1.0), reasons(tmp_path)
+    monkeypatch.setattr(predict_files, "PART_ROWS", 7)
+    parts = predicted(frame, max_reject_share=1.0), reasons(tmp_path)
+    assert parts[0].equals(whole[0])
+    assert parts[1] == whole[1]
+    monkeypatch.setattr(predict_files, "SOME", 2)
+    with pytest.raises(InputError, match=r"at least 5 of 4\d rows have bad values.*The first 2 are in"):
+        predicted(frame, max_reject_share=0.1)
+    assert [line for line, *_ in reasons(tmp_path)] == ["2", "5"]
+
+
 @given(
     rows=st.lists(
         st.fixed_dictionaries(

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
+from tasks.features import build_features
 from tasks.ingest import ingest
 from tasks.publish import publish
 from tasks.registry import read_registry
@@ -94,3 +95,25 @@ def test_results_of_before_have_figures_but_nothing_that_they_are_paired_with(ho
     assert figures[0].equals(figures[1])
     assert published(copied, "comparisons").height == 0
     assert published(copied, "popularity_errors").height == 0
+
+
+def test_tables_of_groups_stay_and_are_empty_where_nothing_needs_them(warehouse) -> None:
+    names = ("track_artists", "track_links", "artist_groups", "track_groups")
+    snapshot = ingest("sample:400", {}, 0.5, warehouse)
+
+    def shown(*protocols: str) -> dict[str, tuple[list[tuple[str, str]], int]]:
+        publish(
+            snapshot, [row for name in protocols for row in build_features(snapshot, name, 5, warehouse)], warehouse
+        )
+        with duckdb.connect(str(warehouse.database), read_only=True) as connection:
+            return {
+                name: (
+                    [row[:2] for row in connection.execute(f"describe features.{name}").fetchall()],
+                    connection.execute(f"select count(*) from features.{name}").fetchall()[0][0],
+                )
+                for name in names
+            }
+
+    first, with_groups, after = shown("published"), shown("published", "cold_start"), shown("published")
+    assert with_groups["track_groups"][1] > 300
+    assert first == after == {name: (columns, 0) for name, (columns, _) in with_groups.items()}

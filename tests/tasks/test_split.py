@@ -121,11 +121,11 @@ def test_every_probe_has_a_control() -> None:
         assert same == label_free
 
 
-def test_the_real_file_has_8942_groups_and_splits_by_genre(real_file, warehouse) -> None:
+def test_the_real_file_has_8941_groups_and_splits_by_genre(real_file, warehouse) -> None:
     built = build_features(ingest(str(real_file), {}, 0.0, warehouse), "cold_start", 20, warehouse)
     tables = {row.table_name.split(".")[1]: pl.read_parquet(warehouse.root / row.path) for row in built}
     sizes = tables["track_groups"]["group_id"].value_counts()
-    assert (sizes.height, sizes["count"].max()) == (8_942, 429)
+    assert (sizes.height, sizes["count"].max()) == (8_941, 429)
     counts = tables["tracks_std"].group_by("split", "music_genre").len()
     wanted = {"train": 3_500, "val": 750, "test": 750}
     assert all(abs(n - wanted[split]) <= 25 for split, _, n in counts.iter_rows())

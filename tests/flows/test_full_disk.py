@@ -1,0 +1,165 @@
+"""Commands on a disk that fills: each is whole and ends with 0, or says one line, ends with 1 and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tasks import champions, upkeep
+from tasks.errors import UserError
+from tasks.features import build_features
+from tasks.ingest import ingest
+from tasks.integrity import check
+from tasks.publish import publish
+from tasks.upkeep import Policy
+from tasks.warehouse import Warehouse
+from tests.flows.support import run
+from tests.runs import make_run
+
+KIB = 1024
+Disk = Callable[[int], Warehouse]
+MODELS = ["linear", "logistic_regression"]
+# What each command writes, with the steps of free KiB from too little to enough.
+COMMANDS = {
+    "features": ["--source", "sample:1500", "--protocol", "label_free"],
+    "benchmark": ["--source", "sample:600", "--models", "linear,ridge", "--protocol", "label_free", "--refresh"],
+    "learning_curve": ["--source", "sample:600", "--models", "linear", "--protocol", "label_free", "--smallest", "200"],
+    "tune": ["--task", "genre", "--model", "extra_trees", "--source", "sample:600", "--trials", "1"],
+    "predict": ["sample:700"],
+    "report": [],
+    "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
+}
+
+
+def mount(folder: Path, size: int) -> None:
+    """An empty file system of so many KiB; skips where none can be mounted."""
+    subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+
+
+def leave(folder: Path, free: int) -> None:
+    """Have so many KiB left on the file system."""
+    status = os.statvfs(folder)
+    used = (status.f_blocks - status.f_bfree) * status.f_bsize // KIB
+    subprocess.run(["mount", "-o", f"remount,size={used + free}k", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    """From KiB to a warehouse with three runs and champions, on a file system that has so much room left."""
+    folder, kept = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("kept")
+    mount(folder, 256 * KIB)
+    home = Warehouse.at(folder / "w")
+    make_run(home, "sample:600", MODELS, protocols=["label_free"])
+    run_id = make_run(home, "sample:600", MODELS, protocols=["label_free"], refresh=True)
+    champions.choose(run_id, home, 1)
+    make_run(home, "sample:600", MODELS, protocols=["label_free"])
+    shutil.copytree(home.root, kept / "w")
+
+    def with_room(free: int) -> Warehouse:
+        mount(folder, 256 * KIB)
+        shutil.copytree(kept / "w", home.root)
+        leave(folder, free)
+        return home
+
+    yield with_room
+    subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True)
+
+
+def rows(home: Warehouse) -> dict[str, int]:
+    """Of every published table and view how many rows can be read."""
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        names = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.tables order by all"
+        ).fetchall()
+        return {name: connection.execute(f"select count(*) from {name}").fetchall()[0][0] for (name,) in names}
+
+
+def left_over(home: Warehouse) -> list[str]:
+    return [path.name for path in (home.root / "tmp").iterdir() if path.suffix not in {".lock", ".note"}]
+
+
+def test_publication_is_whole_or_the_one_before_stays(disk: Disk) -> None:
+    ends = []
+    for free in (0, 8, 64, 256, 512, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 5000, 6000, 8000, 12_000):
+        home = disk(free)
+        before = rows(home)
+        tables = [
+            row for row in build_features(ingest("sample:600", {}, 0.05, home), "label_free", 20, home) if row.reused
+        ]
+        try:
+            publish(ingest("sample:600", {}, 0.05, home), tables, home)
+            ends.append(True)
+        except (UserError, OSError, duckdb.Error):
+            ends.append(False)
+        assert rows(home) == before
+        assert left_over(home) == []
+        assert check(home, dry_run=True).faults == []
+    assert ends == sorted(ends)  # once there is enough, there is
+    assert ends[0] is False
+    assert ends[-1] is True
+
+
+def test_upkeep_frees_room_where_there_is_none(disk: Disk) -> None:
+    home = disk(0)
+    before = rows(home)
+    dead = home.root / "tmp" / f"music-0.{os.uname().nodename}.999999999.tmp.wal"
+    unneeded = home.root / "features" / "tracks_std" / f"{'0' * 16}.parquet"
+    last = max((home.root / "cells").glob("*/predictions.parquet"))
+    for file in (dead, unneeded):
+        leave(home.root.parent, 20 * KIB)
+        shutil.copy(last, file)
+        with file.open("ab") as handle:
+            handle.write(b"\0" * 8_000_000)
+    leave(home.root.parent, 0)
+
+    done = upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
+
+    assert {item.kind for item in done.going.values()} >= {"temporary", "orphan", "run"}
+    assert not dead.exists()
+    assert not unneeded.exists()
+    after = rows(home)
+    assert after["results.runs"] < before["results.runs"]
+    assert set(after) == set(before)
+    assert after["features.tracks_std"] == before["features.tracks_std"]
+
+
+def test_upkeep_that_cannot_publish_says_so_and_keeps_the_publication(disk: Disk) -> None:
+    home = disk(16)
+    before = rows(home)
+    with pytest.raises(UserError, match="needs room for a new publication"):
+        upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
+    assert rows(home) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", COMMANDS)
+def test_a_command_is_whole_or_says_one_line(
+    flow: str, disk: Disk, environment: dict[str, str], tmp_path: Path
+) -> None:
+    steps = os.environ.get("FULL_DISK_STEPS", "0,300,3000,120000")
+    ends = {}
+    for free in map(int, steps.split(",")):
+        home = disk(free)
+        before = rows(home)
+        out = ["--out", str(home.root.parent / "out.csv")] if flow == "predict" else []
+        done = run(environment | {"MUSIC_WAREHOUSE": str(home.root)}, *COMMANDS[flow], *out, flow=flow)
+        ends[free] = done.returncode
+        said = done.stderr + done.stdout
+        assert done.returncode in {0, 1}, said
+        assert "Traceback" not in said, said
+        assert "nanobind" not in said, said
+        after = rows(home)
+        if done.returncode:
+            assert after == before, said
+        assert set(after) >= set(before), said
+        assert check(home, dry_run=True).faults == [], said
+    assert ends[max(ends)] == 0, said
+    assert list(ends.values()) == sorted(ends.values(), reverse=True)
