@@ -234,7 +234,7 @@ def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = Fal
                 left -= len(chunk)
         except OSError as error:
             raise _unreadable(path, label, error) from error
-    source = SourceFile(path, label, file_format, is_generated, digest.hexdigest(), seen, max_bytes)
+    source = SourceFile(path, label, file_format, is_generated, digest.hexdigest(), seen, max_bytes=max_bytes)
     source.check_unchanged()
     if file_format == "parquet":
         return source

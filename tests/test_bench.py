@@ -163,13 +163,13 @@ def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> No
     features = ("split_assignment", "tracks_clean", "tracks_one_hot", "tracks_std", "tracks_pca", "tracks_multitask")
     staging = ("typed_tracks", "stg_tracks")
     for schema, name in [("staging", name) for name in staging] + [("features", name) for name in features]:
-        [path] = (home / schema / name).iterdir()
+        [path] = (home / schema / name).glob("*.parquet")
         ours, theirs = (
             pl.read_parquet(file).sort("row_number" if schema == "staging" else "track_id")
             for file in (path, tmp_path / "polars" / f"{name}.parquet")
         )
         assert_frame_equal(ours, theirs, check_column_order=False, check_dtypes=False, rel_tol=0, abs_tol=1e-6)
-    [path] = (home / "raw" / "rejects").iterdir()
+    [path] = (home / "raw" / "rejects").glob("*.parquet")
     rejected = [pl.read_parquet(file)["row_number"].sort() for file in (path, tmp_path / "polars" / "rejects.parquet")]
     assert len(rejected[0]) > 60
     assert rejected[0].to_list() == rejected[1].to_list()

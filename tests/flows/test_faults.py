@@ -61,7 +61,7 @@ def is_ingesting(home: Warehouse) -> bool:
 
 
 def is_training(home: Warehouse) -> bool:
-    return len(list((home.root / "cells").glob("*"))) == 2
+    return len(list((home.root / "cells").glob("*/"))) == 2
 
 
 def is_publishing(home: Warehouse) -> bool:
@@ -83,14 +83,14 @@ def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp
     assert alive == []
     assert_whole(home)
     assert not home.database.exists()
-    done_before = {folder.name for folder in (home.root / "cells").glob("*")}
+    done_before = {folder.name for folder in (home.root / "cells").glob("*/")}
     assert len(done_before) in {is_ingesting: {0}, is_training: {2, 3}, is_publishing: {4}}[is_there]
 
     done = run(environment, *options)
     assert done.returncode == 0, done.stderr
     cells = query(home, "select result, reused from results.cells order by run_id desc limit 4")
     assert {result for result, reused in cells if reused} == done_before
-    keys = Counter(folder.name.split("-")[0] for folder in (home.root / "cells").glob("*"))
+    keys = Counter(folder.name.split("-")[0] for folder in (home.root / "cells").glob("*/"))
     assert set(keys.values()) == {1}  # none was trained twice
     assert len(keys) == 4
     assert_whole(home)

@@ -321,7 +321,7 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
         snapshot = read(f"new{night}", warehouse, Append("latest" if night > 1 else snapshot.snapshot, "kept"))
         make_run(warehouse, f"snapshot:{snapshot.snapshot}", ["linear"])
         upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
-        sizes.append(len(list((warehouse.root / "features" / "tracks_std").iterdir())))
+        sizes.append(len(list((warehouse.root / "features" / "tracks_std").glob("*.parquet"))))
         with duck.connect(warehouse.database) as connection:
             for name in ("raw.tracks", "staging.typed_tracks", "features.tracks_std"):
                 assert connection.execute(f"select count(*) from {name}").fetchall() == [(300 + 20 * night,)]
@@ -330,12 +330,12 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
     relearned = read("new3", warehouse, Append("latest", "relearned"))
     make_run(warehouse, f"snapshot:{relearned.snapshot}", ["linear"])
     upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
-    assert [path.is_dir() for path in (warehouse.root / "features" / "tracks_std").iterdir()] == [False]
-    assert len(list((warehouse.root / "raw" / "tracks").iterdir())) == 4
-    assert {path.stem for path in (warehouse.root / "raw" / "snapshots").iterdir()} == {*relearned.parts}
+    assert [path.is_dir() for path in (warehouse.root / "features" / "tracks_std").glob("*.parquet")] == [False]
+    assert len(list((warehouse.root / "raw" / "tracks").glob("*.parquet"))) == 4
+    assert {path.stem for path in (warehouse.root / "raw" / "snapshots").glob("*.parquet")} == {*relearned.parts}
     make_run(warehouse, "sample:200", ["linear"])
     upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
-    assert len(list((warehouse.root / "raw" / "tracks").iterdir())) == 1
+    assert len(list((warehouse.root / "raw" / "tracks").glob("*.parquet"))) == 1
 
 
 KILLED = """
@@ -363,8 +363,10 @@ def test_a_killed_build_leaves_nothing_half(home, halves, warehouse) -> None:
     command = [sys.executable, "-c", KILLED, str(warehouse.root), snapshot.snapshot]
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
     assert len(read_registry(warehouse)) == before
-    assert len(list((warehouse.root / "features" / "tracks_clean").iterdir())) == 2  # made, and counted by nobody
-    assert len(list((warehouse.root / "features" / "tracks_std").iterdir())) == 1
+    assert (
+        len(list((warehouse.root / "features" / "tracks_clean").glob("*.parquet"))) == 2
+    )  # made, and counted by nobody
+    assert len(list((warehouse.root / "features" / "tracks_std").glob("*.parquet"))) == 1
     ours = tables(build_features(snapshot, "cold_start", 20, warehouse), warehouse)
     expected = tables(build_features(appended(home, "kept"), "cold_start", 20, home), home)
     assert all(ours[name].equals(expected[name]) for name in expected)

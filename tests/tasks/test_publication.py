@@ -40,7 +40,7 @@ def moved(trained: Warehouse, tmp_path: Path) -> Warehouse:
 def test_a_moved_warehouse_is_read_where_it_stands(trained: Warehouse, moved: Warehouse):
     expected = counts(trained)
     content = moved.database.read_bytes()
-    shutil.rmtree(moved.root / "cells" / max(path.name for path in (moved.root / "cells").iterdir()), True)
+    shutil.rmtree(moved.root / "cells" / max(path.name for path in (moved.root / "cells").glob("*/")), True)
     assert counts(Warehouse.at(trained.root)) == expected
 
     with past.published(moved) as connection:
