@@ -162,8 +162,8 @@ BODIES = {
         '"energy"],"msg":"given more than once',
     ),
     "all twice": (b'{"tracks": [], "tracks": [{"energy": 1}]}', 422, '"tracks"],"msg":"given more than once'),
-    "grouped": (b'{"tracks": [{"energy": "1_000"}]}', 422, "not a finite number: '1_000'"),
-    "grouped key": (b'{"tracks": [{"energy": 1, "key": "1_1", "tempo": "0_0"}]}', 422, "not a key name"),
+    "grouped": (b'{"min_features": 1, "tracks": [{"energy": "1_000"}]}', 422, "not a finite number: '1_000'"),
+    "grouped key": (b'{"min_features": 1, "tracks": [{"energy": 1, "key": "1_1", "tempo": "0_0"}]}', 422, "not a key name"),
     "no object": (b'{"tracks": [1, null]}', 422, "tracks"),
     "none": (b'{"tracks": []}', 422, "at least 1"),
     "too many": (json.dumps({"tracks": [{"energy": 1}] * (MAX_TRACKS + 1)}).encode(), 422, "At most 1,000 tracks"),
@@ -280,7 +280,7 @@ def test_more_requests_than_can_wait_are_told_so_and_health_is_answered() -> Non
     async def ask() -> list[int]:
         transport = httpx.ASGITransport(make_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            body = {"tracks": [{"energy": 0.5}]}
+            body = ask_for([{"energy": 0.5}])
             waiting = [asyncio.create_task(client.post("/predict", json=body)) for _ in range(MAX_WAITING)]
             await asyncio.sleep(2.0)  # they are let in within milliseconds
             refused, health = await client.post("/predict", json=body), await client.get("/healthz")
