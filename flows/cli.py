@@ -21,7 +21,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.addresses import has_secrets
 from tasks.columns import MIN_FEATURES
-from tasks.errors import UserError, one_line
+from tasks.errors import UserError, is_about_room, one_line
 from tasks.sources import MAX_BYTES
 from tasks.specs import PROTOCOLS
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # commands that only read do without it
 
 EVENT_SECONDS = 20.0
 # What a full disk, a damaged file or a limit make libraries raise, beside our own.
+DAMAGE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException, pa.ArrowException)
 FAILURES = (UserError, OSError, MemoryError, duckdb.Error, pa.ArrowException, pl.exceptions.PolarsError)
 
 
@@ -206,7 +207,7 @@ def run_command(
     try:
         code = command()
     except FAILURES as error:
-        print(one_line(error), file=sys.stderr)
+        print(one_line(_with_advice(error)), file=sys.stderr)
         code = 1
     except Interrupted as interrupted:
         tell(f"Interrupted. {kept}")
@@ -220,6 +221,18 @@ def run_command(
         with suppress(OSError):  # its reader has gone
             stream.flush()
     os._exit(code)  # taking the interpreter apart has libraries complain, at length, of what a failure still holds
+
+
+def _with_advice(error: BaseException) -> str:
+    """What a library says of a full disk or a file that it cannot read, and what to do."""
+    if is_about_room(error):
+        return (
+            f"There is no room to write: the disk is full, or a quota or a limit on files is reached ({error}). "
+            "What is stored and published stays. Free some space, and run the same command again."
+        )
+    if isinstance(error, DAMAGE) or type(error) is duckdb.Error:  # as what Thrift says of a damaged footer
+        return f"{error}. A stored file may be damaged: python -m flows.upkeep --check names it."
+    return str(error)
 
 
 def tell(line: str) -> None:

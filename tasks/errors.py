@@ -16,6 +16,11 @@ def is_text(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)  # surrogates stand for bytes that are none
 
 
+def is_about_room(error: BaseException) -> bool:
+    """Whether a library's error is that of a disk that is full, a quota, or a limit on the size of files."""
+    return any(text in str(error) for text in ("No space left on device", "Disk quota exceeded", "File too large"))
+
+
 class UserError(Exception):
     """Something the user asked for cannot be done as asked; commands print it as one line and exit 1.
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tasks import duck, parquet, sources
 from tasks.columns import MISSING, MISSING_TOLD, TARGETS, Matched, check_present, match_columns
 from tasks.contents import about_columns, check_appended, check_like, find_bad_values, with_values
-from tasks.errors import InputError, UserError
+from tasks.errors import InputError, UserError, is_about_room
 from tasks.genres import know_spellings
 from tasks.snapshots import (
     SNAPSHOT,
@@ -188,6 +188,8 @@ def copy_raw(
             parquet.check(connection, link, needed, parquet.schema(file.path, file.label), file.label, file.max_bytes)
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
+        if is_about_room(error):  # which is no fault of the file's
+            raise
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
     finally:
         link.unlink()

@@ -53,7 +53,8 @@ def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
 
     What is cut off or altered is set aside, so that the next run makes it again. Args: dry_run: set nothing aside.
     """
-    newest = (warehouse.manifest() or {}).get("publication")
+    # Without a manifest the last publication is what there is to look at.
+    newest = (warehouse.manifest() or {}).get("publication") or max(warehouse.folders("published"), default=None)
 
     def is_looked_at(path: str) -> bool:
         """Of publications the newest is: it is all that the manifest names."""
@@ -183,8 +184,10 @@ def _faults_of_publication(warehouse: Warehouse) -> dict[str, str]:
     """What is wrong with the manifest, what it names, and the database."""
     manifest = warehouse.manifest()
     if manifest is None:
-        is_damaged = warehouse.store.read(MANIFEST) if warehouse.store else (warehouse.root / MANIFEST).exists()
-        return {MANIFEST: f"altered: {PUBLISH_AGAIN}"} if is_damaged else {}
+        if warehouse.store.read(MANIFEST) if warehouse.store else (warehouse.root / MANIFEST).exists():
+            return {MANIFEST: f"altered: {PUBLISH_AGAIN}"}
+        has_published = warehouse.folders("published") or warehouse.files("runs", "finished")
+        return {MANIFEST: f"missing: {PUBLISH_AGAIN}"} if has_published else {}
     found = {
         path: "missing"
         for table in manifest["tables"].values()

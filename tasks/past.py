@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 
 from tasks import duck, readback
+from tasks.damage import is_whole
 from tasks.errors import UserError
 from tasks.publication import readable
 from tasks.readback import Row
-from tasks.snapshots import attach
+from tasks.snapshots import attach, is_stored
 from tasks.warehouse import Warehouse
 
 NEWEST = 5  # runs that are named where one is not found
@@ -67,7 +68,8 @@ def _mirror(connection: duckdb.DuckDBPyConnection, database: str) -> None:
     ).fetchall()
     for schema, table in [*tables, ("raw", "snapshots")]:
         name = f"{schema}.{duck.identifier(table)}"
-        connection.execute(f"create view {name} as select * from {database}.{name}")
+        with suppress(duckdb.Error):  # a file of it is gone or damaged: who asks for it finds no such view
+            connection.execute(f"create view {name} as select * from {database}.{name}")
 
 
 def _own_tracks(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehouse) -> None:
@@ -94,8 +96,10 @@ def _own_tracks(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Ware
         snapshot=run["snapshot"],
     )
     files = {row["table_name"]: warehouse.here(row["path"]) for row in tables}
-    record = warehouse.here(warehouse.table("raw", "snapshots", run["snapshot"]))  # upkeep removes it first
-    if "staging.stg_tracks" in files and all(file.exists() for file in (*files.values(), record)):
+    is_there = "staging.stg_tracks" in files and is_stored(
+        run["snapshot"], warehouse
+    )  # upkeep removes the record first
+    if is_there and all(is_whole(file, warehouse) for file in files.values()):
         attach(connection, run["snapshot"], warehouse)
         for table, file in files.items():
             duck.view(connection, table, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from tasks import duck
-from tasks.errors import UserError, one_line
+from tasks.errors import UserError, is_about_room, one_line
 from tasks.warehouse import Warehouse, remove_database
 
 # Where the files of a view are: the warehouse's address, as it was when the view was published.
@@ -37,7 +38,14 @@ def readable(warehouse: Warehouse) -> Iterator[Path]:
         return
     copy = warehouse.temporary("music")
     try:
-        shutil.copyfile(database, copy)
+        try:
+            shutil.copyfile(database, copy)
+        except OSError as error:
+            if not is_about_room(error):
+                raise
+            remove_database(copy)
+            copy = Path(tempfile.gettempdir()) / copy.name  # perhaps on another disk
+            shutil.copyfile(database, copy)
         _move_views(copy, warehouse)
         yield copy
     finally:

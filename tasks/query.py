@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import past
-from tasks.errors import UserError, one_line
+from tasks.errors import UserError, is_text, one_line
 from tasks.warehouse import Warehouse
 
 SHOWN = 200  # rows of a printed table; csv and json have them all
@@ -45,6 +45,8 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Row
 
     Raises: UserError: it is anything else, which could write files; duckdb.Error: it is not valid.
     """
+    if not is_text(sql):
+        raise UserError(f"{sql}: is not text in UTF-8 to this process. Set PYTHONUTF8=1 if the locale is not in UTF-8.")
     statements = connection.extract_statements(sql)
     if [one.type for one in statements] != [duckdb.StatementType.SELECT]:
         found = ", ".join(str(one.type).rpartition(".")[2] for one in statements) or "nothing"

@@ -219,7 +219,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
                 ],
             )
         )  # fmt: skip
-    if notes := read["notes"]:
+    if notes := read.get("notes"):  # not in publications of before they were kept
         tables.append(
             Table(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
         )

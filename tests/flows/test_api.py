@@ -163,7 +163,11 @@ BODIES = {
     ),
     "all twice": (b'{"tracks": [], "tracks": [{"energy": 1}]}', 422, '"tracks"],"msg":"given more than once'),
     "grouped": (b'{"min_features": 1, "tracks": [{"energy": "1_000"}]}', 422, "not a finite number: '1_000'"),
-    "grouped key": (b'{"min_features": 1, "tracks": [{"energy": 1, "key": "1_1", "tempo": "0_0"}]}', 422, "not a key name"),
+    "grouped key": (
+        b'{"min_features": 1, "tracks": [{"energy": 1, "key": "1_1", "tempo": "0_0"}]}',
+        422,
+        "not a key name",
+    ),
     "no object": (b'{"tracks": [1, null]}', 422, "tracks"),
     "none": (b'{"tracks": []}', 422, "at least 1"),
     "too many": (json.dumps({"tracks": [{"energy": 1}] * (MAX_TRACKS + 1)}).encode(), 422, "At most 1,000 tracks"),

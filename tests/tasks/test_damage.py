@@ -103,6 +103,15 @@ def test_what_is_damaged_is_named_set_aside_and_made_again(harm: str, home: Ware
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut"])
+@pytest.mark.parametrize("start", ["raw", "staging", "features", "cells"])
+def test_a_report_is_written_without_the_tables_that_are_damaged(harm: str, start: str, home: Warehouse):
+    for kind, file in kinds(home).items():
+        if kind.startswith(start):
+            HARMS[harm](file)
+    assert "logistic_regression" in report.write_report(None, home).read_text()
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut"])
 @pytest.mark.parametrize("start", ["raw", "staging", "features", "cells", "runs", "champions", "published", "upkeep"])
 def test_no_command_ends_because_of_a_file_that_is_gone_or_cut_off(harm: str, start: str, home: Warehouse):
     for kind, file in kinds(home).items():
@@ -113,9 +122,12 @@ def test_no_command_ends_because_of_a_file_that_is_gone_or_cut_off(harm: str, st
     assert rows(home, f"select count(*) from results.predictions where run_id = '{run_id}'")[0][0] > 0
 
 
-def test_a_damaged_manifest_or_database_is_named_and_published_again(home: Warehouse):
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_manifest_or_database_is_named_and_published_again(harm: str, home: Warehouse):
     for name in ("manifest.json", "music.duckdb"):
-        alter(home.root / name)
-        assert name in {fault.path for fault in check(home).faults}
+        HARMS[harm](home.root / name)
+        found = check(home)
+        assert name in {fault.path for fault in found.faults}
+        assert found.files > 50
         make_run(home, SOURCE, MODELS, protocols=["label_free"])
         assert check(home).faults == []
