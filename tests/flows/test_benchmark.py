@@ -204,7 +204,7 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
     ("options", "reason"),
     [
         (["--source", "nowhere.csv"], "nowhere.csv: cannot be read"),
-        (["--source", "pyproject.toml"], "pyproject.toml: columns 'artist_name', "),
+        (["--source", "pyproject.toml"], "pyproject.toml: columns 'acousticness', "),
         (["--models", "xgb"], "Unknown model 'xgb'. Known: better"),
         (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, artists_any"),
         (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
