@@ -204,16 +204,19 @@ def run_command(
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    has_failed = False
     try:
         code = command()
     except FAILURES as error:
         print(one_line(_with_advice(error)), file=sys.stderr)
-        code = 1
+        code, has_failed = 1, True
     except Interrupted as interrupted:
         tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
     with suppress(Interrupted):
         if _are_events_delivered():
+            if not has_failed:
+                sys.exit(code)
             atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing's children end
         else:  # a regular exit would wait for it, for minutes
             tell("Prefect's server did not take all that happened: its UI is not complete.")

@@ -94,6 +94,7 @@ def test_champions_are_chosen_on_one_machine_at_a_time(home, monkeypatch) -> Non
     monkeypatch.setattr(champions, "candidates", lambda _home, _run_id: [worse])
     monkeypatch.setattr(champions, "measure_in_child", lambda *_: [measured])
     monkeypatch.setattr(champions, "_obstacle", lambda *_: None)
+    monkeypatch.setattr(champions, "_nothing_to_choose_by", lambda *_: None)
     note = "use/champions/lock-00000000.elsewhere.1"
     home.store.write(note, b"")
 
