@@ -1,4 +1,4 @@
-"""Commands on a disk that fills: each is whole and ends with 0, or says one line, ends with 1 and loses nothing."""
+"""Publication and upkeep on a disk that fills: whole, or the publication before stays."""
 
 from __future__ import annotations
 
@@ -19,22 +19,11 @@ from tasks.integrity import check
 from tasks.publish import publish
 from tasks.upkeep import Policy
 from tasks.warehouse import Warehouse
-from tests.flows.support import run
 from tests.runs import make_run
 
 KIB = 1024
 Disk = Callable[[int], Warehouse]
 MODELS = ["linear", "logistic_regression"]
-# What each command writes, with the steps of free KiB from too little to enough.
-COMMANDS = {
-    "features": ["--source", "sample:1500", "--protocol", "label_free"],
-    "benchmark": ["--source", "sample:600", "--models", "linear,ridge", "--protocol", "label_free", "--refresh"],
-    "learning_curve": ["--source", "sample:600", "--models", "linear", "--protocol", "label_free", "--smallest", "200"],
-    "tune": ["--task", "genre", "--model", "extra_trees", "--source", "sample:600", "--trials", "1"],
-    "predict": ["sample:700"],
-    "report": [],
-    "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
-}
 
 
 def mount(folder: Path, size: int) -> None:
@@ -137,29 +126,3 @@ def test_upkeep_that_cannot_publish_says_so_and_keeps_the_publication(disk: Disk
     with pytest.raises(UserError, match="needs room for a new publication"):
         upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
     assert rows(home) == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("flow", COMMANDS)
-def test_a_command_is_whole_or_says_one_line(
-    flow: str, disk: Disk, environment: dict[str, str], tmp_path: Path
-) -> None:
-    steps = os.environ.get("FULL_DISK_STEPS", "0,3000,120000")
-    ends = {}
-    for free in map(int, steps.split(",")):
-        home = disk(free)
-        before = rows(home)
-        out = ["--out", str(home.root.parent / "out.csv")] if flow == "predict" else []
-        done = run(environment | {"MUSIC_WAREHOUSE": str(home.root)}, *COMMANDS[flow], *out, flow=flow)
-        ends[free] = done.returncode
-        said = done.stderr + done.stdout
-        assert done.returncode in {0, 1}, said
-        assert "Traceback" not in said, said
-        assert "nanobind" not in said, said
-        after = rows(home)
-        if done.returncode:
-            assert after == before, said
-        assert set(after) >= set(before), said
-        assert check(home, dry_run=True).faults == [], said
-    assert ends[max(ends)] == 0, said
-    assert list(ends.values()) == sorted(ends.values(), reverse=True)
