@@ -55,38 +55,56 @@ def run_with_prefect(flow: Flow[..., Any], options: dict[str, Any], ahead: Calla
     with available(flow.name) as server:
         ahead()
     logging.raiseExceptions = False  # or Prefect's log tells on standard error whatever a server answers in its place
-    ended: Future[Any] = Future()
     with ExitStack() as stack:
         watch = stack.enter_context(_Watch(server.url))
+        ending = _Ending(watch, stack)
         try:
-            state: Any = _kept(flow, ended, watch, stack)(**options, return_state=True)
+            state: Any = _kept(flow, ending)(**options, return_state=True)
         except (Exception, PrefectSignal) as error:  # Prefect's own: what a body raises is in the state
             lost = f"Prefect's server does not answer any more ({_reason(error)})"
-            if not ended.done():
+            if not ending.known.done():
                 raise UserError(f"{lost}. Start it and try again.") from error
             tell(f"{lost}: its UI does not show how this run ended.")
-    return ended.result() if ended.done() else state.result()
+    return ending.known.result() if ending.known.done() else state.result()
 
 
-def _kept(flow: Flow[..., Any], ended: Future[Any], watch: _Watch, stack: ExitStack) -> Flow[..., Any]:
-    """The flow, how its body ends kept in `ended`: Prefect returns that only if its server is there to the end.
+class _Ending:
+    """How a flow's body ended: Prefect returns that only if its server is there to the end.
 
     A server that is lost is given some time to come back then, and after that one try for each of the last calls.
     """
+
+    def __init__(self, watch: _Watch, stack: ExitStack) -> None:
+        self.known: Future[Any] = Future()
+        self._watch, self._stack = watch, stack
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()  # the flow travels with its tasks to Dask's workers, which do not run it
+
+    def of(self, call: Callable[[], Any]) -> Any:
+        """Call the body. Returns: its result. Raises: what it raises."""
+        try:
+            self.known.set_result(call())
+        except BaseException as error:
+            self.known.set_exception(error)
+            if not isinstance(error, Exception):  # a signal is to end this soon
+                self._try_once()
+                raise
+        if not self._watch.comes_back():
+            self._try_once()
+        return self.known.result()
+
+    def _try_once(self) -> None:
+        self._stack.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+
+
+def _kept(flow: Flow[..., Any], ending: _Ending) -> Flow[..., Any]:
+    """The flow, how its body ends kept in `ending`."""
     body = flow.fn
 
     @wraps(body)
     def kept(*args: Any, **kwargs: Any) -> Any:
-        try:
-            ended.set_result(result := body(*args, **kwargs))
-        except BaseException as error:
-            ended.set_exception(error)
-            if not isinstance(error, Exception) or not watch.comes_back():  # a signal is to end this soon
-                stack.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
-            raise
-        if not watch.comes_back():
-            stack.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
-        return result
+        return ending.of(lambda: body(*args, **kwargs))
 
     # Prefect would look the names of types up in this module.
     kept.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
