@@ -17,11 +17,12 @@ Why that is safe:
   runs before their files go. A reader may still have an older publication open: files go only `grace_hours` after an
   upkeep first saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their
   place. If a run uses them before that, they are needed again.
-- A full disk. What needs no room goes first: what killed processes left, and files that the publication does not show.
-  Only then records go (a run's start, then its end; a snapshot's), the registry and the publication are written again,
-  and the files go that the old one showed.
-- Being killed. Files go whole. Until the registry is written again it may name files that are gone, which count as not
-  built; files that no record names any more go with the next upkeep.
+- A full disk. What needs no room goes first: what killed processes left, records (a run's start, then its end; a
+  snapshot's), and files that the publication does not show. Only then the publication is written again, and the files
+  go that the old one showed.
+- Being killed. Files go whole, and after what names them: the registry is written again before its files go, unless
+  there is no room for it yet; a file that it names and that is gone counts as not built. Files that no record names any
+  more go with the next upkeep.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pathlib import Path
 import duckdb
 
 from tasks import checksums
-from tasks.errors import UserError, one_line
+from tasks.errors import UserError, is_about_room, one_line
 from tasks.inventory import (
     RETIRED,
     Inventory,
@@ -50,7 +51,7 @@ from tasks.inventory import (
 )
 from tasks.open_tables import GRACE, remove_superseded, superseded
 from tasks.publish import publish
-from tasks.registry import BuiltTable, compact_registry
+from tasks.registry import BuiltTable, compact_registry, read_registry
 from tasks.snapshots import load_snapshot
 from tasks.warehouse import Warehouse, in_use_message
 
@@ -259,7 +260,7 @@ def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[i
 
 def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:
     """Remove what `plan` says; the caller holds the warehouse alone. Returns: what went, by name."""
-    _free(plan, warehouse)
+    _free(plan, inventory, warehouse)
     try:
         _write_down(plan, inventory, warehouse)
     except (OSError, duckdb.Error, UserError) as error:
@@ -274,28 +275,45 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
     return {name: item for name, item in plan.going.items() if name not in shown}
 
 
-def _free(plan: Plan, warehouse: Warehouse) -> None:
-    """Remove what needs no room to be removed: what the killed left, then what the publication does not show."""
+def _free(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Remove what takes no room to remove: what the killed left, records, then what the publication does not show."""
+    first = [path for path, item in plan.files.items() if item.kind == "temporary"]
+    for file in (
+        *(warehouse.root / path for path in first),
+        *(file for run_id in plan.runs for file in record_files(run_id, warehouse)),
+        *(warehouse.root / path for path in plan.files if _is_record(path)),
+    ):
+        warehouse.discard(file)
+    try:
+        _write_registry(plan, inventory, warehouse)
+    except (OSError, UserError) as error:
+        if not is_about_room(error):
+            raise
     shown = published_paths(warehouse)
-    for path in sorted(plan.files, key=lambda path: plan.files[path].kind != "temporary"):
+    for path in plan.files:
         if path not in shown:
             warehouse.discard(warehouse.root / path)
 
 
 def _write_down(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
-    """Have records, the registry, the publication and the list of what goes later show what is left."""
-    for run_id in plan.runs:
-        for file in record_files(run_id, warehouse):
-            warehouse.discard(file)
-    if len(plan.rows) < len(inventory.registry) or len(warehouse.files("features", "registry")) > REGISTRY_FILES:
-        compact_registry(list(plan.rows), warehouse)
-    records = [path for path in plan.files if path.startswith("raw/snapshots/")]
-    for path in records:
-        warehouse.discard(warehouse.root / path)
-    is_outdated = plan.runs or records or len(plan.rows) < len(inventory.registry)
+    """Have the registry, the publication and the list of what goes later show what is left."""
+    _write_registry(plan, inventory, warehouse)
+    is_outdated = plan.runs or any(map(_is_record, plan.files)) or len(plan.rows) < len(inventory.registry)
     if is_outdated or not inventory.published.isdisjoint({*plan.files, *plan.retired}):
         _publish_again(inventory, warehouse)
     _remember(plan.retired, inventory, warehouse)
+
+
+def _is_record(path: str) -> bool:
+    return path.startswith("raw/snapshots/")
+
+
+def _write_registry(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Have it name what is left, if it does not yet, in a few files."""
+    files = warehouse.files("features", "registry")
+    is_outdated = len(plan.rows) < len(inventory.registry) and len(plan.rows) < len(read_registry(warehouse))
+    if is_outdated or len(files) > REGISTRY_FILES:
+        compact_registry(list(plan.rows), warehouse)
 
 
 def _publish_again(inventory: Inventory, warehouse: Warehouse) -> None:

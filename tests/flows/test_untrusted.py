@@ -30,7 +30,8 @@ def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
         assert {status for _, _, status in cells} == {"ok"}
         assert ("xgboost", "all_with_genre", "ok") in cells
         genres = connection.execute("select distinct genre from results.genres where split = 'test'").fetchall()
-        assert {genre for (genre,) in genres} == {*UNTRUSTED, "Jazz", "Rap"}
+        unlike = {*UNTRUSTED} - {"?", "\u00e7A"}  # no genre, and one in another case
+        assert {genre for (genre,) in genres} == {*unlike, "Jazz", "Rap"}
 
 
 def test_an_option_that_is_no_text_is_refused_in_one_line(tmp_path) -> None:

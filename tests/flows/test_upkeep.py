@@ -111,8 +111,9 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
         (["--keep-days", "99999999999999999999"], "--keep-days: Input should be less than or equal to 36500"),
         (["--wait", "nan"], "--wait: Input should be greater than or equal to 0"),
         (["--wait", "-1"], "--wait: Input should be greater than or equal to 0"),
-        (["--warehouse", "nowhere"], "is no warehouse, or an empty one"),
-        (["--warehouse", "pyproject.toml"], "is no warehouse, or an empty one"),
+        (["--warehouse", "nowhere"], "nowhere: is no warehouse. "),
+        (["--warehouse", "pyproject.toml"], "pyproject.toml: is no warehouse. "),
+        (["--warehouse", "docs"], "docs: is no warehouse, or an empty one"),
     ],
 )
 def test_a_user_error_is_one_line_and_exit_code_1(options, reason, environment) -> None:

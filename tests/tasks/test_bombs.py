@@ -100,7 +100,7 @@ BOMBS: dict[str, tuple[Callable[[int], Iterator[bytes]], str]] = {
     "empty lines before the header": (run_of(b"\n", b""), ENDLESS),
     "line breaks in quotes": (run_of(b"\n", HEADER + ROW + b'"'), ENDLESS),
     "quotes": (run_of(b'"'), ENDLESS),
-    "quoted lines": (run_of(b'"\n",'), "19 values where the header has 18"),
+    "quoted lines": (run_of(b'"\n",'), ENDLESS),
     "quoted lines apart": (run_of(b'"\n" ",'), ENDLESS),
     "commas": (run_of(b","), ENDLESS),
     "zero bytes": (run_of(b"\0"), ENDLESS),

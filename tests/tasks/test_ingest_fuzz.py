@@ -119,8 +119,12 @@ def compare(snapshot: Snapshot, content: bytes, home: Warehouse, connection: duc
     assert connection.execute(f"select row_number, {columns} from raw.tracks order by 1").fetchall() == expected
     rejects = pq.read_table(home.table("raw", "rejects", snapshot.snapshot)).to_pylist()
     typed = pq.read_table(home.table("staging", "typed_tracks", snapshot.snapshot)).to_pylist()
-    lines = {reject["row_number"]: b"\xef\xbb\xbf" + reject["csv_line"].encode() for reject in rejects}
-    assert all(read_csv(line)[0] == [rows[number - 1]] for number, line in lines.items())
+    for reject in rejects:
+        line = reject["csv_line"].encode()
+        if len(reject["csv_line"]) < 10_000:
+            assert read_csv(b"\xef\xbb\xbf" + line)[0] == [rows[reject["row_number"] - 1]]
+        else:  # the line's beginning
+            assert line in unpacked(content)
     assert all(names.count(name) <= 1 for name in EXPECTED)
     assert snapshot.rows_read == len(rows)
     for row in typed:

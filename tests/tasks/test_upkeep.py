@@ -366,6 +366,7 @@ def test_killed_anywhere_it_leaves_a_whole_warehouse_and_goes_on(warehouse, tmp_
         )
         kills += done.returncode == -signal.SIGKILL
         everything(warehouse)
+        assert all((warehouse.root / row.path).exists() for row in read_registry(warehouse))
         assert kept in recorded(warehouse)
         night(warehouse, "sample:210")  # a run in between publishes what is recorded
         rows = everything(warehouse)
