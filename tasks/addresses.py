@@ -19,7 +19,7 @@ def public_name(url: str) -> str:
         try:
             parts = urlsplit(link)
             port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            raise InputError("The source is not a valid URL.") from None  # whose text may quote a password
+        except ValueError:  # whose text may quote a password
+            raise InputError("A URL that was given is not a valid URL: its host or port cannot be read.") from None
         cleaned.append(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else parts.path)
     return one_line("::".join(cleaned))

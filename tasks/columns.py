@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError, UserError
+from tasks.files import regular_file
 from tasks.specs import AUDIO_FEATURES, FEATURE_SETS
 
 EXPECTED = [
@@ -48,6 +49,7 @@ NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
 # Texts that say that there is no value, in whatever case: the same in every column but those of names.
 MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
 MISSING_TOLD = "empty, ?, -, NA, N/A, nan, None, null or []"
+LONGEST_TOML = 1_000_000  # bytes, after which a file of column names is not read
 MIN_FEATURES = 6  # of the 12, that tracks to predict must have unless fewer are asked for
 SHOWN = 30  # names that a message lists
 
@@ -92,8 +94,9 @@ def parse_mapping(text: str) -> dict[str, str]:
 
 def _read_toml(path: str) -> list[tuple[str, object]]:
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        with regular_file(Path(path), path) as file:
+            table = tomllib.loads(file.read(LONGEST_TOML).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a TOML file of column names ({error}).") from error
     columns = table.get("columns", table)
     if not isinstance(columns, dict):

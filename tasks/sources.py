@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import os
 import re
-import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tasks import parquet
 from tasks.addresses import public_name
 from tasks.download import download
 from tasks.errors import InputError, UserError, one_line
+from tasks.files import check_regular, regular_file, unreadable
 from tasks.records import CHUNK, check_text, records
 from tasks.sample import DEFAULT_ROWS, sample_file
 from tasks.warehouse import Warehouse
@@ -34,7 +34,6 @@ MOST_TITLE_LINES = 10
 MOST_COLUMNS = 10_000
 MOST_SHOWN = 10_000  # characters of a row
 BYTES_OF_ROW = 150  # of a CSV file, more or less
-KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 csv.field_size_limit(10_000_000)
 
 
@@ -158,7 +157,7 @@ def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
 def check(source: str, max_bytes: int = MAX_BYTES) -> None:
     """Raises: UserError: it is plain without reading anything that `source` cannot be read."""
     if sample_rows(source, max_bytes) is None and (local := _local(source)):
-        _check_regular(*local)
+        check_regular(*local)
 
 
 @contextmanager
@@ -182,20 +181,6 @@ def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Ite
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def regular_file(path: Path, label: str) -> Iterator[IO[bytes]]:
-    """A file to read that has an end. Raises: InputError: it is none, or cannot be read."""
-    _check_regular(path, label)
-    try:
-        # Not to wait here if it has become a pipe meanwhile.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except OSError as error:
-        raise _unreadable(path, label, error) from error
-    with file:
-        _check_kind(os.fstat(file.fileno()), label)
-        yield file
-
-
 def _local(source: str) -> tuple[Path, str] | None:
     """The path that `source` names on this machine, if it does, and how messages name it."""
     if LOCAL.match(source) and "::" not in source:
@@ -204,20 +189,6 @@ def _local(source: str) -> tuple[Path, str] | None:
         return None
     path = Path(source).expanduser()
     return path, one_line(path.name)
-
-
-def _check_regular(path: Path, label: str) -> None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, label, error) from error
-    _check_kind(status, label)
-
-
-def _check_kind(status: os.stat_result, label: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((name for holds, name in KINDS if holds(status.st_mode)), "a device")
-        raise InputError(f"{label}: is {kind}, not a file. Write what it holds to a file, and give that.")
 
 
 def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = False) -> SourceFile:
@@ -233,7 +204,7 @@ def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = Fal
                 digest.update(chunk)
                 left -= len(chunk)
         except OSError as error:
-            raise _unreadable(path, label, error) from error
+            raise unreadable(path, label, error) from error
     source = SourceFile(path, label, file_format, is_generated, digest.hexdigest(), seen, max_bytes=max_bytes)
     source.check_unchanged()
     if file_format == "parquet":
@@ -279,10 +250,6 @@ def _format(start: bytes, size: int, label: str, max_bytes: int) -> Format:
             f"{label}: is neither a CSV nor a Parquet file (it holds zero bytes; the first: {start[:8].hex(' ')})."
         )
     return "csv"
-
-
-def _unreadable(path: Path, label: str, error: Exception) -> InputError:
-    return InputError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error}: {path}).")
 
 
 def _seen(status: os.stat_result) -> tuple[int, ...]:

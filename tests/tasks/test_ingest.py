@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -218,12 +219,22 @@ def test_another_catalogue(csv, warehouse, tmp_path) -> None:
         ("music_genre", "not of the form"),
         ("genre=track_genre", "unknown column 'genre'"),
         ("tempo=a,tempo=b", "'tempo' is given twice"),
-        ("nowhere.toml", "cannot be read as a TOML file"),
+        ("nowhere.toml", r"nowhere.toml: cannot be read \(No such file or directory"),
     ],
 )
 def test_a_wrong_mapping_is_refused(text, message) -> None:
     with pytest.raises(UserError, match=message):
         parse_mapping(text)
+
+
+def test_a_mapping_is_read_of_a_file_that_ends(tmp_path) -> None:
+    folder, pipe, endless = (tmp_path / f"{name}.toml" for name in ("folder", "pipe", "endless"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    endless.symlink_to("/dev/zero")
+    for path, kind in ((folder, "a folder"), (pipe, "a pipe"), (endless, "a device")):
+        with pytest.raises(UserError, match=f"is {kind}, not a file"):
+            parse_mapping(str(path))
 
 
 def test_names_with_sql_and_quotes_are_only_data(tmp_path, warehouse) -> None:

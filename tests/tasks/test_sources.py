@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import download, sources
+from tasks import download, files, sources
 from tasks.addresses import has_secrets, public_name
 from tasks.errors import DownloadError, InputError, UserError
 from tasks.ingest import ingest
@@ -147,8 +147,8 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, told, how, tmp_path, w
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path, monkeypatch) -> None:
     path = tmp_path / "tracks.csv"
     os.mkfifo(path)
-    monkeypatch.setattr(sources, "_check_regular", lambda *_: None)  # it was a file when that looked
-    with pytest.raises(InputError, match="is a pipe"), sources.regular_file(path, "tracks.csv"):
+    monkeypatch.setattr(files, "check_regular", lambda *_: None)  # it was a file when that looked
+    with pytest.raises(InputError, match="is a pipe"), files.regular_file(path, "tracks.csv"):
         pass
 
 
