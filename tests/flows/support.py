@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
 import duckdb
 import psutil
 
+from tasks.errors import UserError
 from tasks.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +42,19 @@ def run(environment: dict[str, str], *options: str, flow: str = "benchmark") -> 
         timeout=300,
         check=False,
     )
+
+
+def refusal(*options: str, flow: str = "benchmark") -> str:
+    """What a command says of options that it refuses, asked in this process: to start one takes seconds."""
+    told = io.StringIO()
+    try:
+        with mock.patch("sys.argv", [f"flows.{flow}", *options]), redirect_stderr(told):
+            import_module(f"flows.{flow}").main()
+    except UserError as error:
+        return str(error)
+    except SystemExit:  # of an option that argparse refuses
+        return told.getvalue()
+    raise AssertionError(f"flows.{flow} took {' '.join(options)}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from flows.benchmark import benchmark
 from tasks import summary
 from tasks.warehouse import Warehouse
-from tests.flows.support import ROOT, query, run
+from tests.flows.support import ROOT, query, refusal, run
 
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {
@@ -203,7 +203,6 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--source", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--source", "pyproject.toml"], "pyproject.toml: columns 'acousticness', "),
         (["--models", "xgb"], "Unknown model 'xgb'. Known: better"),
         (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, artists_any"),
@@ -222,9 +221,16 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(firs
         (["--warehouse", "pyproject.toml"], "cannot be used as the warehouse"),
     ],
 )
-def test_a_user_error_is_one_line_and_exit_code_1(options, reason, environment) -> None:
-    done = run(environment, *options)
+def test_options_that_cannot_be_are_refused(options, reason, prefect_server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MUSIC_WAREHOUSE", str(tmp_path / "warehouse"))
+    told = refusal(*options)
+    assert reason in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_user_error_is_one_line_and_exit_code_1(environment) -> None:
+    done = run(environment, "--source", "nowhere.csv")
     assert done.returncode == 1
-    assert reason in done.stderr
+    assert "nowhere.csv: cannot be read" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert len([line for line in done.stderr.splitlines() if "Prefect's" not in line and "rows read" not in line]) == 1

@@ -13,7 +13,7 @@ from flows.features import features
 from tasks import sample, summary
 from tasks.errors import UserError
 from tasks.warehouse import Warehouse
-from tests.flows.support import clean_environment, run
+from tests.flows.support import clean_environment, refusal, run
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,17 @@ from tests.flows.support import clean_environment, run
         ([], {"MUSIC_MEMORY_LIMIT": "1KB"}, "$MUSIC_MEMORY_LIMIT is '1KB'; at least 250MiB are needed"),
     ],
 )
-def test_what_can_be_refused_at_once_is_told_in_one_line(options, variables, reason, tmp_path) -> None:
-    done = run(clean_environment(**variables), *options, "--warehouse", str(tmp_path), flow="features")
+def test_what_can_be_refused_at_once_is(options, variables, reason, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("MUSIC_SOURCE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert reason in refusal(*options, "--warehouse", str(tmp_path), flow="features")
+
+
+def test_what_is_refused_at_once_is_told_in_one_line(tmp_path) -> None:
+    done = run(clean_environment(), "--statistics", "kept", "--warehouse", str(tmp_path), flow="features")
     assert done.returncode == 1
-    assert reason in done.stderr
+    assert done.stderr.startswith("--statistics kept: takes --append-to")
     assert done.stderr.count("\n") == 1
 
 

@@ -19,6 +19,8 @@ from tasks.integrity import check
 from tasks.publish import publish
 from tasks.upkeep import Policy
 from tasks.warehouse import Warehouse
+from tests.conftest import many
+from tests.flows.support import run
 from tests.runs import make_run
 
 KIB = 1024
@@ -126,3 +128,42 @@ def test_upkeep_that_cannot_publish_says_so_and_keeps_the_publication(disk: Disk
     with pytest.raises(UserError, match="needs room for a new publication"):
         upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
     assert rows(home) == before
+
+
+# Each writes something of its own: new tables, cells, trials, a report, predictions; with the least that it needs, KiB.
+RIDGE = ["--source", "sample:600", "--protocol", "label_free", "--models", "ridge"]
+COMMANDS = {
+    "features": ["--source", "sample:700", "--protocol", "published"],
+    "benchmark": RIDGE,
+    "learning_curve": [*RIDGE, "--smallest", "200"],
+    "tune": [*RIDGE[:4], "--task", "genre", "--model", "logistic_regression", "--trials", "2"],
+    "report": [],
+    "predict": ["tracks.csv", "--out", "predicted.parquet"],
+    "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
+}
+FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "40,1500").split(",")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", FREE)
+@pytest.mark.parametrize("flow", COMMANDS)
+def test_a_command_on_a_full_disk_ends_well_or_with_one_line(flow, free, disk: Disk, environment) -> None:
+    home = disk(free + 200)
+    many(300).write_csv(home.root.parent / "tracks.csv")
+    leave(home.root.parent, free)
+    before = rows(home)
+    options = [
+        str(home.root.parent / part) if part.startswith(("tracks", "predicted")) else part for part in COMMANDS[flow]
+    ]
+    done = run(environment | {"MUSIC_WAREHOUSE": str(home.root)}, *options, flow=flow)
+    assert done.returncode in {0, 1}, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "nanobind" not in done.stderr
+    if done.returncode:
+        assert "room" in done.stderr.splitlines()[-1]
+        if flow != "upkeep":
+            assert rows(home) == before
+    elif flow not in {"upkeep", "features"}:
+        assert all(rows(home)[name] >= count for name, count in before.items())
+    assert left_over(home) == []
+    assert check(home, dry_run=True).faults == []

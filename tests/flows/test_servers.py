@@ -26,6 +26,7 @@ from tasks.errors import UserError
 from tasks.warehouse import Warehouse
 from tests.flows.pretenders import ANSWERS, DRIPS, front
 from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
+from tests.runs import make_run
 
 pytestmark = pytest.mark.slow
 SLOW = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
@@ -156,6 +157,34 @@ def test_an_address_that_is_none_is_refused(url) -> None:
 
 
 LOST = [("benchmark", "silent"), ("features", "login page"), ("upkeep", "healthy and broken"), ("predict", "no HTTP")]
+
+
+@pytest.mark.parametrize(("flow", "answer"), LOST)
+def test_a_server_that_turns_into_something_else_costs_no_command_its_results(
+    flow, answer, server, environment, trained, tmp_path
+) -> None:
+    options = {
+        "benchmark": QUICK, "features": QUICK[:2], "upkeep": [],
+        "predict": ["sample:100", "--out", str(tmp_path / "out.csv"), "--warehouse", str(trained.root)],
+    }[flow]  # fmt: skip
+    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
+    if flow == "upkeep":
+        make_run(home, "sample:2000", ["linear"])
+    environment |= {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.05"}  # the first line is of the body's beginning
+    with (
+        front(server.port) as between,
+        started(environment | {"PREFECT_API_URL": between.url}, *options, flow=flow) as process,
+    ):
+        until(lambda: between.n_passed("POST /api/logs/") or process.poll() is not None, every=0.01)
+        between.pretend(answer)
+        printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, printed
+    assert "Prefect's server does not answer any more" in printed
+    assert "Traceback" not in printed and "Error logging" not in printed
+    if flow == "predict":
+        assert len((tmp_path / "out.csv").read_text().splitlines()) == 101
+    else:
+        assert query(home, "select count(*) from raw.tracks") == [(2_000,)]
 
 
 @pytest.mark.parametrize(

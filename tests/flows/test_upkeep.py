@@ -15,6 +15,7 @@ import pytest
 from flows.benchmark import benchmark
 from flows.upkeep import print_report, upkeep
 from tasks.warehouse import Warehouse
+from tests.flows.support import refusal
 from tests.tasks.test_upkeep import everything, files, night
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +106,6 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--keep-runs", "0"], "--keep-runs: Input should be greater than or equal to 1"),
         (["--keep-days", "x"], "invalid int value: 'x'. See --help."),
         (["--grace-hours", "-1"], "--grace-hours: Input should be greater than or equal to 0"),
         (["--keep-days", "99999999999999999999"], "--keep-days: Input should be less than or equal to 36500"),
@@ -116,12 +116,19 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
         (["--warehouse", "docs"], "docs: is no warehouse, or an empty one"),
     ],
 )
-def test_a_user_error_is_one_line_and_exit_code_1(options, reason, environment) -> None:
-    done = start(environment, "upkeep", *options)
+def test_options_that_cannot_be_are_refused(options, reason, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MUSIC_WAREHOUSE", str(tmp_path / "warehouse"))
+    told = refusal(*options, flow="upkeep")
+    assert reason in told
+    assert len(told.splitlines()) == 1
+    assert not (ROOT / "nowhere").exists()
+
+
+def test_a_user_error_is_one_line_and_exit_code_1(environment) -> None:
+    done = start(environment, "upkeep", "--keep-runs", "0")
     printed, told = done.communicate(timeout=120)
     assert (done.returncode, printed, told.count("\n")) == (1, "", 1)
-    assert reason in told
-    assert not (ROOT / "nowhere").exists()
+    assert "--keep-runs: Input should be greater than or equal to 1" in told
 
 
 def test_a_read_only_warehouse_is_one_line(environment) -> None:
