@@ -173,11 +173,7 @@ def build_features(
     """
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
-    if protocol_named(protocol).needs_artists and "artist_name" not in snapshot.columns:
-        raise ProtocolError(
-            f"{protocol} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the split. "
-            "Name their column with --columns artist_name=..., or choose another --protocol."
-        )
+    _check_artists("artist_name" in snapshot.columns, snapshot, protocol)
     chosen = {"min_genre_rows": min_genre_rows, "artist_separators": normal_separators(artist_separators)}
     if snapshot.statistics == "kept":
         from tasks.increment import extend_features
@@ -258,6 +254,8 @@ class Build:
         row = registered.get((name, self.versions[name]))
         if row is None or not is_whole(self.warehouse.root / row.path, self.warehouse):
             row = self._make(self.tables[name], cursor)
+        if name == "features.track_artists":
+            _check_artists(row.rows > 0, self.snapshot, self.protocol.name)
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
         return row
@@ -336,11 +334,19 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
     return duck.digest(table.name, select, rules, sorted(parameters.items()), read)
 
 
+def _check_artists(has_artists: bool, snapshot: Snapshot, protocol: str) -> None:
+    if protocol_named(protocol).needs_artists and not has_artists:
+        raise ProtocolError(
+            f"{protocol} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the split. "
+            "Name their column with --columns artist_name=..., or choose another --protocol."
+        )
+
+
 def _check_genres(n_genres: int, snapshot: Snapshot, min_genre_rows: object) -> None:
     if n_genres < 2 and "music_genre" in snapshot.columns:
         raise InputError(
             f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
-            "Give more rows, or lower --min-genre-rows."
+            "Give more rows, or lower --min-genre-rows; without column music_genre popularity alone is predicted."
         )
 
 
@@ -353,7 +359,7 @@ def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
         return None
     rows = sum(genre["dropped_rows"] for genre in found)
     dropped = sorted({genre["music_genre"] for genre in found})
-    names = ", ".join(one_line(name[:40]) for name in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+    names = ", ".join(f"'{one_line(name[:40])}'" for name in dropped[:5]) + (", ..." if len(dropped) > 5 else "")
     reason = "too rare to split, or not known to the statistics that are kept," if is_folder else "too rare to split"
     return f"{rows:,} rows of {len(dropped)} genre(s) {reason} dropped (see staging.rare_genres): {names}"
 

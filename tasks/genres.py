@@ -32,7 +32,7 @@ def know_spellings(connection: duckdb.DuckDBPyConnection, *, is_appended: bool) 
         notes.append(f"music_genre: {_rows(missing)} say that there is no genre: {texts}.")
     if others:
         texts = _some([f"'{text}' ({n:,}) for '{genre}'" for text, n, genre in others])
-        notes.append(f"music_genre: spellings that differ in case or spaces are one genre: {texts}.")
+        notes.append(f"music_genre: spellings that differ in case, spaces or brackets are one genre: {texts}.")
     if lists:
         notes.append(
             f"music_genre: {_rows(lists)} seem to list several genres, such as '{lists[0][0][:40]}'. Each of these "

@@ -19,6 +19,7 @@ from pydantic import ByteSize
 
 from tasks import parquet
 from tasks.addresses import public_name
+from tasks.columns import MIN_FEATURES
 from tasks.download import download
 from tasks.errors import InputError, UserError, one_line
 from tasks.files import check_regular, regular_file, unreadable
@@ -31,6 +32,7 @@ SAMPLE = re.compile(r"sample(?::(\d+))?")
 LOCAL = re.compile(r"(?:file|local)://")  # URLs of files that are here anyway
 MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked, unless --max-source-bytes says otherwise
 MOST_TITLE_LINES = 10
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 MOST_COLUMNS = 10_000
 MOST_SHOWN = 10_000  # characters of a row
 BYTES_OF_ROW = 150  # of a CSV file, more or less
@@ -86,7 +88,7 @@ class SourceFile:
             raise InputError(
                 f"{self.label}: is not a CSV file in UTF-8 ({one_line(error)}). Save it as UTF-8."
             ) from error
-        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        for separator, name in OTHER_SEPARATORS.items():
             if len(header) == 1 and header[0].count(separator) > 2:
                 raise InputError(
                     f"{self.label}: its columns are separated by {name}, not by commas. Save it with commas."
@@ -219,16 +221,25 @@ def _title_lines(file: SourceFile) -> int:
     try:
         with file.content() as content:
             first = list(itertools.islice(records(content, file.label), MOST_TITLE_LINES + 1))
-        rows = [next(csv.reader([record.decode()], skipinitialspace=True), []) for _, record, _ in first]
+        filled = [_filled(record.decode()) for _, record, _ in first]
     except (UnicodeDecodeError, csv.Error):  # told when the header is read
         return 0
-    filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
     for number, (here, there) in enumerate(itertools.pairwise(filled)):
         if here > 2:
             break
         if there >= 3 * max(here, 1):
             return first[number + 1][0] - 1
     return 0
+
+
+def _filled(record: str) -> int:
+    """How many values a line has; many that something else than commas separates are values, too."""
+
+    def values(separator: str) -> int:
+        row = next(csv.reader([record], delimiter=separator, skipinitialspace=True), [])
+        return sum(bool(cell.strip()) for cell in row)
+
+    return max(values(","), *(n for n in map(values, OTHER_SEPARATORS) if n >= MIN_FEATURES), 0)
 
 
 def _format(start: bytes, size: int, label: str, max_bytes: int) -> Format:

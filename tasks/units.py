@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -50,9 +51,10 @@ class Scale:
     high: float
     unit: str
     units: tuple[Unit, ...]  # the others that are known
-    usual: float  # a value in the middle, which tells units apart that would both fit
+    usual: float | None  # a value in the middle, which tells units apart that would both fit; None: the first that does
     mixed_share: float = 0.1  # of values within the scale, at which others outside are of a part of the rows only
     most_mean: float | None = None  # a mean above it is on another scale although it lies within this one
+    least_high: float = -math.inf  # which some value exceeds in the right unit
 
     @property
     def sure(self) -> float:
@@ -69,8 +71,10 @@ class Scale:
 
 PERCENT = Unit(name="percent", per=100.0)
 NEGATED = Unit(name="negated", times=-1.0)
-FRACTION = Scale(low=0, high=1, unit="", units=(PERCENT, Unit(name="per_mille", per=1000.0)), usual=0.3)
-SKEWED = Scale(low=0, high=1, unit="", units=FRACTION.units, usual=0.3, mixed_share=0.7)
+FRACTION = Scale(
+    low=0, high=1, unit="", units=(PERCENT, Unit(name="per_mille", per=1000.0)), usual=None, least_high=0.1
+)
+SKEWED = replace(FRACTION, mixed_share=0.7)
 SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(MEASURED, FRACTION),
     **dict.fromkeys(("acousticness", "instrumentalness"), SKEWED),
@@ -220,7 +224,28 @@ def doubts(seen: Iterable[Seen]) -> list[Doubt]:
             is_mixed = is_outside and one.n_inside >= scale.mixed_share * one.n
             values = one.outside if is_outside else (one.low, one.mean, one.high)
             found.append(Doubt(one, _likely(scale, values), is_mixed))
-    return found
+    return _agreed(found)
+
+
+def _agreed(found: list[Doubt]) -> list[Doubt]:
+    """Fractions of one file are taken to be in the unit of most of them, if it fits.
+
+    Where others are mixed, so are those whose values do not tell: most of theirs are near 0 in any unit.
+    """
+    fractions = [doubt for doubt in found if SCALES[doubt.seen.column].units == FRACTION.units]
+    names = Counter(doubt.unit for doubt in fractions if doubt.unit).most_common(1)
+    is_mixed = any(doubt.is_mixed for doubt in fractions if SCALES[doubt.seen.column] == FRACTION)
+
+    def agreeing(doubt: Doubt) -> Doubt:
+        unit = next(unit for unit in FRACTION.units if unit.name == names[0][0])
+        fits = all(FRACTION.low <= unit.convert(value) <= FRACTION.high for value in doubt.seen.outside)
+        return replace(
+            doubt,
+            unit=unit.name if fits else doubt.unit,
+            is_mixed=doubt.is_mixed or (is_mixed and SCALES[doubt.seen.column] == SKEWED),
+        )
+
+    return [agreeing(doubt) if names and doubt in fractions else doubt for doubt in found]
 
 
 def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
@@ -230,10 +255,13 @@ def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
     """
 
     def distance(unit: Unit) -> float:
+        if scale.usual is None:
+            return 0.0
         return abs(math.log(max(abs(unit.convert(values[1]) / scale.usual), 1e-9)))
 
     def fits(unit: Unit) -> bool:
-        return all(scale.low <= unit.convert(value) <= scale.high for value in values)
+        converted = [unit.convert(value) for value in values]
+        return scale.low <= min(converted) and scale.least_high < max(converted) <= scale.high
 
     unit = min(filter(fits, scale.units), key=distance, default=None)
     return unit.name if unit else None

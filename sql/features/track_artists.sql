@@ -1,6 +1,6 @@
 -- features.track_artists: one row per track_id and artist of it. From staging.stg_tracks; a track of nobody has no row.
--- artist_name may name several: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write one), or separated by
--- ';', feat., ft., featuring, or any of $artist_separators (in lower case).
+-- artist_name may name several: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write one; lists in lists and
+-- lists between ';', too), or separated by ';', feat., ft., featuring, or any of $artist_separators (in lower case).
 -- artist: one name in lower case, with single spaces. artist_id: a digest of it.
 -- Dropped: what names nobody, such as blank, nan, unknown or various artists.
 {% set nobody %}
@@ -8,6 +8,8 @@
     || 'v\.?a\.?|v/a|various(?: artists?)?|varios(?: artistas)?|artisti vari|artistes divers|'
     || 'verschiedene(?: interpreten)?)?[\])>]?'
 {% endset %}
+{% set opening %}(\[{<（【［「『{% endset %}
+{% set closing %})\]}>）】］」』{% endset %}
 {% set item %}(?:''(?:[^''\\]|\\.)*''|"(?:[^"\\]|\\.)*"|[^''"\[\](){},\\]*){% endset %}
 with
 
@@ -17,20 +19,20 @@ cells as (
     where artist_name is not null
 ),
 
--- A tuple or a set is read as a list, and so is a list without commas. NULL of what begins like none: a cast that fails
--- is slow.
+-- A text that begins like a list as one list with commas: of a tuple or a set, of a list without commas or with None,
+-- of several lists, of lists in a list. NULL of what begins like none: a cast that fails is slow.
 literals as (
     select
         artist_name,
         case
             when regexp_matches(artist_name, '^\s*[\[({]')
-                then regexp_replace(
-                    regexp_replace(artist_name, '^\s*[({]\s*([''"].*[''"])\s*,?\s*[)}]\s*$', '[\1]', 's'),
-                    '([''"])\s+([''"])',
-                    '\1, \2',
-                    'g'
-                )
-        end as literal
+                then regexp_replace(artist_name, '^\s*[({]\s*([''"].*[''"])\s*,?\s*[)}]\s*$', '[\1]', 's')
+        end as one_list,
+        regexp_replace(one_list, '([''"])\s+(?:(?:None|nan)\s+)*([''"])', '\1, \2', 'g') as with_commas,
+        regexp_replace(with_commas, '^\s*\[(?:(?:None|nan)\s+)+([''"])', '[\1') as none_before,
+        regexp_replace(none_before, '([''"])(?:\s+(?:None|nan))+\s*\]\s*$', '\1]') as none_after,
+        regexp_replace(none_after, '\]\s*[;,]\s*\[', ', ', 'g') as joined,
+        regexp_replace(joined, '^\s*\[(?:\s*\[)+(.*?)\](?:\s*\])+\s*$', '[\1]', 's') as literal
     from cells
 ),
 
@@ -78,25 +80,63 @@ separated as (
     where not regexp_full_match(text, {{ nobody }})  -- such as n/a, whole
 ),
 
+-- A guest, what names one from what is before: `A (feat. B)`, `A & ft. B`, `A; featuring B`.
 parts as (
     select
         artist_name,
-        unnest(string_split_regex(text, '[;；]|(?: [-–])?[ ,(\[]+(?:feat|ft|featuring)(?:[.:] ?| )')) as part
+        unnest(
+            string_split_regex(
+                text,
+                '[;；](?: ?(?:feat|ft|featuring)(?:[.:]+ ?| ))?'
+                || '|(?: w/)?(?: [-–—~]|[ ,/|+&:–—{{ opening }}])+(?:feat|ft|featuring)(?:[.:]+ ?| )'
+            )
+        ) as part,
+        generate_subscripts(
+            string_split_regex(
+                text,
+                '[;；](?: ?(?:feat|ft|featuring)(?:[.:]+ ?| ))?'
+                || '|(?: w/)?(?: [-–—~]|[ ,/|+&:–—{{ opening }}])+(?:feat|ft|featuring)(?:[.:]+ ?| )'
+            ),
+            1
+        ) as place
     from separated
 ),
 
--- `A (feat. B)` leaves a bracket behind.
+-- `A (feat. B) [live] & C` leaves a bracket behind, which ends the guests; what stands in brackets then is no artist.
+unbracketed as (
+    select
+        artist_name,
+        place,
+        unnest(
+            string_split(
+                regexp_replace(
+                    regexp_replace(
+                        part,
+                        '^([^{{ opening }}]*)[{{ closing }}]+(?: *[{{ opening }}][^{{ closing }}]*[{{ closing }}])* *',
+                        '\1;'
+                    ),
+                    ';[ ,/|+&:–—-]+',
+                    ';'
+                ),
+                ';'
+            )
+        ) as part
+    from parts
+),
+
 names as (
     select distinct
         artist_name,
         trim(
             case
-                when contains(part, ')') or contains(part, ']')
-                    then regexp_replace(part, '^([^(\[]*)[)\]]+ *$', '\1')
+                when place > 1
+                    then regexp_replace(
+                        trim(part), '^[{{ opening }}"“«]([^{{ closing }}"”»]*)[{{ closing }}"”»]$', '\1'
+                    )
                 else part
             end
         ) as artist
-    from parts
+    from unbracketed
 )
 
 select

@@ -1,7 +1,9 @@
 -- staging.genre_spellings: one row per genre text of raw.tracks, outer spaces left out: spelling, n (its rows) and the
--- genre that it is: NULL if it says that there is none (is_missing), else the commonest of the spellings that differ
--- from it only in case and runs of spaces (of equals the first in byte order). Of a file that is appended, the spelling
--- of the tracks that it is appended to (staging.base_genres). is_list: it seems to list several genres.
+-- genre that it is: NULL if it says that there is none (is_missing, or unknown), else the commonest of the spellings
+-- that differ from it only in case, white space and Unicode form (of equals the first in byte order). A list of one
+-- genre is that genre. Of a file that is appended, the spelling of the tracks that it is appended to
+-- (staging.base_genres). is_list: it seems to list several genres.
+{% macro folded(text) %}lower(nfc_normalize(regexp_replace({{ text }}, '[\s\p{Z}]+', ' ', 'g'))){% endmacro %}
 with
 
 spellings as (
@@ -13,18 +15,34 @@ spellings as (
     group by spelling
 ),
 
+labels as (
+    select
+        *,
+        regexp_replace(
+            case
+                when regexp_full_match(spelling, '[\[({]\s*(?:''[^'']*''|"[^"]*"|[^''",;|]*)\s*,?\s*[\])}]')
+                    then trim(spelling, '[](){},''" ')
+                else spelling
+            end,
+            '^[\s\p{Z}]+|[\s\p{Z}]+$',
+            '',
+            'g'
+        ) as label
+    from spellings
+),
+
 folded as (
     select
         *,
-        lower(regexp_replace(spelling, ' +', ' ', 'g')) as folded
-    from spellings
-    where not is_missing(spelling)
+        {{ folded("label") }} as folded
+    from labels
+    where not is_missing(label) and lower(label) <> 'unknown'
 ),
 
 genres as (
     select
         folded,
-        first(spelling order by n desc, spelling) as genre
+        first(label order by n desc, label) as genre
     from folded
     group by folded
 ),
@@ -32,7 +50,7 @@ genres as (
 {% if is_appended %}
 known as (
     select
-        lower(regexp_replace(music_genre, ' +', ' ', 'g')) as folded,
+        {{ folded("music_genre") }} as folded,
         min(music_genre) as genre
     from staging.base_genres
     group by folded
@@ -44,7 +62,7 @@ named as (
         spellings.spelling,
         spellings.n,
         {{ "coalesce(known.genre, genres.genre)" if is_appended else "genres.genre" }} as genre,
-        genres.genre is not null and regexp_matches(spellings.spelling, '[,;|]') as is_list
+        genres.genre is not null and regexp_matches(folded.label, '[,;|]') as is_list
     from spellings
     left join folded on spellings.spelling = folded.spelling
     left join genres on folded.folded = genres.folded

@@ -13,7 +13,7 @@ import pytest
 
 from flows.preparing import Preparation
 from tasks import artists, features
-from tasks.errors import CheckError, UserError
+from tasks.errors import CheckError, ProtocolError, UserError
 from tasks.features import build_features
 from tasks.increment import left_out
 from tasks.ingest import Append, ingest
@@ -103,6 +103,34 @@ def test_real_lists_of_a_parquet_file(warehouse) -> None:
     assert {len(of) for of in sides(named, built, warehouse).values()} == {1}
     pairs = {(track, name.lower()) for track, names in enumerate(named) for name in names}
     assert set(table("track_artists", built, warehouse).select("track_id", "artist").iter_rows()) == pairs
+
+
+SPELT = {
+    "A & feat. B": "a|b", "A + ft. B": "a|b", "A / feat. B": "a|b", "A | feat. B": "a|b", "A: feat. B": "a|b",
+    "A — feat. B": "a|b", "A - featuring B": "a|b", "A w/ feat. B": "a|b", "A/feat. B": "a|b",
+    "A \uff08feat. B\uff09": "a|b", "A 【feat. B】": "a|b", "A {feat. B}": "a|b", "A <feat. B>": "a|b",
+    "A [feat. B]": "a|b",
+    "A (feat. B) [Live]": "a|b", "A (feat. B) & C": "a|b|c", "A ;feat. B": "a|b", "A; ft. B": "a|b",
+    "A feat. (B)": "a|b", 'A feat. "B"': "a|b", "A feat. B (C)": "a|b (c)",
+    "[['A'], ['B']]": "a|b", '[["A","B"]]': "a|b", "['A'];['B']": "a|b", """["O'Neal" None 'B']""": "b|o'neal",
+    "[None 'B' nan]": "b",
+    "Ft. Worth": "ft. worth", "Daft Punk": "daft punk", "(G)I-DLE": "(g)i-dle", "+44": "+44", "[bsd.u]": "bsd.u",
+    "Artist [Live]": "artist [live]", "AC/DC; Godspeed You! Black Emperor": "ac/dc|godspeed you! black emperor",
+}  # fmt: skip
+
+
+def test_ways_to_name_a_guest(warehouse) -> None:
+    """Each text's artists; the rest of the tracks is by others."""
+    texts = [*SPELT, *(f"Artist {at}" for at in range(300 - len(SPELT)))]
+    found = table("track_artists", build_features(read(texts, warehouse), "cold_start", 20, warehouse), warehouse)
+    by_track = dict(found.group_by("track_id").agg(pl.col("artist").sort().str.join("|")).iter_rows())
+    assert {text: by_track[at] for at, text in enumerate(SPELT)} == SPELT
+
+
+def test_nobody_at_all_is_no_column_of_artists(warehouse) -> None:
+    texts = ["unknown", "Various Artists", "[]"] * 100
+    with pytest.raises(ProtocolError, match=r"cold_start is not possible: .* has no artists"):
+        build_features(read(texts, warehouse), "cold_start", 20, warehouse)
 
 
 NOBODY = ["", " ", "nan", "None", "NA", "n/a", "NULL", "unknown", "Unknown Artist", "[]", "['Various Artists']"]

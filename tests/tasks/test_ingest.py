@@ -66,6 +66,8 @@ MODE = "not Major, Minor, true, false, 1 or 0"
         (GOOD + GOOD.splitlines()[1] + ",extra\n", "line 4: 19 values where the header has 18 columns"),
         (GOOD + '1,"no end\n', "does not end"),
         (GOOD.replace(",", ";"), "separated by semicolons"),
+        (GOOD.replace(",", ";").replace("A Track", "A, Track, Op. 3, No. 4"), "separated by semicolons"),
+        (GOOD.replace(",", "\t").replace("A Track", "A, Track, Op. 3, No. 4"), "separated by tabs"),
         (GOOD.replace(",", "\t"), "separated by tabs"),
         (GOOD.replace("An Artist", "Ärtist").encode("latin-1"), "UTF-8"),
         (GOOD.encode("utf-16"), "UTF-16"),

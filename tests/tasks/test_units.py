@@ -80,6 +80,23 @@ def test_units_mixed_within_a_column_are_recognised(warehouse) -> None:
     assert "--units" not in line
 
 
+def test_fractions_are_told_together(warehouse) -> None:
+    """Half of the rows in percent, those of columns that are mostly near 0, too; one row; and what is neither."""
+    fractions = [name for name, scale in SCALES.items() if scale.high == 1]
+    is_percent = pl.int_range(pl.len()) % 2 == 0
+    mixed = many(N).with_columns(
+        (column(name) * pl.when(is_percent).then(100).otherwise(1)).cast(pl.String) for name in fractions
+    )
+    assert {unit for unit in read(mixed, warehouse).scales if unit} == {f"{name}=percent in part" for name in fractions}
+    one = {
+        name: look_at(name, [value]) for name, value in (("acousticness", 98.4), ("energy", 61.0), ("speechiness", 4.2))
+    }
+    assert {doubt.option for doubt in doubts(filter(None, one.values()))} == {f"{name}=percent" for name in one}
+    of_ten = look_at("danceability", [1.03 + at * 0.042 for at in range(N)])
+    assert of_ten is not None
+    assert [(doubt.unit, doubt.option) for doubt in doubts([of_ten])] == [(None, None)]
+
+
 def test_a_few_odd_rows_and_the_sample_are_no_doubt(warehouse) -> None:
     odd = altered("energy", pl.when(pl.int_range(pl.len()) < 2).then(55.0).otherwise(column("energy")))
     assert read(odd, warehouse).notes == ()

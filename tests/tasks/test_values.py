@@ -122,12 +122,26 @@ def test_a_missing_genre_is_none_and_spellings_are_one(warehouse) -> None:
     assert raw["music_genre"].to_list()[:4] == ["Rock"] * 3 + ["rock"]
 
 
+def test_what_says_nothing_is_no_genre_and_one_form_of_it_is_one_genre(warehouse) -> None:
+    """Lists of missing items, unknown; lists of one, other white space, other Unicode forms."""
+    genres = {
+        "unknown": None, "Unknown ": None, "['']": None, "[nan]": None, "[None]": None, "[NULL]": None, "('',)": None,
+        "Jazz": "Jazz", "['Jazz']": "Jazz", '["jazz"]': "Jazz", "[Jazz]": "Jazz", "Jazz\t": "Jazz",
+        "\u00a0JAZZ": "Jazz",
+        "Caf\u00e9": "Caf\u00e9", "Cafe\u0301": "Caf\u00e9", "['Pop', 'Rock']": "['Pop', 'Rock']",
+        "Rock 'n' Roll": "Rock 'n' Roll",
+    }  # fmt: skip
+    rows = [*({"music_genre": genre} for genre in genres), *({"music_genre": one} for one in ("Jazz", "Caf\u00e9"))]
+    _, typed = read(tracks(*rows), warehouse)
+    assert dict(zip(genres, typed["music_genre"].to_list(), strict=False)) == genres
+
+
 def test_lists_of_parquet_are_labels(warehouse) -> None:
     table = many(4).to_arrow().drop(["music_genre"])
     table = table.append_column("music_genre", pa.array([["pop", "rock"], ["pop"], [], None]))
     pq.write_table(table, warehouse.root / "t.parquet")
     snapshot, typed = read(warehouse.root / "t.parquet", warehouse)
-    assert typed["music_genre"].to_list() == ["[pop, rock]", "[pop]", None, None]
+    assert typed["music_genre"].to_list() == ["[pop, rock]", "pop", None, None]
     assert snapshot.rows_without_genre == 2
 
 
