@@ -188,7 +188,7 @@ def test_genres_that_the_base_does_not_know_are_left_out_and_told(warehouse) -> 
     kept = build_features(appended(warehouse, "kept"), "label_free", 20, warehouse)
     assert rare_genres(kept, warehouse) == (
         "30 rows of 1 genre(s) too rare to split, or not known to the statistics that are kept, dropped "
-        "(see staging.rare_genres): Polka"
+        "(see staging.rare_genres): 'Polka'"
     )
     assert tables(kept, warehouse)["features.tracks_std"].height == 230
     relearned = build_features(appended(warehouse, "relearned"), "label_free", 20, warehouse)

@@ -107,7 +107,7 @@ def test_the_summary_shows_text_as_text(tmp_path, warehouse, capsys) -> None:
     snapshot = ingest(str(path), {}, 0.0, home)
     built = build_features(snapshot, "published", 26, home)
     assert rare_genres(built, home) == (
-        "50 rows of 2 genre(s) too rare to split dropped (see staging.rare_genres): Rare?, [red]?[2J"
+        "50 rows of 2 genre(s) too rare to split dropped (see staging.rare_genres): 'Rare?', '[red]?[2J'"
     )
     run = start_run(snapshot, "smoke", home)
     cell = Cell(protocol="published", task="genre", model="svm", feature_set="all", seed=42, budget="smoke")
