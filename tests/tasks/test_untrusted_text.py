@@ -20,7 +20,7 @@ from tests.conftest import many, tracks
 from tests.untrusted import UNTRUSTED
 
 NAMES = (*(text for text in UNTRUSTED if text != "?"), "a\x00b")  # a question mark is no genre
-ALIKE = {"\u00e7A": "\u00c7a"}  # which differ in case alone
+ALIKE = {"\u00e7A": "\u00c7a", "a\rb": "a\tb"}  # which differ in case or white space alone
 
 
 def labelled(names: tuple[str, ...], rows_each: int = 30) -> pl.DataFrame:
