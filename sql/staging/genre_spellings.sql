@@ -20,7 +20,9 @@ labels as (
         *,
         regexp_replace(
             case
-                when regexp_full_match(spelling, '[\[({]\s*(?:''[^'']*''|"[^"]*"|[^''",;|]*)\s*,?\s*[\])}]')
+                when regexp_full_match(
+                    spelling, '[\[({]\s*(?:''[^'']*''|"[^"]*"|[\p{L}\p{N}][^''",;|\[\](){}]*)?\s*,?\s*[\])}]'
+                )
                     then trim(spelling, '[](){},''" ')
                 else spelling
             end,
