@@ -141,7 +141,7 @@ COMMANDS = {
     "predict": ["tracks.csv", "--out", "predicted.parquet"],
     "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
 }
-FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "40,1500").split(",")]
+FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "300").split(",")]
 
 
 @pytest.mark.slow
