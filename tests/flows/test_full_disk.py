@@ -136,7 +136,7 @@ COMMANDS = {
     "features": ["--source", "sample:700", "--protocol", "published"],
     "benchmark": RIDGE,
     "learning_curve": [*RIDGE, "--smallest", "200"],
-    "tune": [*RIDGE[:4], "--task", "genre", "--model", "logistic_regression", "--trials", "2"],
+    "tune": [*RIDGE[:4], "--task", "popularity", "--model", "extra_trees", "--trials", "1"],
     "report": [],
     "predict": ["tracks.csv", "--out", "predicted.parquet"],
     "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
