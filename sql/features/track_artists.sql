@@ -80,26 +80,24 @@ separated as (
     where not regexp_full_match(text, {{ nobody }})  -- such as n/a, whole
 ),
 
--- A guest, what names one from what is before: `A (feat. B)`, `A & ft. B`, `A; featuring B`.
+-- What names a guest: `A (feat. B)`, `A & ft. B`, `A; featuring B`.
+split as (
+    select
+        artist_name,
+        string_split_regex(
+            text,
+            '[;；](?: ?(?:feat|ft|featuring)(?:[.:]+ ?| ))?'
+            || '|(?: w/)?(?: [-–—~]|[ ,/|+&:–—{{ opening }}])+(?:feat|ft|featuring)(?:[.:]+ ?| )'
+        ) as all_parts
+    from separated
+),
+
 parts as (
     select
         artist_name,
-        unnest(
-            string_split_regex(
-                text,
-                '[;；](?: ?(?:feat|ft|featuring)(?:[.:]+ ?| ))?'
-                || '|(?: w/)?(?: [-–—~]|[ ,/|+&:–—{{ opening }}])+(?:feat|ft|featuring)(?:[.:]+ ?| )'
-            )
-        ) as part,
-        generate_subscripts(
-            string_split_regex(
-                text,
-                '[;；](?: ?(?:feat|ft|featuring)(?:[.:]+ ?| ))?'
-                || '|(?: w/)?(?: [-–—~]|[ ,/|+&:–—{{ opening }}])+(?:feat|ft|featuring)(?:[.:]+ ?| )'
-            ),
-            1
-        ) as place
-    from separated
+        unnest(all_parts) as part,
+        generate_subscripts(all_parts, 1) as place
+    from split
 ),
 
 -- `A (feat. B) [live] & C` leaves a bracket behind, which ends the guests; what stands in brackets then is no artist.

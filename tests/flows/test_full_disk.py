@@ -130,7 +130,7 @@ def test_upkeep_that_cannot_publish_says_so_and_keeps_the_publication(disk: Disk
     assert rows(home) == before
 
 
-# Each writes something of its own: new tables, cells, trials, a report, predictions; with the least that it needs, KiB.
+# Each writes something of its own: new tables, cells, trials, a report, predictions.
 RIDGE = ["--source", "sample:600", "--protocol", "label_free", "--models", "ridge"]
 COMMANDS = {
     "features": ["--source", "sample:700", "--protocol", "published"],
