@@ -15,7 +15,8 @@ benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
 	$(PY) -m flows.benchmark --source sample
 
 test: $(INSTALLED)  ## the tests; those on the real file need MUSIC_SOURCE
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest -m alone
 
 check: $(INSTALLED)  ## style, SQL, types
 	$(PY) -m ruff check .

@@ -29,6 +29,7 @@ from tasks.predictor import PREDICTED
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, until
 
+pytestmark = pytest.mark.alone
 HEALTH_SECONDS = 5.0  # a second where the machine is this test's alone
 NAMES = [name for name in Track.model_fields if name != "track_id"]
 

@@ -24,6 +24,7 @@ from tasks.warehouse import Warehouse
 from tests.conftest import many
 from tests.flows.support import ROOT, command, query, run, started, training_processes, until
 
+pytestmark = pytest.mark.alone
 CROWD_SECONDS = float(os.environ.get("CROWD_SECONDS", "30"))  # how long runs and readers share a warehouse
 FEW = ["--source", "sample:2000", "--models", "linear,ridge", "--feature-sets", "all"]
 

@@ -741,6 +741,7 @@ def test_a_flow_waits_for_upkeep_of_another_machine(machine, monkeypatch) -> Non
         pass
 
 
+@pytest.mark.alone
 def test_upkeep_is_alone_however_many_begin_together(monkeypatch) -> None:
     monkeypatch.setattr(holding, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(holding, "RENEWED", 0.001)

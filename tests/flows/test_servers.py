@@ -28,7 +28,7 @@ from tests.flows.pretenders import ANSWERS, DRIPS, front
 from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
 from tests.runs import make_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SLOW = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
 QUICK = ["--source", "sample:2000", "--models", "linear", "--feature-sets", "all"]
 

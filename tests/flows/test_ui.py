@@ -48,6 +48,7 @@ HARM = "img[src='x'], [onerror], a[href^='javascript'], a[href*='evil.example'],
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)"),
 ]
 

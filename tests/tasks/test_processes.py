@@ -17,6 +17,8 @@ import pytest
 
 from tasks.processes import Processes
 
+pytestmark = pytest.mark.alone
+
 
 def double(number: int) -> int:
     return 2 * number

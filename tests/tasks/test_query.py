@@ -130,6 +130,7 @@ def test_a_missing_warehouse_is_not_made(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_a_question_that_takes_for_ever_is_ended_by_a_signal(home) -> None:
     endless = "select count(*) from range(10000000000) a, range(100000) b where hash(a.range + b.range) = 3"
     command = [sys.executable, "-m", "flows.query", endless, "--warehouse", str(home.root)]

@@ -204,6 +204,7 @@ def test_the_sample_has_a_bound_too(rows, warehouse) -> None:
 
 
 @pytest.mark.parametrize("is_secret", [True, False])
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("path", "kind", "told"),
     [
