@@ -2,7 +2,7 @@
 
     python -m benchmarks.suite                      write benchmarks/results/bench.json and bench.md
     python -m benchmarks.suite --parts models       of some parts only; what is there of the others stays
-    python -m benchmarks.suite --check              fail if a ratio is over 1.5 times the committed one, three times
+    python -m benchmarks.suite --check              fail if a ratio is over 1.5 times the committed one, five times
 
 Ratios, because machines differ and are shared: ours / baseline, in the same run; lower is better, 1 is as fast.
 """
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS
 from benchmarks.records import RESULTS
 
 WORSE = 1.5
-TRIES = 3
+TRIES = 5
 PREPARED_ROWS = 1_000_000
 FITTED_ROWS = 3_000
 PREDICTED_ROWS = 100_000
@@ -75,8 +75,8 @@ def preparation(folder: Path) -> Iterator[Measured]:
         )
 
 
-def models(folder: Path) -> Iterator[Measured]:
-    """Fit and predict of each of the study's models."""
+def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
+    """Fit and predict of each of the study's models. Args: only: names of what is measured; by default all of it."""
     from tasks.features import build_features
     from tasks.ingest import ingest
     from tasks.processes import Processes
@@ -88,6 +88,8 @@ def models(folder: Path) -> Iterator[Measured]:
     pairs = [("genre", name) for name in CLASSIFIERS] + [("popularity", name) for name in REGRESSORS]
     with Processes(1, 600.0) as processes:
         for task, model in [*pairs, ("multitask", "multitask")]:
+            if only and not {f"fit {task} {model}", f"predict {task} {model}"} & {*only}:
+                continue
             sides = []
             for is_ours in (True, False):
                 ended = processes.run(fits.time_fit, fits.Fit(task, model, is_ours, table), home.temporary("log"))
@@ -186,15 +188,15 @@ PARTS: dict[str, Callable[[Path], Iterator[Measured]]] = {
 UNCHECKED = "large fan-outs"
 
 
-def measure(parts: list[str]) -> dict[str, list[Measured]]:
-    """Run parts, printing what each finds."""
+def measure(parts: list[str], only: Collection[str] = ()) -> dict[str, list[Measured]]:
+    """Run parts, printing what each finds. Args: only: names of what is wanted of them; a part may measure more."""
     found: dict[str, list[Measured]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             at = Path(folder) / part
             at.mkdir()
             found[part] = []
-            for one in PARTS[part](at):
+            for one in models(at, only) if part == "models" else PARTS[part](at):
                 print(f"{one.ratio:8.2f}  {one.name}, beside {one.baseline}  {one.note}", flush=True)
                 found[part].append(one)
     return found
@@ -223,22 +225,23 @@ def write(found: dict[str, list[Measured]]) -> None:
 
 
 def check(parts: list[str]) -> int:
-    """Whether every ratio is within 1.5 times the committed one, in at least one of three tries.
+    """Whether every ratio is within 1.5 times the committed one, in at least one of five tries.
 
-    What is measured must be what is committed. Returns: exit code.
+    What is measured must be what is committed. What was too slow is measured again. Returns: exit code.
     """
     kept = records.read(RESULTS / "bench.json")
+    committed = {row["name"]: row for part in parts if part in kept for row in kept[part]["measured"]}
     best: dict[str, float] = {}
+    worse: list[str] = []
     for attempt in range(TRIES):
-        committed = {row["name"]: row for part in parts if part in kept for row in kept[part]["measured"]}
-        found = measure(parts)
+        found = measure(parts, worse)
         measured = {one.name: one for one in itertools.chain(*found.values())}
-        if differing := _differing(measured, committed):
+        if attempt == 0 and (differing := _differing(measured, committed)):
             print("\n".join([*differing, "Commit a new `make bench`."]), file=sys.stderr)
             return 1
         for name, one in measured.items():
             best[name] = min(one.ratio, best.get(name, math.inf))
-        worse = sorted(name for name in measured if best[name] > WORSE * committed[name]["ratio"])
+        worse = sorted(name for name in best if best[name] > WORSE * committed[name]["ratio"])
         if not worse:
             print(f"No ratio is over {WORSE} times the committed one.")
             return 0
