@@ -2,7 +2,7 @@
 
     python -m benchmarks.suite                      write benchmarks/results/bench.json and bench.md
     python -m benchmarks.suite --parts models       of some parts only; what is there of the others stays
-    python -m benchmarks.suite --check              fail if a ratio is over 1.5 times the committed one, five times
+    python -m benchmarks.suite --check              fail if a ratio is over twice the committed one, five times
 
 Ratios, because machines differ and are shared: ours / baseline, in the same run; lower is better, 1 is as fast.
 """
@@ -24,7 +24,7 @@ from benchmarks import fan_outs, fits, orchestration, records, scale
 from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS
 from benchmarks.records import RESULTS
 
-WORSE = 1.5
+WORSE = 2  # between processors alone, the same code's ratios differ by up to 1.7 (predict genre svm: 0.16 and 0.27)
 TRIES = 5
 PREPARED_ROWS = 1_000_000
 FITTED_ROWS = 3_000
@@ -225,7 +225,7 @@ def write(found: dict[str, list[Measured]]) -> None:
 
 
 def check(parts: list[str]) -> int:
-    """Whether every ratio is within 1.5 times the committed one, in at least one of five tries.
+    """Whether every ratio is within twice the committed one, in at least one of five tries.
 
     What is measured must be what is committed. What was too slow is measured again. Returns: exit code.
     """

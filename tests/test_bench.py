@@ -30,7 +30,7 @@ def committed(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize(
     ("seconds", "exit_code", "tries"),
-    [([1.4], 0, 1), ([1.6, 1.4], 0, 2), ([1.6, 9.0, 1.5], 0, 3), ([1.6, 1.7, 1.8, 1.9, 2.0], 1, 5)],
+    [([1.9], 0, 1), ([2.1, 1.9], 0, 2), ([2.1, 9.0, 2.0], 0, 3), ([2.1, 2.2, 2.3, 2.4, 2.5], 1, 5)],
 )
 def test_a_ratio_must_be_worse_five_times(seconds, exit_code, tries, committed, monkeypatch, capsys) -> None:
     asked: list[tuple[list[str], list[str]]] = []
@@ -43,7 +43,7 @@ def test_a_ratio_must_be_worse_five_times(seconds, exit_code, tries, committed, 
     monkeypatch.setattr(suite, "measure", measure)
     assert check(["a", "b"]) == exit_code
     assert asked == [(["a", "b"], []), *[(["a"], ["slow"])] * (tries - 1)]
-    assert ("slow: 1.60 at best, 1.00 committed" in capsys.readouterr().err) == bool(exit_code)
+    assert ("slow: 2.10 at best, 1.00 committed" in capsys.readouterr().err) == bool(exit_code)
 
 
 @pytest.mark.parametrize(("seconds", "exit_code"), [(1.8, 0), (1.9, 1)])
