@@ -23,13 +23,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks.predict import plain
-from tasks import duck
-from tasks.api import MAX_TRACKS, Track
-from tasks.champions import predictors
-from tasks.predictor import Predictor, model_inputs
-from tasks.preparation import read_rows
-from tasks.sample import generate
-from tasks.warehouse import Warehouse
+from tasks.ingest.sample import generate
+from tasks.prediction.champions import predictors
+from tasks.prediction.http_api import MAX_TRACKS, Track
+from tasks.prediction.predictor import Predictor, model_inputs
+from tasks.prediction.preparation import read_rows
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks import study
+from tasks.features.splits import SHARES
 from tasks.specs import AUDIO_FEATURES
-from tasks.split import SHARES
 
 GENRE = "music_genre"
 TARGETS = ["popularity", GENRE]
@@ -24,9 +24,9 @@ TARGETS = ["popularity", GENRE]
 
 def prepare_music(csv: Path, out: Path, protocol: str = "published") -> None:
     """Ingest and build, as `python -m flows.features` does, which publishes besides."""
-    from tasks.features import build_features
-    from tasks.ingest import ingest
-    from tasks.warehouse import Warehouse
+    from tasks.features.build import build_features
+    from tasks.ingest.read import ingest
+    from tasks.storage.warehouse import Warehouse
 
     home = Warehouse.at(out)
     build_features(ingest(str(csv), {}, 0.05, home), protocol, 20, home)
@@ -79,7 +79,7 @@ def _stored(table: pl.LazyFrame, path: Path) -> pl.LazyFrame:
 
 
 def _split(staged: pl.LazyFrame, genres: pl.DataFrame) -> pl.LazyFrame:
-    from tasks.split import study_split
+    from tasks.features.splits import study_split
 
     in_order = staged.join(genres.lazy(), on=GENRE).select("row_number", "track_id", "genre_id").sort("row_number")
     keys = in_order.collect(engine="streaming")

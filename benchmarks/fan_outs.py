@@ -23,7 +23,7 @@ import httpx
 
 from benchmarks.children import child
 from benchmarks.orchestration import Fanned, measure
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 START_SECONDS = 120.0
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import sklearn.model_selection  # noqa: F401 - so that its import counts for neither side
 
 from benchmarks import study
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
+from tasks.storage.warehouse import Warehouse
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ class Fit:
 
 def time_fit(fit: Fit) -> tuple[float, float]:
     """CPU seconds of the fit, and of predicting the test rows (of the net: 0, its fit includes it)."""
-    from tasks.models import MODELS
+    from tasks.models.registry import MODELS
 
     std = pl.read_parquet(fit.table).sort("position")
     parts = {name: std.filter(split=name) for name in ("train", "val", "test")}

@@ -20,7 +20,7 @@ WAYS = ("full", "relearned", "kept")
 
 def write_parts(rows: int, more: int, folder: Path) -> None:
     """Write base.csv, new.csv and whole.csv, which is both: generated tracks with an id each."""
-    from tasks.sample import generate
+    from tasks.ingest.sample import generate
 
     written = 0
     with (folder / "base.csv").open("wb") as base, (folder / "new.csv").open("wb") as new:
@@ -39,9 +39,9 @@ def write_parts(rows: int, more: int, folder: Path) -> None:
 def _child(way: str, protocol: str, folder: Path) -> None:
     import sklearn.model_selection  # noqa: F401 - libraries are loaded before the clock starts
 
-    from tasks.features import build_features
-    from tasks.ingest import Append, ingest
-    from tasks.warehouse import Warehouse
+    from tasks.features.build import build_features
+    from tasks.ingest.read import Append, ingest
+    from tasks.storage.warehouse import Warehouse
 
     home = Warehouse.at(folder / ("whole" if way == "full" else "appended"))
     append = None

@@ -22,8 +22,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.children import peak_mib
-from tasks import publish, uncertainty
-from tasks.warehouse import Warehouse
+from tasks.evaluation import bootstrap
+from tasks.results import publish
+from tasks.storage.warehouse import Warehouse
 
 
 def resample(job: tuple[str, str, str]) -> float:
@@ -41,9 +42,9 @@ def resample(job: tuple[str, str, str]) -> float:
         if task == "genre":
             y_true, y_pred = y_true.astype(np.int64), y_pred.astype(np.int64)
             shares = random.dirichlet(np.ones(y_true.max() + 1), part.height)
-        found = uncertainty.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
+        found = bootstrap.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
         for values in found.values():
-            uncertainty.interval(values)
+            bootstrap.interval(values)
     return peak_mib()
 
 

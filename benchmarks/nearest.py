@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.children import peak_mib
-from tasks.chosen import choosing
-from tasks.nearest import Known, known_tracks, nearest
+from tasks.feedback.nearest import Known, known_tracks, nearest
+from tasks.feedback.track import choosing
 from tasks.specs import AUDIO_FEATURES
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.children import peak_mib
-from tasks.cells import PREDICTIONS, REPLICATES, RESULT, Job
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT, Job
 
 MODEL, FEATURE_SET = "random_forest", "rhythm"
 MOST_SECONDS_A_CELL = 0.050
@@ -72,8 +72,9 @@ def measure(cells: int, home: Warehouse) -> Fanned:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from flows.benchmark import benchmark
-    from tasks import publish, training
-    from tasks.processes import Processes, share_of_cores
+    from tasks.compute.processes import Processes, share_of_cores
+    from tasks.results import publish
+    from tasks.training import train
 
     publishing: list[float] = []
     peaks: list[float] = []
@@ -103,8 +104,8 @@ def measure(cells: int, home: Warehouse) -> Fanned:
     with Processes(threads, timeout=120.0) as processes:  # their server has then imported its libraries
         processes.run(abs, 1, home.temporary("log"))
 
-    original, original_publish = training.train_cell, publish.publish
-    training.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
+    original, original_publish = train.train_cell, publish.publish
+    train.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
     try:
         state = benchmark(
             source="sample:500",
@@ -116,7 +117,7 @@ def measure(cells: int, home: Warehouse) -> Fanned:
             return_state=True,
         )
     finally:
-        training.train_cell, publish.publish = original, original_publish
+        train.train_cell, publish.publish = original, original_publish
     run_id = str(state.result())
     [began] = pq.read_table(home.table("runs", "started", run_id))["started_at"].to_pylist()
     [ended] = pq.read_table(home.table("runs", "finished", run_id))["finished_at"].to_pylist()

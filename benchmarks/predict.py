@@ -23,13 +23,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tasks.champions import predictors
-from tasks.predict_files import BATCH_ROWS, predict_file, reading
-from tasks.predictor import Model, Predictor, model_inputs
-from tasks.preparation import prepare
-from tasks.sample import sample_file
-from tasks.sources import opened
-from tasks.warehouse import Warehouse
+from tasks.ingest.sample import sample_file
+from tasks.ingest.sources import opened
+from tasks.prediction.batch import BATCH_ROWS, predict_file, reading
+from tasks.prediction.champions import predictors
+from tasks.prediction.predictor import Model, Predictor, model_inputs
+from tasks.prediction.preparation import prepare
+from tasks.storage.warehouse import Warehouse
 
 
 @dataclass(slots=True)

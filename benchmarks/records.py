@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.runs import REPORTED_VERSIONS
+from tasks.training.runs import REPORTED_VERSIONS
 
 RESULTS = Path(__file__).parent / "results"
 Record = dict[str, Any]

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.study import clean
-from tasks.columns import MEASURED, NUMERIC
-from tasks.sample import KEYS
+from tasks.ingest.columns import MEASURED, NUMERIC
+from tasks.ingest.sample import KEYS
 
 LEVELS = np.linspace(0.0, 1.0, 41)
 RECORDING = [*MEASURED, "key", "mode"]

@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks import engines, records
 from benchmarks.children import child, peak_mib
 from benchmarks.records import RESULTS, Record
-from tasks.duck import MEMORY_LIMIT
 from tasks.specs import PROBES, PROTOCOLS
+from tasks.storage.duck import MEMORY_LIMIT
 
 PUBLISHED = "published"
 OTHERS = {"polars": engines.prepare_polars, "pandas": engines.prepare_pandas}
@@ -142,7 +142,7 @@ def main() -> None:
         engine, csv, out = given.child
         _child(engine, Path(csv), Path(out), given.protocol)
         return
-    from tasks.sample import write_sample
+    from tasks.ingest.sample import write_sample
 
     rows: list[Record] = []
     print(f"{'rows':>11} {'engine':8} {'seconds':>8} {'CPU s':>8} {'rows/CPU s':>11} {'peak MiB':>9} {'disk MiB':>9}")

@@ -55,7 +55,7 @@ class Measured:
 
 def preparation(folder: Path) -> Iterator[Measured]:
     """Raw CSV to all feature tables."""
-    from tasks.sample import write_sample
+    from tasks.ingest.sample import write_sample
 
     csv = folder / "tracks.csv"
     write_sample(csv, PREPARED_ROWS)
@@ -77,10 +77,10 @@ def preparation(folder: Path) -> Iterator[Measured]:
 
 def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
     """Fit and predict of each of the study's models. Args: only: names of what is measured; by default all of it."""
-    from tasks.features import build_features
-    from tasks.ingest import ingest
-    from tasks.processes import Processes
-    from tasks.warehouse import Warehouse
+    from tasks.compute.processes import Processes
+    from tasks.features.build import build_features
+    from tasks.ingest.read import ingest
+    from tasks.storage.warehouse import Warehouse
 
     home = Warehouse.at(folder / "fits")
     built = build_features(ingest(f"sample:{FITTED_ROWS}", {}, 0.05, home), "published", 20, home)
@@ -144,7 +144,7 @@ def _fanned(found: orchestration.Fanned, server: str) -> Measured:
 def prediction(folder: Path) -> Iterator[Measured]:
     """A file of new tracks, end to end."""
     from benchmarks.predict import Timed, compare
-    from tasks.warehouse import Warehouse
+    from tasks.storage.warehouse import Warehouse
 
     home = Warehouse.at(folder / "predict")
     # A process of its own, with which Prefect's temporary server ends.

@@ -11,12 +11,12 @@ import socket
 import uvicorn
 
 from flows import cli
-from tasks.api import make_app
-from tasks.connections import MOST, PatientProtocol
 from tasks.errors import UnknownNameError, UserError
-from tasks.models import MODELS
-from tasks.serving import Service
-from tasks.warehouse import Warehouse
+from tasks.models.registry import MODELS
+from tasks.prediction.connections import MOST, PatientProtocol
+from tasks.prediction.http_api import make_app
+from tasks.prediction.service import Service
+from tasks.storage.warehouse import Warehouse
 
 GRACE_SECONDS = 10  # for requests in progress when it is ended
 FILES = 4_096  # open at once, connections included, where the system lets this process have so many

@@ -20,17 +20,17 @@ from flows.parameters import (
     Seed,
     Share,
 )
-from tasks import summary
-from tasks.artifacts import tag_run
-from tasks.columns import parse_mapping
-from tasks.models import GROUPS, plan_cells
-from tasks.needs import possible, required_columns
-from tasks.observed import features_task, ingest_task
-from tasks.sources import MAX_BYTES
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.models.registry import GROUPS, plan_cells
+from tasks.orchestration.artifacts import tag_run
+from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.prefect_tasks import features_task, ingest_task
+from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
-from tasks.sweep import mark_killed_runs
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training.needs import possible, required_columns
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
@@ -158,7 +158,7 @@ def main() -> int:
     )
     home = Warehouse.at(options["warehouse"])
     run_id = run_flow(benchmark, options, home, cells)
-    return 1 if summary.print_run(run_id, home) == "failed" else 0
+    return 1 if terminal.print_run(run_id, home) == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ import polars as pl
 import pyarrow as pa
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from tasks.addresses import has_secrets
-from tasks.columns import MIN_FEATURES
 from tasks.errors import UserError, is_about_room, one_line
-from tasks.sources import MAX_BYTES
+from tasks.ingest.columns import MIN_FEATURES
+from tasks.ingest.sources import MAX_BYTES
 from tasks.specs import PROTOCOLS
+from tasks.storage.urls import has_secrets
 
 if TYPE_CHECKING:  # commands that only read do without it
     from prefect import Flow

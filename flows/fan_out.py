@@ -20,19 +20,26 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import cli, server
 from flows.parameters import RunnerName
 from flows.preparing import SOURCE_OPTIONS, Preparation
-from tasks import cluster, large
-from tasks.artifacts import mark_crashed, progress_artifact
-from tasks.cells import Job, make_jobs
+from tasks.compute.processes import Processes, share_of_cores, start_server
+from tasks.compute.progress import CellProgress
 from tasks.errors import UserError
-from tasks.needs import required_columns
-from tasks.observed import CellError, champions_task, publish_task, report_task, train_on_worker_task, train_task
-from tasks.processes import Processes, share_of_cores, start_server
-from tasks.progress import CellProgress
-from tasks.registry import BuiltTable
-from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
-from tasks.snapshots import Snapshot
+from tasks.features.registry import BuiltTable
+from tasks.ingest.snapshots import Snapshot
+from tasks.orchestration.artifacts import mark_crashed, progress_artifact
+from tasks.orchestration.prefect_tasks import (
+    CellError,
+    champions_task,
+    publish_task,
+    report_task,
+    train_on_worker_task,
+    train_task,
+)
 from tasks.specs import Budget, Cell
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training import dask_worker, large_tables
+from tasks.training.cells import Job, make_jobs
+from tasks.training.needs import required_columns
+from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
 
 # Ctrl-C reaches a run's own workers, too, which end when it ends them.
 IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -71,8 +78,8 @@ class FanOut:
         at_once, threads = share_of_cores(workers)
         if runner == "local":
             return cls(runner, None, at_once, threads)
-        cluster.check_installed()
-        return cls(runner, address, cluster.check_cluster(address, warehouse) if address else at_once, 1, spread)
+        dask_worker.check_installed()
+        return cls(runner, address, dask_worker.check_cluster(address, warehouse) if address else at_once, 1, spread)
 
     def prepare(self) -> None:
         """Start what takes a while to start, if it is of this process."""
@@ -129,9 +136,12 @@ def run_cells(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
-        cells = large.spread(cells, tables, where.at_once) if where.spread else cells
+        cells = large_tables.spread(cells, tables, where.at_once) if where.spread else cells
         if where.spread and not any(cell.workers for cell in cells):
-            cli.tell(f"--spread changes nothing: no XGBoost model is of a table of more than {large.LARGE_ROWS:,} rows")
+            cli.tell(
+                f"--spread changes nothing: no XGBoost model is of a table of more than "
+                f"{large_tables.LARGE_ROWS:,} rows"
+            )
         jobs = make_jobs(cells, tables, run.run_id, home, where.threads)
         for outcome in _train(jobs, where, timeout or budget.cell_timeout, memory, refresh):
             outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
@@ -244,7 +254,7 @@ def _outcome(future: Future, job: Job) -> CellOutcome:
     except Exception as error:  # noqa: BLE001 - of Dask, whose worker or scheduler died
         if job.is_stored:
             return outcome_of(job, "ok", result=job.result)
-        reason = cluster.why_lost(error)
+        reason = dask_worker.why_lost(error)
         mark_crashed(future.task_run_id, reason)
         return outcome_of(job, "failed", error=reason)
     if isinstance(result, CellOutcome):

@@ -10,17 +10,17 @@ from prefect import flow
 from flows import cli, preparing, server
 from flows.parameters import Bytes, Count, ProtocolNames, Share
 from flows.preparing import Preparation
-from tasks import summary
-from tasks.artifacts import tag_run
-from tasks.columns import parse_mapping
-from tasks.observed import features_task, ingest_task, publish_task, report_task
-from tasks.registry import BuiltTable
-from tasks.snapshots import Statistics
-from tasks.sources import MAX_BYTES
+from tasks.features.registry import BuiltTable
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.snapshots import Statistics
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.orchestration.artifacts import tag_run
+from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.prefect_tasks import features_task, ingest_task, publish_task, report_task
+from tasks.reporting import terminal
 from tasks.specs import protocols_of
-from tasks.sweep import mark_killed_runs
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 
 @flow(name="features", flow_run_name="features {protocol}")
@@ -101,7 +101,7 @@ def main() -> int:
     options = cli.parameters(parser(), features)
     ahead = Preparation.of(**options)
     tables = server.run_with_prefect(features, options, ahead.carry_out)
-    summary.print_features(tables, Warehouse.at(options["warehouse"]), began)
+    terminal.print_features(tables, Warehouse.at(options["warehouse"]), began)
     return 0
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows import cli
-from tasks.champions import TRAIN
-from tasks.chosen import choosing
-from tasks.columns import MIN_FEATURES, parse_mapping
 from tasks.errors import UserError
-from tasks.feedback import Adviser
-from tasks.feedback_page import html
-from tasks.feedback_text import print_feedback
-from tasks.report import write
-from tasks.sources import MAX_BYTES
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.feedback.adviser import Adviser
+from tasks.feedback.page import html
+from tasks.feedback.text import print_feedback
+from tasks.feedback.track import choosing
+from tasks.ingest.columns import MIN_FEATURES, parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.prediction.champions import TRAIN
+from tasks.reporting.report import write
+from tasks.storage.warehouse import Warehouse
 
 
 def feedback(

@@ -8,19 +8,19 @@ from prefect.client.schemas.objects import State
 from flows import cli, preparing
 from flows.fan_out import FanOut, add_runner, run_cells, run_flow
 from flows.parameters import BudgetName, Bytes, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
-from tasks import summary
-from tasks.artifacts import tag_run
-from tasks.columns import parse_mapping
-from tasks.curve import curve_cells, sizes, training_rows
-from tasks.large import LARGE_ROWS
-from tasks.models import GROUPS, plan_cells
-from tasks.needs import possible, required_columns
-from tasks.observed import features_task, ingest_task
-from tasks.sources import MAX_BYTES
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.models.registry import GROUPS, plan_cells
+from tasks.orchestration.artifacts import tag_run
+from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.prefect_tasks import features_task, ingest_task
+from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED
-from tasks.sweep import mark_killed_runs
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training.large_tables import LARGE_ROWS
+from tasks.training.learning_curve import curve_cells, sizes, training_rows
+from tasks.training.needs import possible, required_columns
 
 
 @flow(name="learning-curve", flow_run_name="learning curve {protocol}")
@@ -116,7 +116,7 @@ def main() -> int:
     cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
     home = Warehouse.at(options["warehouse"])
     run_id = run_flow(learning_curve, options, home, cells)
-    return 1 if summary.print_curve(run_id, home) == "failed" else 0
+    return 1 if terminal.print_curve(run_id, home) == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flows import cli
-from tasks.chosen import choosing
-from tasks.columns import MIN_FEATURES, parse_mapping
-from tasks.feedback_text import print_nearest
-from tasks.nearest import MOST, known_tracks
-from tasks.nearest import nearest as find_nearest
-from tasks.sources import MAX_BYTES
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.feedback.nearest import MOST, known_tracks
+from tasks.feedback.nearest import nearest as find_nearest
+from tasks.feedback.text import print_nearest
+from tasks.feedback.track import choosing
+from tasks.ingest.columns import MIN_FEATURES, parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.storage.warehouse import Warehouse
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ByteSize, Field, JsonValue
 
 from tasks.errors import UnknownNameError
-from tasks.models import GROUPS, MODELS
+from tasks.models.registry import GROUPS, MODELS
 from tasks.specs import AUDIO_FEATURES, BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
 
 

@@ -9,14 +9,14 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import cli, server
 from flows.parameters import Bytes, Features, Share, StoredModelName
-from tasks.addresses import has_secrets
-from tasks.champions import TRAIN
-from tasks.columns import MIN_FEATURES, parse_mapping
-from tasks.observed import predict_task
-from tasks.predict_files import Report, predict_file
-from tasks.sources import MAX_BYTES
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.ingest.columns import MIN_FEATURES, parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.orchestration.prefect_tasks import predict_task
+from tasks.prediction.batch import Report, predict_file
+from tasks.prediction.champions import TRAIN
+from tasks.storage.urls import has_secrets
+from tasks.storage.warehouse import Warehouse
 
 
 @flow(name="predict", flow_run_name="predict {tracks}")

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from flows import cli
-from tasks import targets
-from tasks.artists import normal_separators, unseparated
-from tasks.columns import parse_mapping
 from tasks.errors import ProtocolError, UserError
-from tasks.features import build_features, rare_genres
-from tasks.increment import left_out
-from tasks.ingest import Append, check, ingest
-from tasks.registry import BuiltTable
-from tasks.snapshots import Statistics
-from tasks.sources import MAX_BYTES
+from tasks.features import targets
+from tasks.features.append import left_out
+from tasks.features.artists import normal_separators, unseparated
+from tasks.features.build import build_features, rare_genres
+from tasks.features.registry import BuiltTable
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.read import Append, check, ingest
+from tasks.ingest.snapshots import Statistics
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
 from tasks.specs import protocols_of
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -7,8 +7,8 @@ import signal
 import sys
 
 from flows import cli
-from tasks.query import FORMATS, answer
-from tasks.warehouse import Warehouse
+from tasks.results.query import FORMATS, answer
+from tasks.storage.warehouse import Warehouse
 
 
 def parser() -> cli.Parser:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from flows import cli
-from tasks.report import write_comparison, write_report
-from tasks.warehouse import Warehouse
+from tasks.reporting.report import write_comparison, write_report
+from tasks.storage.warehouse import Warehouse
 
 
 def parser() -> cli.Parser:

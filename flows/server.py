@@ -36,8 +36,8 @@ from prefect.settings import (
 )
 
 from flows.cli import tell
-from tasks.addresses import public_name
 from tasks.errors import UserError, one_line
+from tasks.storage.urls import public_name
 
 CHECK_SECONDS = 30.0  # for all that a server is asked before a run
 LOOK_SECONDS = 5.0  # between two looks at whether it still answers, and for each; it is lost if it fails two of them

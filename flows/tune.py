@@ -10,19 +10,19 @@ from prefect import flow
 from flows import cli, preparing, server
 from flows.parameters import Bytes, Count, Positive, ProtocolName, Share
 from flows.preparing import Preparation
-from tasks import tuning
-from tasks.cells import make_jobs
-from tasks.columns import parse_mapping
-from tasks.models import ModelSpec
-from tasks.needs import required_columns
-from tasks.observed import features_task, ingest_task, publish_task, trial_task
-from tasks.processes import Processes, share_of_cores, start_server
-from tasks.sources import MAX_BYTES
+from tasks.compute.processes import Processes, share_of_cores, start_server
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.units import parse_units
+from tasks.models.registry import ModelSpec
+from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.prefect_tasks import features_task, ingest_task, publish_task, trial_task
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
-from tasks.sweep import mark_killed_runs
-from tasks.tuning import Best, open_search, tunable
-from tasks.units import parse_units
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training import tuning
+from tasks.training.cells import make_jobs
+from tasks.training.needs import required_columns
+from tasks.training.tuning import Best, open_search, tunable
 
 
 @flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
@@ -47,7 +47,7 @@ def tune(
 
     Args:
         task: genre, popularity or multitask.
-        model: one that has a search space (tasks/tuning.py).
+        model: one that has a search space (tasks/training/tuning.py).
         trials: of this search in all, those of earlier runs included.
         timeout: start no further trial after this many seconds.
         threads: of a trial; by default one per core.

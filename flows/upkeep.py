@@ -13,12 +13,12 @@ from rich.table import Table
 
 from flows import cli, server
 from tasks.errors import one_line
-from tasks.integrity import Findings, check
-from tasks.inventory import Item
-from tasks.observed import upkeep_task
-from tasks.sweep import mark_killed_runs
-from tasks.upkeep import GRACE_HOURS, KEEP_RUNS, MOST, Policy, Report
-from tasks.warehouse import Warehouse
+from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.prefect_tasks import upkeep_task
+from tasks.storage.warehouse import Warehouse
+from tasks.upkeep.cleanup import GRACE_HOURS, KEEP_RUNS, MOST, Policy, Report
+from tasks.upkeep.integrity import Findings, check
+from tasks.upkeep.inventory import Item
 
 WAIT = 600.0
 MIB = 1024**2

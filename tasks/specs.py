@@ -27,6 +27,8 @@ AUDIO_FEATURES = (
     "tempo",
     "valence",
 )
+# Texts that say that there is no value, in whatever case: the same in every column but those of names.
+MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
 EVALUATED = ("val", "test")  # the splits that models are judged on
 SLICES = ("all", "imputed", "observed")
 METRICS = {
@@ -141,7 +143,7 @@ class Protocol:
     name: str
     description: str
     fill: str  # the SELECT below sql/ that makes features.fill_values
-    split: Literal["study", "grouped"]  # see tasks/split.py
+    split: Literal["study", "grouped"]  # see tasks/features/splits.py
     checks: tuple[str, ...]  # below sql/checks/, each must return no rows
     default_models: tuple[str, ...] = ("study", "better")  # the groups that are trained when none is named
     left_out: Literal["recordings", "artists"] | None = None  # training rows that share one with a test row

@@ -6,19 +6,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks import champions, sample
-from tasks.cells import make_jobs
-from tasks.columns import EXPECTED
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.models import plan_cells
-from tasks.processes import Processes
-from tasks.publish import publish
-from tasks.registry import BuiltTable
-from tasks.runs import finish_run, outcome_of, start_run
-from tasks.snapshots import Snapshot
-from tasks.training import train_cell
-from tasks.warehouse import Warehouse
+from tasks.compute.processes import Processes
+from tasks.features.build import build_features
+from tasks.features.registry import BuiltTable
+from tasks.ingest import sample
+from tasks.ingest.columns import EXPECTED
+from tasks.ingest.read import ingest
+from tasks.ingest.snapshots import Snapshot
+from tasks.models.registry import plan_cells
+from tasks.prediction import champions
+from tasks.results.publish import publish
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import make_jobs
+from tasks.training.runs import finish_run, outcome_of, start_run
+from tasks.training.train import train_cell
 
 TRACK = {
     "instance_id": "1",

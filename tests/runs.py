@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.cells import Job, find_result, make_jobs
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.models import plan_cells
-from tasks.publish import publish
-from tasks.runs import CellOutcome, finish_run, outcome_of, start_run
-from tasks.training import train_cell
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
+from tasks.models.registry import plan_cells
+from tasks.results.publish import publish
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import Job, find_result, make_jobs
+from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
+from tasks.training.train import train_cell
 
 
 def make_run(

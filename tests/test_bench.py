@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from benchmarks import engines, records, sample_statistics, scale, suite
 from benchmarks.suite import Measured, check
-from tasks.sample import write_sample
+from tasks.ingest.sample import write_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 

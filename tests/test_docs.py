@@ -11,9 +11,9 @@ import yaml
 
 from flows import api, features, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
-from tasks.columns import EXPECTED
-from tasks.models import GROUPS, MODELS
-from tasks.publish import COMPARED_TABLES, NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
+from tasks.ingest.columns import EXPECTED
+from tasks.models.registry import GROUPS, MODELS
+from tasks.results.publish import COMPARED_TABLES, NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
 from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,7 @@
 -- its place in the split (models are trained in the order of position) and its genre's id.
 -- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0: of a feature
 -- that no track has. is_imputed: a value was filled that other tracks have.
--- Tracks to predict are prepared by this SELECT, too (tasks/preparation.py): they have no split and no genre.
+-- Tracks to predict are prepared by this SELECT, too (tasks/prediction/preparation.py): they have no split and no genre.
 -- Units: tempo beats/min to 3 decimals, duration_ms milliseconds, key_code semitones above C.
 with
 

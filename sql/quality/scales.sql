@@ -1,4 +1,4 @@
--- What the values of staging.typed_tracks look like: one row per column that has a scale (tasks/units.py), in its unit.
+-- What the values of staging.typed_tracks look like: one row per column that has a scale (tasks/ingest/units.py), in its unit.
 -- n_outside: values outside the scale; outside: their 0.02, 0.5 and 0.98 quantiles, more or less, to tell units apart;
 -- n_inside: values that are surely on the scale.
 {% for name, scale in scales.items() %}

@@ -1,7 +1,7 @@
 -- staging.typed_tracks: one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
 -- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: every text that
--- is_missing knows (tasks/columns.py); also tempo -1 or 0, duration_ms -1, key -1; artist_name 'empty_field'.
--- numbers: each number as a SQL expression, converted where the file has another unit (tasks/units.py).
+-- is_missing knows (tasks/ingest/columns.py); also tempo -1 or 0, duration_ms -1, key -1; artist_name 'empty_field'.
+-- numbers: each number as a SQL expression, converted where the file has another unit (tasks/ingest/units.py).
 -- Keys are names (C#, Db, C♯/D♭, D flat) or pitch classes. A key may hold its mode (C# minor), which must be that of
 -- column mode, and stands for it where that is missing. Genres that differ only in case and spaces are one, where
 -- is_respelled says that there are some: see staging.genre_spellings.

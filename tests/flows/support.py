@@ -18,7 +18,7 @@ import duckdb
 import psutil
 
 from tasks.errors import UserError
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 

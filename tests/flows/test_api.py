@@ -21,11 +21,11 @@ import pyarrow as pa
 import pytest
 
 from flows.api import listen
-from tasks.api import MAX_BYTES, MAX_TRACKS, MAX_WAITING, Prediction, Track, make_app
-from tasks.connections import CLIENT_SECONDS, MOST
 from tasks.errors import UserError
-from tasks.predict_files import predict_file
-from tasks.predictor import PREDICTED
+from tasks.prediction.batch import predict_file
+from tasks.prediction.connections import CLIENT_SECONDS, MOST
+from tasks.prediction.http_api import MAX_BYTES, MAX_TRACKS, MAX_WAITING, Prediction, Track, make_app
+from tasks.prediction.predictor import PREDICTED
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.benchmark import benchmark
-from tasks import summary
-from tasks.warehouse import Warehouse
+from tasks.reporting import terminal
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import ROOT, query, refusal, run
 
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
@@ -113,7 +113,7 @@ def test_every_protocol_in_one_run_with_seeds(prefect_server, tmp_path, capsys) 
     run_id = benchmark(
         **options, feature_sets=["all", "all_with_genre", "all_with_popularity"], warehouse=str(home.root)
     )
-    summary.print_run(run_id, home)
+    terminal.print_run(run_id, home)
     printed = capsys.readouterr().out
     assert "Leak: imputation, accuracy or RMSE, generated sample" in printed
     assert "all_with_popularity" in printed
@@ -153,7 +153,7 @@ def test_the_contract_of_tables_and_columns(table, first_run, home) -> None:
 
 
 def test_the_summary_says_that_data_is_generated(first_run, home, capsys) -> None:
-    summary.print_run(first_run, home)
+    terminal.print_run(first_run, home)
     printed = capsys.readouterr().out
     assert "GENERATED DATA" in printed
     assert "generated sample" in printed
@@ -163,7 +163,7 @@ def test_the_summary_says_that_data_is_generated(first_run, home, capsys) -> Non
 def test_a_run_writes_its_report_and_the_summary_says_where(first_run, home, capsys) -> None:
     report = home.root / "reports" / f"{first_run}.html"
     assert "leaderboard-genre" in report.read_text(encoding="utf-8")
-    summary.print_run(first_run, home)
+    terminal.print_run(first_run, home)
     assert f"Report:   {report}" in capsys.readouterr().out
 
 
@@ -171,7 +171,7 @@ def test_a_report_that_fails_does_not_fail_the_run(prefect_server, tmp_path, mon
     def fail(run_id: str, warehouse: Warehouse) -> Path:
         raise OSError("disk full")
 
-    monkeypatch.setattr("tasks.report.write_report", fail)
+    monkeypatch.setattr("tasks.reporting.report.write_report", fail)
     options = {"source": "sample:1000", "models": ["knn"], "feature_sets": ["all"], "warehouse": str(tmp_path)}
     state = benchmark(**options, return_state=True)
     assert state.is_completed()

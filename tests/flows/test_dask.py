@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from flows.benchmark import benchmark
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import dask_cluster, query, run, started, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -53,7 +53,7 @@ def test_ctrl_c_ends_a_run_and_its_cells_on_the_workers(environment, cluster) ->
 
 def test_a_run_spreads_large_xgboost_models_and_nothing_else(prefect_server, cluster, tmp_path, monkeypatch) -> None:
     scheduler, _ = cluster
-    monkeypatch.setattr("tasks.large.LARGE_ROWS", 0)
+    monkeypatch.setattr("tasks.training.large_tables.LARGE_ROWS", 0)
     home = Warehouse.at(tmp_path)
     options = {"source": "sample:2000", "models": ["xgboost", "linear"], "feature_sets": ["all"]}
     options |= {"warehouse": str(tmp_path), "budget": "brief", "runner": "dask", "dask_address": scheduler}

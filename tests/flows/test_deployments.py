@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.benchmark import benchmark
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import ROOT, clean_environment, query, until
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 from tests.flows.support import ROOT, command, query, run, started, training_processes, until
 

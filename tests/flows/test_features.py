@@ -10,9 +10,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.features import features
-from tasks import sample, summary
 from tasks.errors import UserError
-from tasks.warehouse import Warehouse
+from tasks.ingest import sample
+from tasks.reporting import terminal
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import clean_environment, refusal, run
 
 
@@ -65,7 +66,7 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
             assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1050,)]
             published = connection.execute("select source, statistics from raw.snapshots where is_published")
             assert published.fetchall() == [("base.csv + more.csv", statistics)]
-    summary.print_features(tables, home, began)
+    terminal.print_features(tables, home, began)
     assert re.search(r"staging\.stg_tracks .* built", capsys.readouterr().out)
-    summary.print_features(tables, home, datetime.now(UTC))
+    terminal.print_features(tables, home, datetime.now(UTC))
     assert re.search(r"features\.tracks_pca .* reused", capsys.readouterr().out)

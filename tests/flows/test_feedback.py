@@ -9,12 +9,12 @@ import pytest
 
 from flows.feedback import feedback
 from flows.nearest import nearest
-from tasks.chosen import choosing
 from tasks.errors import UserError
-from tasks.feedback import Adviser, Feedback
-from tasks.feedback_page import html
-from tasks.feedback_text import print_feedback
-from tasks.nearest import known_tracks
+from tasks.feedback.adviser import Adviser, Feedback
+from tasks.feedback.nearest import known_tracks
+from tasks.feedback.page import html
+from tasks.feedback.text import print_feedback
+from tasks.feedback.track import choosing
 from tests.conftest import tracks
 from tests.flows.support import clean_environment, run
 from tests.flows.test_report import CONTRAST, SCRIPT, STRUCTURE, Outline, browser, look, needs_browser  # noqa: F401

@@ -11,14 +11,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tasks import champions, upkeep
 from tasks.errors import UserError
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.integrity import check
-from tasks.publish import publish
-from tasks.upkeep import Policy
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
+from tasks.prediction import champions
+from tasks.results.publish import publish
+from tasks.storage.warehouse import Warehouse
+from tasks.upkeep import cleanup
+from tasks.upkeep.cleanup import Policy
+from tasks.upkeep.integrity import check
 from tests.conftest import many
 from tests.flows.support import run
 from tests.runs import make_run
@@ -111,7 +112,7 @@ def test_upkeep_frees_room_where_there_is_none(disk: Disk) -> None:
             handle.write(b"\0" * 8_000_000)
     leave(home.root.parent, 0)
 
-    done = upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
+    done = cleanup.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
 
     assert {item.kind for item in done.going.values()} >= {"temporary", "orphan", "run"}
     assert not dead.exists()
@@ -126,7 +127,7 @@ def test_upkeep_that_cannot_publish_says_so_and_keeps_the_publication(disk: Disk
     home = disk(16)
     before = rows(home)
     with pytest.raises(UserError, match="needs room for a new publication"):
-        upkeep.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
+        cleanup.tidy(Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, home)
     assert rows(home) == before
 
 

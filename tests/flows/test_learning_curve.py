@@ -6,11 +6,11 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.learning_curve import learning_curve
-from tasks import summary
-from tasks.candidates import candidates
-from tasks.cells import read_replicates
-from tasks.uncertainty import interval
-from tasks.warehouse import Warehouse
+from tasks.evaluation.bootstrap import interval
+from tasks.prediction.candidates import candidates
+from tasks.reporting import terminal
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import read_replicates
 from tests.flows.support import query, run
 
 OPTIONS = {"source": "sample:2000", "models": ["xgboost", "linear", "logistic_regression"], "smallest": 300}
@@ -103,7 +103,7 @@ def test_its_cells_are_reused_by_itself_and_by_a_benchmark(curve, home) -> None:
 
 
 def test_a_curve_is_printed_and_has_a_page_of_its_own(curve, home, capsys) -> None:
-    assert summary.print_curve(curve, home) == "completed"
+    assert terminal.print_curve(curve, home) == "completed"
     printed = capsys.readouterr().out
     assert "GENERATED DATA" in printed
     assert "Genre: accuracy by training rows, same test rows, protocol cold_start" in printed

@@ -28,22 +28,23 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import holding, open_tables, past, query
-from tasks.cells import Job, make_jobs
+from tasks.compute.processes import Outcome
 from tasks.errors import UserError
-from tasks.features import build_features
-from tasks.ingest import Append, ingest
-from tasks.inventory import take_inventory
-from tasks.predict_files import predict_file
-from tasks.processes import Outcome
-from tasks.publish import publish
-from tasks.registry import read_registry
-from tasks.runs import STARTED
+from tasks.features.build import build_features
+from tasks.features.registry import read_registry
+from tasks.ingest.read import Append, ingest
+from tasks.prediction.batch import predict_file
+from tasks.results import database, open_tables, query
+from tasks.results.publish import publish
 from tasks.specs import Cell
-from tasks.store import Store, StoreError
-from tasks.tuning import open_search
-from tasks.upkeep import Policy, Report, tidy
-from tasks.warehouse import MANIFEST, Warehouse
+from tasks.storage import leases
+from tasks.storage.object_store import Store, StoreError
+from tasks.storage.warehouse import MANIFEST, Warehouse
+from tasks.training.cells import Job, make_jobs
+from tasks.training.runs import STARTED
+from tasks.training.tuning import open_search
+from tasks.upkeep.cleanup import Policy, Report, tidy
+from tasks.upkeep.inventory import take_inventory
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
@@ -155,7 +156,7 @@ def stored(url: str) -> set[str]:
 
 
 def values(home: Warehouse, sql: str) -> list[tuple]:
-    with past.published(home) as connection:
+    with database.published(home) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -495,7 +496,7 @@ def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch
         waited.append(seconds)
         home.store.remove_one(note)  # type: ignore[union-attr]
 
-    monkeypatch.setattr(holding.time, "sleep", until_the_other_ends)
+    monkeypatch.setattr(leases.time, "sleep", until_the_other_ends)
     with open_search(job, home):
         assert len(waited) == 1
         [another] = home.store.names(f"use/{search.name}.journal")
@@ -686,9 +687,9 @@ def test_uploads_that_were_interrupted_go_once_they_are_old(url, machine, monkey
         upload = filesystem.call_s3("create_multipart_upload", Bucket=bucket, Key=key)["UploadId"]
         filesystem.call_s3("upload_part", Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
     age = datetime.now(UTC) - next(at for _, at, _ in home.store.interrupted())  # type: ignore[union-attr]
-    monkeypatch.setattr("tasks.inventory.FOREIGN", age + timedelta(minutes=10))
+    monkeypatch.setattr("tasks.upkeep.inventory.FOREIGN", age + timedelta(minutes=10))
     assert "temporary" not in {item.kind for item in keep(home, runs=1).going.values()}
-    monkeypatch.setattr("tasks.inventory.FOREIGN", age - timedelta(minutes=1))
+    monkeypatch.setattr("tasks.upkeep.inventory.FOREIGN", age - timedelta(minutes=1))
     gone = {name: item.size for name, item in keep(home, runs=1).going.items() if item.kind == "temporary"}
     [(name, size)] = gone.items()
     assert name.startswith("features/tracks_std/0123456789abcdef.parquet?uploadId=")
@@ -698,7 +699,7 @@ def test_uploads_that_were_interrupted_go_once_they_are_old(url, machine, monkey
 
 def test_nothing_goes_while_a_flow_of_another_machine_is_in_progress(machine, monkeypatch) -> None:
     machine("one")
-    monkeypatch.setattr(holding, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.01)
     home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
     run_id = make_run(home, "sample:400", ("linear",), ended=False)
     assert home.store
@@ -712,7 +713,7 @@ def test_nothing_goes_while_a_flow_of_another_machine_is_in_progress(machine, mo
     dry = keep(home, runs=1, dry_run=True)  # which needs nobody away
     assert take_inventory(home).runs[0].status == "running"
 
-    monkeypatch.setattr(holding, "GONE", timedelta(0))  # it was killed
+    monkeypatch.setattr(leases, "GONE", timedelta(0))  # it was killed
     before = home.sizes()
     assert keep(home, runs=1, grace_hours=12).kept == dry.kept == 1
     assert home.sizes().keys() == before.keys() - {note} | home.sizes().keys()
@@ -722,7 +723,7 @@ def test_nothing_goes_while_a_flow_of_another_machine_is_in_progress(machine, mo
 
 def test_a_flow_waits_for_upkeep_of_another_machine(machine, monkeypatch) -> None:
     machine("one")
-    monkeypatch.setattr(holding, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.01)
     home = Warehouse.at(f"memory://{uuid.uuid4().hex}")
     assert home.store
     note = "use/upkeep-00000000.elsewhere.1"
@@ -743,15 +744,15 @@ def test_a_flow_waits_for_upkeep_of_another_machine(machine, monkeypatch) -> Non
 
 @pytest.mark.alone
 def test_upkeep_is_alone_however_many_begin_together(monkeypatch) -> None:
-    monkeypatch.setattr(holding, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(holding, "RENEWED", 0.001)
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(leases, "RENEWED", 0.001)
     store = Store.at(f"memory://{uuid.uuid4().hex}")
     inside: list[str] = []
     seen: list[tuple[str, ...]] = []
 
     def work(by: Literal["flow", "upkeep"]) -> None:
         for _ in range(20):
-            with holding.held(store, by):
+            with leases.held(store, by):
                 inside.append(by)
                 seen.append(tuple(inside))
                 time.sleep(0.002)

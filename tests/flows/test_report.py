@@ -16,8 +16,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from tasks.report import write_comparison, write_report
-from tasks.warehouse import Warehouse
+from tasks.reporting.report import write_comparison, write_report
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 from tests.runs import make_run
 

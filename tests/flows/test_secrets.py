@@ -10,7 +10,7 @@ import pytest
 
 from flows import benchmark, cli, features, tune
 from flows.preparing import default_source
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 from tests.flows.support import run
 from tests.web import serving

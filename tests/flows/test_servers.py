@@ -23,7 +23,7 @@ from prefect.settings import (
 from flows import server as prefect_server
 from flows.server import available
 from tasks.errors import UserError
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.flows.pretenders import ANSWERS, DRIPS, front
 from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
 from tests.runs import make_run

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from flows import tune
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 
 
 def test_a_tuning_run_resumes(prefect_server, tmp_path, capsys) -> None:

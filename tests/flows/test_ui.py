@@ -26,12 +26,13 @@ import yaml
 from playwright.sync_api import Page, expect, sync_playwright
 
 from flows.benchmark import benchmark
-from tasks import sample, training
-from tasks.cells import make_jobs
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.models import plan_cells
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest import sample
+from tasks.ingest.read import ingest
+from tasks.models.registry import plan_cells
+from tasks.storage.warehouse import Warehouse
+from tasks.training import train
+from tasks.training.cells import make_jobs
 from tests.flows.support import ROOT, query
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -132,7 +133,7 @@ def train_before(home: Warehouse) -> None:
     snapshot = ingest("sample:2000", {}, 0.05, home)
     tables = build_features(snapshot, "published", 20, home)
     for job in make_jobs(plan_cells(["published"], "full", ["knn", "linear"], ["all"], [42]), tables, "0", home, 1):
-        training.train_cell(job)
+        train.train_cell(job)
 
 
 def hostile_file(folder: Path) -> Path:

@@ -7,8 +7,8 @@ import os
 import duckdb
 
 from flows.benchmark import benchmark
-from tasks import summary
-from tasks.warehouse import Warehouse
+from tasks.reporting import terminal
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import clean_environment, run
 from tests.tasks.test_untrusted_text import labelled
 from tests.untrusted import UNTRUSTED
@@ -22,7 +22,7 @@ def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
         source=str(path), protocol="label_free", budget="smoke", models=["knn", "linear", "xgboost", "multitask"],
         feature_sets=["all", "all_with_genre"], warehouse=str(home.root),
     )  # fmt: skip
-    summary.print_run(run_id, home)
+    terminal.print_run(run_id, home)
     printed = capsys.readouterr().out
     assert f"budget smoke, {path.name}" in printed
     with duckdb.connect(str(home.database), read_only=True) as connection:

@@ -14,7 +14,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.upkeep import print_report, upkeep
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import refusal
 from tests.tasks.test_upkeep import everything, files, night
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from flows.preparing import Preparation
-from tasks import checks, duck, features, split
 from tasks.errors import CheckError
-from tasks.features import build_features
-from tasks.ingest import Append, ingest
+from tasks.features import build, checks
+from tasks.features import splits as split
+from tasks.features.build import build_features
+from tasks.ingest.read import Append, ingest
 from tasks.specs import PROTOCOLS, protocol_named
-from tasks.warehouse import Warehouse
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 
 # What is changed in the SQL, and the check that must see it.
 SQL_MUTANTS = [
@@ -77,8 +79,8 @@ def test_a_check_catches_changed_sql(check, file, old, new, sql_copy, warehouse)
     ids=["lost", "twice"],
 )
 def test_a_track_must_be_in_exactly_one_split(change, warehouse, monkeypatch) -> None:
-    original = features.split_tracks
-    monkeypatch.setattr(features, "split_tracks", lambda protocol, tracks: change(original(protocol, tracks)))
+    original = build.split_tracks
+    monkeypatch.setattr(build, "split_tracks", lambda protocol, tracks: change(original(protocol, tracks)))
     snapshot = ingest("sample:2000", {}, 0.05, warehouse)
     with pytest.raises(CheckError, match=r"checks/one_split\.sql: track_id \d+, splits [02]"):
         build_features(snapshot, "published", 20, warehouse)
@@ -93,7 +95,7 @@ def test_a_track_must_be_in_exactly_one_split(change, warehouse, monkeypatch) ->
 )
 def test_a_check_catches_another_protocols_way(check, change, warehouse, monkeypatch) -> None:
     wrong = dataclasses.replace(protocol_named("cold_start"), checks=(check,), **change)
-    monkeypatch.setattr(features, "protocol_named", lambda _: wrong)
+    monkeypatch.setattr(build, "protocol_named", lambda _: wrong)
     with pytest.raises(CheckError, match=f"checks/{check}.sql"):
         build_features(ingest("sample:2000", {}, 0.05, warehouse), "cold_start", 20, warehouse)
 

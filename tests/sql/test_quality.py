@@ -3,8 +3,8 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from tasks import duck
-from tasks.columns import MEASURED
+from tasks.ingest.columns import MEASURED
+from tasks.storage import duck
 
 
 @pytest.fixture

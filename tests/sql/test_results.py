@@ -3,9 +3,9 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from tasks import duck
-from tasks.columns import MEASURED
+from tasks.ingest.columns import MEASURED
 from tasks.specs import AUDIO_FEATURES
+from tasks.storage import duck
 
 RUN = "run_id, started_at, is_generated, is_study_file, source, snapshot"
 METRIC = "run_id, protocol, task, model, feature_set, seed, split, slice, metric, value"

@@ -9,9 +9,9 @@ from prefect import flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-from tasks import artifacts
-from tasks.pages import Page
-from tasks.progress import CellProgress
+from tasks.compute.progress import CellProgress
+from tasks.orchestration import artifacts
+from tasks.orchestration.pages import Page
 from tasks.specs import Cell
 
 PAGES = [Page("some-page", "about it", "# Title"), Page("some-table", "figures", [{"model": "knn", "accuracy": "0.3"}])]

@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 
 from flows.preparing import Preparation
-from tasks import artists, features
 from tasks.errors import CheckError, ProtocolError, UserError
-from tasks.features import build_features
-from tasks.increment import left_out
-from tasks.ingest import Append, ingest
-from tasks.registry import BuiltTable
-from tasks.snapshots import Snapshot
+from tasks.features import artists, build
+from tasks.features.append import left_out
+from tasks.features.build import build_features
+from tasks.features.registry import BuiltTable
+from tasks.ingest.read import Append, ingest
+from tasks.ingest.snapshots import Snapshot
 from tasks.specs import protocol_named
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 
 NAMES = [
@@ -247,7 +247,7 @@ def test_where_chains_of_artists_link_all_tracks_those_between_sides_are_left_ou
 def test_the_checks_see_artists_within_a_cell(warehouse, monkeypatch) -> None:
     snapshot = read([";".join(names) for names in credited()], warehouse)
     wrong = dataclasses.replace(protocol_named("cold_start"), checks=("groups_apart",), split="study")
-    monkeypatch.setattr(features, "protocol_named", lambda _: wrong)
+    monkeypatch.setattr(build, "protocol_named", lambda _: wrong)
     with pytest.raises(CheckError, match=r"checks/groups_apart\.sql: kind artist"):
         build_features(snapshot, "cold_start", 20, warehouse)
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.columns import EXPECTED
 from tasks.errors import InputError
-from tasks.ingest import ingest
+from tasks.ingest.columns import EXPECTED
+from tasks.ingest.read import ingest
 from tests.conftest import many, tracks
 
 MIB = 1 << 20

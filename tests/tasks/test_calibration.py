@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks import calibration, scoring
+from tasks.evaluation import calibration, metrics
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_calibration_never_raises_the_loss_it_is_fitted_on_and_keeps_the_order()
     labels = random.integers(4, size=500)
     found = calibration.temperature(labels, probabilities)
     after = calibration.tempered(probabilities, found)
-    assert scoring.log_losses(labels, after).mean() <= scoring.log_losses(labels, probabilities).mean()
+    assert metrics.log_losses(labels, after).mean() <= metrics.log_losses(labels, probabilities).mean()
     np.testing.assert_allclose(after.sum(axis=1), 1.0)
     assert (np.diff(np.take_along_axis(after, probabilities.argsort(axis=1), axis=1), axis=1) >= 0).all()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.cells import make_jobs
-from tasks.columns import parse_mapping
 from tasks.errors import InputError
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.models import plan_cells
-from tasks.needs import possible, required_columns
-from tasks.training import train_cell
+from tasks.features.build import build_features
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.read import ingest
+from tasks.models.registry import plan_cells
+from tasks.training.cells import make_jobs
+from tasks.training.needs import possible, required_columns
+from tasks.training.train import train_cell
 
 ALL, CORE = ["all"], ["core_audio"]
 

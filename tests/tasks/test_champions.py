@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import champions
-from tasks.candidates import Candidate, candidates, lineage, predictors_named
-from tasks.cells import PREDICTIONS, REPLICATES, RESULT
-from tasks.champions import best_of, choose, current, decide, history, predictors
 from tasks.errors import UserError
-from tasks.ingest import ingest
-from tasks.runs import finish_run, start_run
+from tasks.ingest.read import ingest
+from tasks.prediction import champions
+from tasks.prediction.candidates import Candidate, candidates, lineage, predictors_named
+from tasks.prediction.champions import best_of, choose, current, decide, history, predictors
 from tasks.specs import Cell
-from tasks.upkeep import Policy, tidy
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT
+from tasks.training.runs import finish_run, start_run
+from tasks.upkeep.cleanup import Policy, tidy
 
 DRAWS = np.random.default_rng(0).normal(size=(3, 1000))  # what all share, and two models' own
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import bars, charts, plots
-from tasks.charts import Mark, Scale
-from tasks.report_run import lanes
+from tasks.reporting import bars, plots, sparklines
+from tasks.reporting.figures.run import lanes
+from tasks.reporting.sparklines import Mark, Scale
 
 finite = st.floats(-1e9, 1e9)
 
@@ -31,23 +31,23 @@ def test_a_scale_of_nothing_or_of_nan_is_usable() -> None:
 
 
 def test_marks_stand_at_their_values() -> None:
-    drawn = charts.dots(Scale(0, 10), [Mark(5, 2.5, 7.5, series=1), None], line=0)
+    drawn = sparklines.dots(Scale(0, 10), [Mark(5, 2.5, 7.5, series=1), None], line=0)
     assert 'x1="25.00%"' in drawn
     assert 'x2="75.00%"' in drawn
     assert 'x="50.00%"' in drawn
     assert 'aria-hidden="true"' in drawn
-    assert charts.mark(0) != charts.mark(1)
+    assert sparklines.mark(0) != sparklines.mark(1)
 
 
 def test_a_span_has_its_length_and_nothing_has_none() -> None:
-    assert 'x="20.00%" y="4" width="30.00%"' in charts.span(Scale(0, 10), 2, 5)
-    assert 'width="0.00%"' in charts.span(Scale(0, 10), 2, 2)
-    assert 'width="0.30%"' in charts.span(Scale(0, 1e6), 0, 1)
+    assert 'x="20.00%" y="4" width="30.00%"' in sparklines.span(Scale(0, 10), 2, 5)
+    assert 'width="0.00%"' in sparklines.span(Scale(0, 10), 2, 2)
+    assert 'width="0.30%"' in sparklines.span(Scale(0, 1e6), 0, 1)
 
 
 def test_text_and_attributes_are_escaped() -> None:
     bad = '"><script>x</script>'
-    assert "<script>" not in charts.tag("text", bad, title=bad)
+    assert "<script>" not in sparklines.tag("text", bad, title=bad)
     drawn = plots.matrix([bad], [bad], [[1.0]], str, lambda value: value, bad)
     assert "<script>" not in drawn
 

@@ -9,15 +9,16 @@ from distributed import LocalCluster
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from tasks import cluster, observed
-from tasks.cells import make_jobs
-from tasks.cluster import Seen, check_cluster, refusal, why_lost
+from tasks.compute.processes import Outcome
 from tasks.errors import UserError
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.models import plan_cells
-from tasks.processes import Outcome
-from tasks.training import train_cell
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
+from tasks.models.registry import plan_cells
+from tasks.orchestration import prefect_tasks
+from tasks.training import dask_worker
+from tasks.training.cells import make_jobs
+from tasks.training.dask_worker import Seen, check_cluster, refusal, why_lost
+from tasks.training.train import train_cell
 
 HERE = {"numpy": "2.4.0", "xgboost-cpu": "3.2.0", "training code": "a"}
 
@@ -54,14 +55,14 @@ def test_a_cluster_is_checked_before_it_is_used(own_cluster, warehouse, monkeypa
     own_cluster.sync(own_cluster._correct_state)
     with pytest.raises(UserError, match="the scheduler has no workers"):
         check_cluster(own_cluster.scheduler_address, warehouse)
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(dask_worker, "CONNECT_SECONDS", 0.3)
     with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         check_cluster("tcp://127.0.0.1:9", warehouse)
 
 
 def test_what_a_lost_worker_had_finished_counts(warehouse, monkeypatch) -> None:
     """Its process may still store the cell, before another worker starts on it or while it trains."""
-    monkeypatch.setattr("tasks.artifacts.tag_cell", id)
+    monkeypatch.setattr("tasks.orchestration.artifacts.tag_cell", id)
     cells = plan_cells(["published"], "smoke", ["linear", "ridge"], ["all"], [42])
     tables = build_features(ingest("sample:300", {}, 0.05, warehouse), "published", 5, warehouse)
     before, meanwhile = make_jobs(cells, tables, "lost", warehouse, 1)
@@ -69,18 +70,18 @@ def test_what_a_lost_worker_had_finished_counts(warehouse, monkeypatch) -> None:
     def fail() -> Outcome:
         return Outcome("failed", error="the folder is there")
 
-    with pytest.raises(observed.CellError, match="the folder is there"):
-        observed._trained(before, True, fail)
+    with pytest.raises(prefect_tasks.CellError, match="the folder is there"):
+        prefect_tasks._trained(before, True, fail)
     train_cell(before)
     for refresh in (True, False):
-        state = observed._trained(before, refresh, fail)
+        state = prefect_tasks._trained(before, refresh, fail)
         assert (state.data.result, state.data.reused) == (before.result, False)
 
     def lose_the_race() -> Outcome:
         train_cell(meanwhile)
         return fail()
 
-    assert observed._trained(meanwhile, True, lose_the_race).data.status == "ok"
+    assert prefect_tasks._trained(meanwhile, True, lose_the_race).data.status == "ok"
 
 
 def test_why_a_cell_was_lost() -> None:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cells import make_jobs
-from tasks.charts import LogScale
-from tasks.curve import answer, curve_cells, signed, sizes, training_rows
 from tasks.errors import UserError
-from tasks.models import plan_cells
+from tasks.models.registry import plan_cells
+from tasks.reporting.sparklines import LogScale
+from tasks.results.learning_curve import answer, signed
 from tasks.specs import BUDGETS
-from tasks.training import load, stratified
+from tasks.training.cells import make_jobs
+from tasks.training.learning_curve import curve_cells, sizes, training_rows
+from tasks.training.train import load, stratified
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.data())

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import champions, query, report
-from tasks.damage import FOLDER
-from tasks.integrity import check
-from tasks.upkeep import Policy, tidy
-from tasks.warehouse import Warehouse
+from tasks.prediction import champions
+from tasks.reporting import report
+from tasks.results import query
+from tasks.storage.damage import FOLDER
+from tasks.storage.warehouse import Warehouse
+from tasks.upkeep.cleanup import Policy, tidy
+from tasks.upkeep.integrity import check
 from tests.runs import make_run
 
 SOURCE = "sample:600"

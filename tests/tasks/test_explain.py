@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import xgboost
 
-from tasks import duck
-from tasks.candidates import candidates
-from tasks.champions import predictors
-from tasks.explain import Explainer, contributions, explained, is_explainable
-from tasks.feedback import Adviser
-from tasks.predictor import model_inputs
-from tasks.preparation import prepare, read_rows
+from tasks.feedback.adviser import Adviser
+from tasks.feedback.explain import Explainer, contributions, explained, is_explainable
+from tasks.prediction.candidates import candidates
+from tasks.prediction.champions import predictors
+from tasks.prediction.predictor import model_inputs
+from tasks.prediction.preparation import prepare, read_rows
+from tasks.storage import duck
 from tests.conftest import TRACK
 
 RANDOM = np.random.default_rng(0)

@@ -8,13 +8,13 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import study
-from tasks import duck
 from tasks.errors import InputError
-from tasks.features import TABLES, build_features
-from tasks.ingest import ingest
-from tasks.registry import BuiltTable
+from tasks.features.build import TABLES, build_features
+from tasks.features.registry import BuiltTable
+from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
-from tasks.warehouse import Warehouse
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many, tracks
 
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tasks import duck
-from tasks.chosen import Chosen, choosing
-from tasks.feedback import Adviser, Feedback
-from tasks.predict_files import predict_file
-from tasks.preparation import read_rows
+from tasks.feedback.adviser import Adviser, Feedback
+from tasks.feedback.track import Chosen, choosing
+from tasks.prediction.batch import predict_file
+from tasks.prediction.preparation import read_rows
 from tasks.specs import AUDIO_FEATURES
+from tasks.storage import duck
 from tests.conftest import TRACK
 
 GIVEN = TRACK | {"tempo": "", "key": "", "instance_id": "4"}

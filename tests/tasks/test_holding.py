@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import champions, holding
-from tasks.champions import Champion, choose, current
-from tasks.measuring import Measured
-from tasks.store import Store
-from tasks.warehouse import Warehouse
+from tasks.prediction import champions
+from tasks.prediction.calibrate import Measured
+from tasks.prediction.champions import Champion, choose, current
+from tasks.storage import leases
+from tasks.storage.object_store import Store
+from tasks.storage.warehouse import Warehouse
 from tests.tasks.test_champions import candidate
 
 
@@ -36,23 +37,23 @@ def test_who_waits_for_each_other_does_not_do_so_in_step(home, monkeypatch) -> N
         if len(waited) == 5:
             home.store.remove_one(note)
 
-    monkeypatch.setattr(holding, "time", SimpleNamespace(sleep=wait, monotonic=lambda: 0.0))
+    monkeypatch.setattr(leases, "time", SimpleNamespace(sleep=wait, monotonic=lambda: 0.0))
     with home.in_use():
         assert len(set(waited)) == 5
-        assert 0 < min(waited) < max(waited) < 2 * holding.POLL_SECONDS
+        assert 0 < min(waited) < max(waited) < 2 * leases.POLL_SECONDS
 
 
 def test_a_note_that_is_taken_for_one_of_the_killed_is_put_again(home, monkeypatch) -> None:
     """By upkeep that removes what is left, and ends before the flow has looked who is there."""
-    holders = holding.holders
+    holders = leases.holders
 
     def after_upkeep(store: Store, folder: str) -> dict:
-        monkeypatch.setattr(holding, "holders", holders)
+        monkeypatch.setattr(leases, "holders", holders)
         [note] = store.names(folder)
         store.remove_one(f"{folder}/{note}")
         return holders(store, folder)
 
-    monkeypatch.setattr(holding, "holders", after_upkeep)
+    monkeypatch.setattr(leases, "holders", after_upkeep)
     with home.in_use():
         assert [name.split("-")[0] for name in home.store.names("use")] == ["flow"]
 
@@ -103,7 +104,7 @@ def test_champions_are_chosen_on_one_machine_at_a_time(home, monkeypatch) -> Non
         home.write_rows(home.table("champions", "decisions", "other"), [champions._row(one)], champions.CHAMPIONS)
         home.store.remove_one(note)
 
-    monkeypatch.setattr(holding.time, "sleep", decide_elsewhere)
+    monkeypatch.setattr(leases.time, "sleep", decide_elsewhere)
     [line] = choose("run", home, 1)
     assert "Champion for genre stays" in line
     assert [replace(one.candidate, started_at=better.started_at) for one in current(home)] == [better]

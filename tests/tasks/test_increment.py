@@ -11,16 +11,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks import champions, duck, features, increment, large, upkeep
-from tasks.candidates import lineage
 from tasks.errors import CheckError, InputError, UserError
-from tasks.features import build_features, rare_genres
-from tasks.ingest import Append, ingest
-from tasks.predict_files import predict_file
-from tasks.publish import publish
-from tasks.registry import BuiltTable, read_registry
-from tasks.snapshots import Snapshot, attach, find_snapshot
-from tasks.warehouse import Warehouse
+from tasks.features import append as increment
+from tasks.features import build
+from tasks.features.build import build_features, rare_genres
+from tasks.features.registry import BuiltTable, read_registry
+from tasks.ingest.read import Append, ingest
+from tasks.ingest.snapshots import Snapshot, attach, find_snapshot
+from tasks.prediction import champions
+from tasks.prediction.batch import predict_file
+from tasks.prediction.candidates import lineage
+from tasks.results.publish import publish
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training import large_tables
+from tasks.upkeep import cleanup
 from tests.conftest import many, tracks
 from tests.runs import make_run
 
@@ -103,7 +108,7 @@ def test_kept_is_what_the_full_selects_make_by_the_statistics_of_the_base(home, 
     built = {row.table_name: row for row in build_features(snapshot, protocol, 20, home)}
     base = {row.table_name: row for row in build_features(read("base", home), protocol, 20, home)}
     assert all(built[name] is base[name] or built[name].version == base[name].version for name in increment.LEARNT)
-    spec = features.protocol_named(protocol)
+    spec = build.protocol_named(protocol)
     with duck.workspace(home.root / "tmp") as connection:
         attach(connection, snapshot.snapshot, home)
         for name in (*increment.LEARNT, "staging.rare_genres", "features.split_assignment"):
@@ -172,7 +177,7 @@ def test_a_new_track_is_linked_through_other_new_ones_but_not_through_training(w
 
 
 def test_a_track_on_the_wrong_side_is_caught(home, monkeypatch, warehouse) -> None:
-    label_free = features.protocol_named("label_free")
+    label_free = build.protocol_named("label_free")
     split = increment.split_appended
     monkeypatch.setattr(increment, "split_appended", lambda _, tracks, taken: split(label_free, tracks, taken))
     for name in ("base", "new"):
@@ -280,7 +285,7 @@ def test_a_file_adds_nothing_again_even_if_the_sql_that_reads_it_is_another(ware
 @pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "from disk"])
 def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_large, warehouse, monkeypatch) -> None:
     if is_large:
-        monkeypatch.setattr(large, "LARGE_ROWS", 0)
+        monkeypatch.setattr(large_tables, "LARGE_ROWS", 0)
     write(many(600), warehouse.root / "base.csv")
     write(many(100).with_columns(instance_id=pl.int_range(pl.len()).cast(pl.String)), warehouse.root / "new.csv")
     snapshot = appended(warehouse, "kept")
@@ -306,7 +311,7 @@ def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_la
     out = pl.read_parquet(warehouse.root / "out.parquet").join(said, on="track_id").sort("track_id")
     assert out["popularity"].to_list() == said["y_pred"].clip(0.0, 100.0).to_list()
     assert out.height > 50
-    tidied = upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
+    tidied = cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
     assert not {name for name in tidied.going if name.startswith("raw")}
     assert all((warehouse.root / row.path).exists() for row in built)
 
@@ -320,7 +325,7 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
         write(fresh, warehouse.root / f"new{night}.csv")
         snapshot = read(f"new{night}", warehouse, Append("latest" if night > 1 else snapshot.snapshot, "kept"))
         make_run(warehouse, f"snapshot:{snapshot.snapshot}", ["linear"])
-        upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
+        cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
         sizes.append(len(list((warehouse.root / "features" / "tracks_std").glob("*.parquet"))))
         with duck.connect(warehouse.database) as connection:
             for name in ("raw.tracks", "staging.typed_tracks", "features.tracks_std"):
@@ -329,12 +334,12 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
     assert sizes[1:] == [sizes[1]] * 2  # the tables of the nights between are gone
     relearned = read("new3", warehouse, Append("latest", "relearned"))
     make_run(warehouse, f"snapshot:{relearned.snapshot}", ["linear"])
-    upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
+    cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
     assert [path.is_dir() for path in (warehouse.root / "features" / "tracks_std").glob("*.parquet")] == [False]
     assert len(list((warehouse.root / "raw" / "tracks").glob("*.parquet"))) == 4
     assert {path.stem for path in (warehouse.root / "raw" / "snapshots").glob("*.parquet")} == {*relearned.parts}
     make_run(warehouse, "sample:200", ["linear"])
-    upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
+    cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0.0), 0.0, lambda: None, warehouse)
     assert len(list((warehouse.root / "raw" / "tracks").glob("*.parquet"))) == 1
 
 

@@ -12,14 +12,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import duck
-from tasks import ingest as ingesting
-from tasks.addresses import public_name
-from tasks.columns import parse_mapping
 from tasks.errors import InputError, UserError
-from tasks.ingest import ingest
-from tasks.snapshots import attach
-from tasks.warehouse import Warehouse
+from tasks.ingest import read as ingesting
+from tasks.ingest.columns import parse_mapping
+from tasks.ingest.read import ingest
+from tasks.ingest.snapshots import attach
+from tasks.storage import duck
+from tasks.storage.urls import public_name
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many, tracks
 
 

@@ -15,12 +15,12 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import duck
-from tasks.columns import EXPECTED
 from tasks.errors import UserError
-from tasks.ingest import ingest
-from tasks.snapshots import Snapshot, attach
-from tasks.warehouse import Warehouse
+from tasks.ingest.columns import EXPECTED
+from tasks.ingest.read import ingest
+from tasks.ingest.snapshots import Snapshot, attach
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 from tests.tasks.mutations import damaged_file, read_csv, unpacked
 
 FILES = int(os.environ.get("FUZZ_FILES", "2000"))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import duck
-from tasks.columns import EXPECTED, NUMERIC, is_missing
-from tasks.ingest import ingest
-from tasks.snapshots import Snapshot, attach
-from tasks.warehouse import Warehouse
+from tasks.ingest.columns import EXPECTED, NUMERIC, is_missing
+from tasks.ingest.read import ingest
+from tasks.ingest.snapshots import Snapshot, attach
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import tracks
 from tests.tasks.mutations import LINE_ENDS, NUMBERS
 from tests.untrusted import UNTRUSTED

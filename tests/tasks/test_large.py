@@ -10,14 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks import large, report, rows, summary, training
-from tasks.cells import Job, make_jobs, sample_of
-from tasks.inference import Predicted
-from tasks.models import MODELS, spec_of
-from tasks.processes import Processes
-from tasks.rows import StoredRows
+from tasks.compute.processes import Processes
+from tasks.models import rows
+from tasks.models.inference import Predicted
+from tasks.models.registry import MODELS, spec_of
+from tasks.models.rows import StoredRows
+from tasks.models.streaming import least_squares
+from tasks.reporting import report, terminal
 from tasks.specs import Cell
-from tasks.streaming import least_squares
+from tasks.training import large_tables, train
+from tasks.training.cells import Job, make_jobs, sample_of
 from tests.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
@@ -27,10 +29,10 @@ FEATURES = ("a", "b", "c", "d")
 @pytest.fixture
 def all_is_large(monkeypatch) -> None:
     """Every table is large, and 1,400 training rows are six chunks, the last one short."""
-    monkeypatch.setattr(large, "LARGE_ROWS", 0)
+    monkeypatch.setattr(large_tables, "LARGE_ROWS", 0)
     monkeypatch.setattr(rows, "CHUNK_ROWS", 256)
-    monkeypatch.setattr(large, "CHUNK_ROWS", 256)
-    monkeypatch.setattr(large, "SUBSAMPLE_ROWS", 200)
+    monkeypatch.setattr(large_tables, "CHUNK_ROWS", 256)
+    monkeypatch.setattr(large_tables, "SUBSAMPLE_ROWS", 200)
 
 
 @pytest.fixture
@@ -47,10 +49,10 @@ def job_of(sample_tables, shared_warehouse):
 def fitted(job: Job) -> Predicted:
     """What a cell's model predicts of the test rows."""
     spec = spec_of(job.cell)
-    with training.opened(job) as data:
+    with train.opened(job) as data:
         model = spec.build(spec.parameters_for(job.cell.budget), 42, 1)
-        training.fit(model, spec, data)
-        return training.predict_all(model, spec, data.x["test"], len(job.genres))
+        train.fit(model, spec, data)
+        return train.predict_all(model, spec, data.x["test"], len(job.genres))
 
 
 def test_every_model_streams_or_says_why_it_does_not() -> None:
@@ -60,8 +62,8 @@ def test_every_model_streams_or_says_why_it_does_not() -> None:
 
 def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of, shared_warehouse) -> None:
     job = job_of("popularity/linear")
-    whole = training.load(job)
-    with training.opened(job) as data:
+    whole = train.load(job)
+    with train.opened(job) as data:
         assert isinstance(data.x["train"], StoredRows)
         assert data.features == whole.features
         for split in ("train", "val", "test"):
@@ -121,7 +123,7 @@ def on_disk(folder, x, y) -> tuple[dict[str, StoredRows], dict[str, StoredRows]]
 
 def test_mini_batches_from_disk_learn_as_from_memory_and_the_same_way_twice(job_of, request) -> None:
     job = job_of("genre/mlp")
-    truth = training.load(job).y["genre"]["test"]
+    truth = train.load(job).y["genre"]["test"]
     expected = (fitted(job).values["genre"] == truth).mean()
     request.getfixturevalue("all_is_large")
     found = [fitted(job) for _ in range(2)]
@@ -131,7 +133,7 @@ def test_mini_batches_from_disk_learn_as_from_memory_and_the_same_way_twice(job_
 
 def test_a_net_learns_from_disk(all_is_large, job_of) -> None:
     job = job_of("multitask/multitask_tuned")
-    truth = training.load(job).y
+    truth = train.load(job).y
     found = fitted(job)
     assert (found.values["genre"] == truth["genre"]["test"]).mean() > 0.25
     assert np.corrcoef(found.values["popularity"], truth["popularity"]["test"])[0, 1] > 0.3
@@ -141,15 +143,15 @@ def test_a_sample_is_of_each_genre_its_share_and_the_same_however_many_more_are_
     all_is_large, job_of, monkeypatch
 ) -> None:
     job = job_of("genre/knn")
-    whole = training.load(job)
+    whole = train.load(job)
     genre = whole.y["genre"]["train"]
     taken = []
     for n in (100, 200):
-        monkeypatch.setattr(large, "SUBSAMPLE_ROWS", n)
-        with training.opened(job) as data:
+        monkeypatch.setattr(large_tables, "SUBSAMPLE_ROWS", n)
+        with train.opened(job) as data:
             assert data.sampled_from == 1400
             assert isinstance(data.x["train"], np.ndarray)
-            np.testing.assert_array_equal(data.x["train"], whole.x["train"][training.stratified(genre, n)])
+            np.testing.assert_array_equal(data.x["train"], whole.x["train"][train.stratified(genre, n)])
             counts = np.bincount(data.y["genre"]["train"])
             assert np.abs(counts - n * np.bincount(genre) / 1400).max() <= 1
             taken.append({tuple(row) for row in data.x["train"]})
@@ -159,18 +161,18 @@ def test_a_sample_is_of_each_genre_its_share_and_the_same_however_many_more_are_
 def test_a_learning_curves_rows_are_those_in_memory(all_is_large, job_of) -> None:
     job = job_of("popularity/linear")
     job = replace(job, cell=replace(job.cell, train_rows=600))
-    with training.opened(job) as data:
-        np.testing.assert_array_equal(data.x["train"][:], training.load(job).x["train"])
+    with train.opened(job) as data:
+        np.testing.assert_array_equal(data.x["train"][:], train.load(job).x["train"])
         assert data.sampled_from is None
 
 
 def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch) -> None:
-    monkeypatch.setattr(large, "BUDGETS", {"smoke": replace(large.BUDGETS["smoke"], max_train_rows=700)})
-    whole = training.load(job_of("popularity/linear"))
-    with training.opened(job_of("popularity/linear", "smoke")) as data:
+    monkeypatch.setattr(large_tables, "BUDGETS", {"smoke": replace(large_tables.BUDGETS["smoke"], max_train_rows=700)})
+    whole = train.load(job_of("popularity/linear"))
+    with train.opened(job_of("popularity/linear", "smoke")) as data:
         np.testing.assert_array_equal(data.x["train"][:], whole.x["train"][:700])
         assert data.sampled_from is None
-    with training.opened(job_of("genre/svm", "smoke")) as data:
+    with train.opened(job_of("genre/svm", "smoke")) as data:
         assert (len(data.x["train"]), data.sampled_from) == (200, 700)
 
 
@@ -193,7 +195,7 @@ def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
         ).fetchall()
         assert accuracy[0] > 0.15
     assert "sample, 200 of 1,400 rows, because it keeps" in str(sample_of(result[0], warehouse))
-    summary.print_run(run_id, warehouse)
+    terminal.print_run(run_id, warehouse)
     assert capsys.readouterr().out.count("200 of 1,400 rows") == 2
     report.write_report(run_id, warehouse)
     page = warehouse.report(run_id).read_text()

@@ -8,16 +8,17 @@ import pytest
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
-from tasks import svm, training
-from tasks.cells import Job, cell_key, find_result, make_jobs
+from tasks.compute.processes import Processes
 from tasks.errors import ModelFileError, UnknownNameError
-from tasks.inference import predict
-from tasks.mlp import FasterMLPClassifier
-from tasks.model_files import load_model, save_model
-from tasks.models import MODELS, plan_cells
-from tasks.processes import Processes
+from tasks.models import svm
+from tasks.models.files import load_model, save_model
+from tasks.models.inference import predict
+from tasks.models.mlp import FasterMLPClassifier
+from tasks.models.registry import MODELS, plan_cells
 from tasks.specs import FEATURE_SETS, METRICS, Cell, FeatureSet, Registry
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training import train
+from tasks.training.cells import Job, cell_key, find_result, make_jobs
 
 PROBABILISTIC = {"top3_accuracy", "log_loss", "ece"}
 
@@ -27,7 +28,7 @@ def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
     job, result = trained
     spec = MODELS[f"{job.cell.task}/{job.cell.model}"]
     model = load_model(spec, result["model_path"], result["model_sha256"], Warehouse.at(job.warehouse), threads=1)
-    return predict(model, spec, training.load(job).x["test"], len(job.genres)).values
+    return predict(model, spec, train.load(job).x["test"], len(job.genres)).values
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -37,7 +38,7 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
     cells = [cell for cell in cells if cell.task == spec.task]
     [job] = make_jobs(cells, sample_tables, "20260101T000000-test", shared_warehouse, 1)
     with Processes(threads=1, timeout=300) as processes:
-        outcome = processes.run(training.train_cell, job, shared_warehouse.temporary("log"))
+        outcome = processes.run(train.train_cell, job, shared_warehouse.temporary("log"))
     assert outcome.error is None
     assert find_result(job.key, shared_warehouse) == job.result
 
@@ -91,15 +92,15 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
 
 
 def test_two_genres_are_enough(warehouse) -> None:
-    from tasks.features import build_features
-    from tasks.ingest import ingest
+    from tasks.features.build import build_features
+    from tasks.ingest.read import ingest
     from tests.conftest import many
 
     many(120).write_csv(warehouse.root / "two.csv")
     tables = build_features(ingest(str(warehouse.root / "two.csv"), {}, 1.0, warehouse), "published", 20, warehouse)
     cells = plan_cells(["published"], "smoke", ["svm", "xgboost", "mlp", "knn"], ["rhythm"], [42])
     for job in make_jobs(cells, tables, "run", warehouse, 1):
-        training.train_cell(job)
+        train.train_cell(job)
 
 
 def arrays(n_classes: int, seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:

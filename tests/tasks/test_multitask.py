@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.models import MODELS
-from tasks.multitask import piecewise_linear
-from tasks.processes import Processes
+from tasks.compute.processes import Processes
+from tasks.models.multitask import piecewise_linear
+from tasks.models.registry import MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import duck, nearest
-from tasks.chosen import choosing
 from tasks.errors import UserError
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.nearest import known_tracks, search
+from tasks.features.build import build_features
+from tasks.feedback import nearest
+from tasks.feedback.nearest import known_tracks, search
+from tasks.feedback.track import choosing
+from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
+from tasks.storage import duck
 from tests.conftest import TRACK, tracks
 
 NAMES = [name for name in AUDIO_FEATURES if name not in {"tempo", "duration_ms"}]  # of what a recording is known by

@@ -5,11 +5,12 @@ import re
 import duckdb
 import pytest
 
-from tasks import duck, pages
-from tasks.columns import EXPECTED
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest.columns import EXPECTED
+from tasks.ingest.read import ingest
+from tasks.orchestration import pages
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 
 HOSTILE = "<script>x</script> [a](javascript:x) | `y` https://evil.example\n# **b**\u202e"

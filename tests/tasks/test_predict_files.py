@@ -18,15 +18,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks import duck, predict_files
-from tasks.candidates import candidates
-from tasks.champions import Champion, predictors
 from tasks.errors import InputError, ModelFileError, UserError
-from tasks.predict_files import output_path, predict_file, writing
-from tasks.predictor import PREDICTED, Predictor
-from tasks.preparation import read_rows
-from tasks.registry import read_registry
-from tasks.sample import sample_file
+from tasks.features.registry import read_registry
+from tasks.ingest.sample import sample_file
+from tasks.prediction import batch as predict_files
+from tasks.prediction.batch import output_path, predict_file, writing
+from tasks.prediction.candidates import candidates
+from tasks.prediction.champions import Champion, predictors
+from tasks.prediction.predictor import PREDICTED, Predictor
+from tasks.prediction.preparation import read_rows
+from tasks.storage import duck
 from tests.conftest import TRACK, many, tracks
 
 ROOT = Path(__file__).resolve().parents[2]

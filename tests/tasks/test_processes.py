@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tasks.processes import Processes
+from tasks.compute.processes import Processes
 
 pytestmark = pytest.mark.alone
 
@@ -190,7 +190,7 @@ def test_a_child_that_uses_too_much_memory_is_ended(log) -> None:
 
 
 def test_the_largest_child_is_ended_when_all_together_use_too_much(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("tasks.processes.usable_mib", lambda: 1300.0)
+    monkeypatch.setattr("tasks.compute.processes.usable_mib", lambda: 1300.0)
     with Processes(threads=1, timeout=60) as processes, ThreadPoolExecutor() as pool:
         small, large = (pool.submit(processes.run, hoard, mib, tmp_path / str(mib)) for mib in (300, 900))
         assert "the most when all cells together passed 1,300 MiB" in large.result().error

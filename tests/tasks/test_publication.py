@@ -11,13 +11,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tasks import past, query, report
 from tasks.errors import UserError
-from tasks.inventory import published_paths
-from tasks.nearest import known_tracks
-from tasks.predict_files import predict_file
-from tasks.snapshots import find_snapshot
-from tasks.warehouse import Warehouse
+from tasks.feedback.nearest import known_tracks
+from tasks.ingest.snapshots import find_snapshot
+from tasks.prediction.batch import predict_file
+from tasks.reporting import report
+from tasks.results import database, query
+from tasks.storage.warehouse import Warehouse
+from tasks.upkeep.inventory import published_paths
 from tests.conftest import many
 from tests.flows.support import until
 
@@ -43,9 +44,9 @@ def test_a_moved_warehouse_is_read_where_it_stands(trained: Warehouse, moved: Wa
     shutil.rmtree(moved.root / "cells" / max(path.name for path in (moved.root / "cells").glob("*/")), True)
     assert counts(Warehouse.at(trained.root)) == expected
 
-    with past.published(moved) as connection:
-        run = past.find_run(connection, None)
-    with past.as_of(run, moved) as connection:
+    with database.published(moved) as connection:
+        run = database.find_run(connection, None)
+    with database.as_of(run, moved) as connection:
         connection.execute("set allowed_directories = []")
         [(tracks,)] = connection.execute("select count(*) from staging.stg_tracks").fetchall()
     assert tracks == expected[1]

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.publish import publish
-from tasks.registry import read_registry
-from tasks.scoring import digest_of_rows
-from tasks.warehouse import Warehouse
+from tasks.evaluation.metrics import digest_of_rows
+from tasks.features.build import build_features
+from tasks.features.registry import read_registry
+from tasks.ingest.read import ingest
+from tasks.results.publish import publish
+from tasks.storage.warehouse import Warehouse
 from tests.runs import make_run
 
 

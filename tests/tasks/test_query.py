@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tasks.errors import UserError
-from tasks.query import answer
-from tasks.warehouse import Warehouse
+from tasks.results.query import answer
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import until
 from tests.runs import make_run
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report_models import calibrated_in_words, moved_in_words
-from tasks.report_results import best_in_words
-from tasks.report_run import budget_in_words
+from tasks.reporting.figures.models import calibrated_in_words, moved_in_words
+from tasks.reporting.figures.results import best_in_words
+from tasks.reporting.figures.run import budget_in_words
 
 BEST = {"model": "ensemble", "feature_set": "all", "accuracy": 0.470, "rmse": 12.0, "low": None, "high": None}
 NEXT = BEST | {"model": "xgboost", "accuracy": 0.464, "rmse": 12.2}

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks import sample
-from tasks.columns import EXPECTED
-from tasks.ingest import ingest
+from tasks.ingest import sample
+from tasks.ingest.columns import EXPECTED
+from tasks.ingest.read import ingest
 
 
 @pytest.fixture(scope="module")

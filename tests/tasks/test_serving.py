@@ -9,11 +9,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from tasks import champions, serving
-from tasks.champions import Champion, predictors
 from tasks.errors import UserError
-from tasks.serving import BadTracksError, Service, UnavailableError
-from tasks.warehouse import Warehouse
+from tasks.prediction import champions
+from tasks.prediction import service as serving
+from tasks.prediction.champions import Champion, predictors
+from tasks.prediction.service import BadTracksError, Service, UnavailableError
+from tasks.storage.warehouse import Warehouse
 from tests.flows.support import until
 
 TRACK = {"energy": 0.5, "tempo": 120}

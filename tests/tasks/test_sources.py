@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import download, files, sources
-from tasks.addresses import has_secrets, public_name
 from tasks.errors import DownloadError, InputError, UserError
-from tasks.ingest import ingest
-from tasks.sources import opened
+from tasks.ingest import download, files, sources
+from tasks.ingest.read import ingest
+from tasks.ingest.sources import opened
+from tasks.storage.urls import has_secrets, public_name
 from tests.conftest import many
 from tests.web import serving
 

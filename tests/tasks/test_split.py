@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from flows.preparing import build_each
 from tasks.errors import ProtocolError
-from tasks.features import build_features
-from tasks.ingest import ingest
+from tasks.features.build import build_features
+from tasks.features.splits import SHARES, grouped_split
+from tasks.ingest.read import ingest
 from tasks.specs import PROBES, PROTOCOLS
-from tasks.split import SHARES, grouped_split
 from tests.conftest import many
 
 

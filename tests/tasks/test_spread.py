@@ -13,12 +13,12 @@ import psutil
 import pytest
 from distributed import Client
 
-from tasks import large, spread, training
-from tasks.cells import Job, make_jobs
-from tasks.models import spec_of
-from tasks.processes import Outcome, Processes
+from tasks.compute.processes import Outcome, Processes
+from tasks.models.registry import spec_of
 from tasks.specs import Cell
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training import dask_xgboost, large_tables, train
+from tasks.training.cells import Job, make_jobs
 from tests.flows.support import dask_cluster, until
 
 EXACT = {"max_bin": 2048, "subsample": 1.0, "colsample_bytree": 1.0}  # a bin a value, and every row for every tree
@@ -49,11 +49,11 @@ def of_test_rows(job: Job, **settings: float) -> np.ndarray:
     """What a cell's model predicts: popularity, or each genre's probability."""
     spec = spec_of(job.cell)
     model = spec.build(spec.parameters_for(job.cell.budget), 42, 1).set_params(**settings)
-    data = training.load(job)
+    data = train.load(job)
     if job.cell.workers:
-        spread.fit(model, job)
+        dask_xgboost.fit(model, job)
     else:
-        training.fit(model, spec, data)
+        train.fit(model, spec, data)
     x = data.x["test"]
     return model.predict_proba(x) if job.cell.task == "genre" else model.predict(x)
 
@@ -76,7 +76,7 @@ def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(job_
     job = job_of("popularity/xgboost", workers=2)
     found = of_test_rows(job)
     np.testing.assert_array_equal(of_test_rows(job), found)
-    truth = training.load(job).y["popularity"]["test"]
+    truth = train.load(job).y["popularity"]["test"]
     errors = [np.sqrt(np.mean((y - truth) ** 2)) for y in (found, of_test_rows(job_of("popularity/xgboost")))]
     assert errors[0] == pytest.approx(errors[1], rel=0.05)
     assert errors[0] < 0.9 * truth.std()
@@ -85,9 +85,9 @@ def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(job_
 @pytest.mark.parametrize("train_rows", [None, 600])
 def test_shares_are_all_rows_once(job_of, train_rows) -> None:
     job = job_of("popularity/xgboost", workers=3, train_rows=train_rows)
-    shares = [large.share_of(job, number) for number in range(3)]
+    shares = [large_tables.share_of(job, number) for number in range(3)]
     assert min(len(y) for _, y in shares) > 0.25 * sum(len(y) for _, y in shares)
-    whole = training.load(job)
+    whole = train.load(job)
     expected = np.column_stack([whole.x["train"], whole.y["popularity"]["train"]])
     found = np.vstack([np.column_stack(share) for share in shares])
     np.testing.assert_array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])
@@ -96,9 +96,9 @@ def test_shares_are_all_rows_once(job_of, train_rows) -> None:
 def test_only_xgboost_on_large_tables_is_spread_and_its_cells_are_others(job_of, sample_tables, monkeypatch) -> None:
     names = ("popularity/xgboost", "genre/xgboost_tuned", "popularity/linear", "genre/random_forest")
     cells = [job_of(name).cell for name in names]
-    assert large.spread(cells, sample_tables, 2) == cells
-    monkeypatch.setattr(large, "LARGE_ROWS", 1999)
-    assert [cell.workers for cell in large.spread(cells, sample_tables, 2)] == [2, 2, None, None]
+    assert large_tables.spread(cells, sample_tables, 2) == cells
+    monkeypatch.setattr(large_tables, "LARGE_ROWS", 1999)
+    assert [cell.workers for cell in large_tables.spread(cells, sample_tables, 2)] == [2, 2, None, None]
     assert len({job_of("popularity/xgboost", **more).key for more in ({}, {"workers": 2}, {"workers": 3})}) == 3
 
 
@@ -107,7 +107,7 @@ def training_of(job: Job) -> Iterator[Future[Outcome]]:
     """A cell in training, in a process of its own, which is killed when the block ends."""
     with ThreadPoolExecutor() as threads, Processes(threads=1, timeout=200) as processes:
         log = Warehouse.at(job.warehouse).temporary("log")
-        yield threads.submit(processes.run, training.train_cell, job, log)
+        yield threads.submit(processes.run, train.train_cell, job, log)
 
 
 def wait_for_trees(client: Client) -> None:

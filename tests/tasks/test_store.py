@@ -7,7 +7,7 @@ import os
 import duckdb
 import pytest
 
-from tasks.store import Mirror, Store, let_read
+from tasks.storage.object_store import Mirror, Store, let_read
 
 FILES, ROWS = 40, 20_000
 

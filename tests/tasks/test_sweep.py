@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.exceptions import ObjectNotFound
 
-from tasks import sweep
+from tasks.orchestration import crashed_runs
 
 
-@pytest.mark.parametrize(("age", "is_kept"), [(0.0, True), (2 * sweep.KEPT_SECONDS, False)])
+@pytest.mark.parametrize(("age", "is_kept"), [(0.0, True), (2 * crashed_runs.KEPT_SECONDS, False)])
 def test_the_note_of_a_run_that_this_server_does_not_know_is_kept_for_a_while(
     age, is_kept, warehouse, monkeypatch
 ) -> None:
@@ -22,8 +22,8 @@ def test_the_note_of_a_run_that_this_server_does_not_know_is_kept_for_a_while(
     def not_found(_client: object, _run_id: UUID) -> bool:
         raise ObjectNotFound(Exception())
 
-    monkeypatch.setattr(sweep, "_mark", not_found)
-    assert sweep.mark_killed_runs(warehouse) == []
+    monkeypatch.setattr(crashed_runs, "_mark", not_found)
+    assert crashed_runs.mark_killed_runs(warehouse) == []
     assert note.exists() is is_kept
 
 
@@ -35,13 +35,13 @@ def test_another_flow_may_be_done_with_a_note_first(warehouse, monkeypatch) -> N
         note.unlink()
         raise ObjectNotFound(Exception())
 
-    monkeypatch.setattr(sweep, "_mark", not_found)
-    assert sweep.mark_killed_runs(warehouse) == []
+    monkeypatch.setattr(crashed_runs, "_mark", not_found)
+    assert crashed_runs.mark_killed_runs(warehouse) == []
 
 
 def _left_by_a_killed_process(warehouse, monkeypatch):
-    monkeypatch.setattr(sweep, "get_client", lambda **_: nullcontext())
-    monkeypatch.setattr(sweep, "is_alive", lambda *_: False)
+    monkeypatch.setattr(crashed_runs, "get_client", lambda **_: nullcontext())
+    monkeypatch.setattr(crashed_runs, "is_alive", lambda *_: False)
     note = warehouse.root / "tmp" / f"flow-run-{uuid4()}.{socket.gethostname()}.1-1.note"
     note.touch()
     return note

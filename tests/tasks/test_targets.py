@@ -6,11 +6,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from tasks import champions, targets
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.report import write_report
-from tasks.warehouse import Warehouse
+from tasks.features import targets
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
+from tasks.prediction import champions
+from tasks.reporting.report import write_report
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 from tests.runs import make_run
 

@@ -6,13 +6,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import tuning
-from tasks.cells import make_jobs
+from tasks.compute.processes import Outcome
 from tasks.errors import UnknownNameError, UserError
-from tasks.models import MODELS
-from tasks.processes import Outcome
+from tasks.models.registry import MODELS
 from tasks.specs import Cell
-from tasks.tuning import SPACES, TRIALS, open_search, tunable, validate
+from tasks.training import tuning
+from tasks.training.cells import make_jobs
+from tasks.training.tuning import SPACES, TRIALS, open_search, tunable, validate
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics
 
-from tasks import scoring, uncertainty
-from tasks.comparisons import contrast
-from tasks.uncertainty import WeightedSpearman, interval, replicates
+from tasks.evaluation import bootstrap
+from tasks.evaluation import metrics as scoring
+from tasks.evaluation.bootstrap import WeightedSpearman, interval, replicates
+from tasks.evaluation.comparisons import contrast
 
 EVERYONE = "all"
 
@@ -31,7 +32,7 @@ def test_a_replicate_is_the_metric_of_the_resampled_rows() -> None:
     found = replicates("genre", genre, guess, shares, slices, units, 5)
     found |= replicates("popularity", popularity, points, None, slices, units, 5)
     distinct, unit = np.unique(units, return_inverse=True)
-    [weights] = uncertainty._resamples(distinct, n, 5)
+    [weights] = bootstrap._resamples(distinct, n, 5)
     for name, chosen in slices.items():
         for number, weight in enumerate(weights.T):
             rows = np.repeat(np.arange(n), (weight[unit] * chosen).astype(int))
@@ -45,7 +46,7 @@ def test_a_replicate_is_the_metric_of_the_resampled_rows() -> None:
 def test_blocks_do_not_change_the_replicates(monkeypatch) -> None:
     y = np.random.default_rng(1).normal(size=(2, 50))
     one = replicates("popularity", *y, None, whole(50), np.arange(50), 30)
-    monkeypatch.setattr(uncertainty, "BLOCK", 200)
+    monkeypatch.setattr(bootstrap, "BLOCK", 200)
     other = replicates("popularity", *y, None, whole(50), np.arange(50), 30)
     for key, values in one.items():
         np.testing.assert_allclose(values, other[key], rtol=1e-5)
@@ -112,9 +113,9 @@ def test_bags_spread_as_the_rows_in_them_do(monkeypatch) -> None:
     points = popularity + random.normal(0, 20, n)
     units = random.integers(0, 4000, n)
     found = []
-    for most in (uncertainty.MOST_UNITS, 1000):
-        monkeypatch.setattr(uncertainty, "MOST_UNITS", most)
-        monkeypatch.setattr(uncertainty, "BAGS", 1000)
+    for most in (bootstrap.MOST_UNITS, 1000):
+        monkeypatch.setattr(bootstrap, "MOST_UNITS", most)
+        monkeypatch.setattr(bootstrap, "BAGS", 1000)
         one = replicates("genre", genre, guess, None, whole(n), units, 2000)
         found.append(one | replicates("popularity", popularity, points, None, whole(n), units, 2000))
     for key, values in found[0].items():
@@ -126,21 +127,21 @@ def test_bags_spread_as_the_rows_in_them_do(monkeypatch) -> None:
 def test_influences_add_up_to_the_rank_correlation(monkeypatch) -> None:
     random = np.random.default_rng(10)
     n = 5000
-    monkeypatch.setattr(uncertainty, "BAGS", n)
+    monkeypatch.setattr(bootstrap, "BAGS", n)
     x = random.normal(size=n)
     y = (0.5 * x + random.normal(size=n)).round(1)  # with ties
     rows = np.arange(n)
-    weights = np.concatenate(list(uncertainty._resamples(rows, n, 200)), axis=1)
+    weights = np.concatenate(list(bootstrap._resamples(rows, n, 200)), axis=1)
     exact = WeightedSpearman(x, y, rows)(weights)
-    linear = uncertainty.LinearSpearman(x, y, rows)(weights)
+    linear = bootstrap.LinearSpearman(x, y, rows)(weights)
     assert np.sqrt(((linear - exact) ** 2).mean()) < 0.05 * exact.std()
     assert linear.std() == pytest.approx(exact.std(), rel=0.02)
 
 
 def test_spearman_needs_variation() -> None:
-    for kind in (WeightedSpearman, uncertainty.LinearSpearman):
+    for kind in (WeightedSpearman, bootstrap.LinearSpearman):
         kept = kind(np.ones(5), np.arange(5), np.arange(5))
-        assert np.isnan(kept(np.ones((5 if kind is WeightedSpearman else uncertainty.BAGS, 1), np.float32)))[0]
+        assert np.isnan(kept(np.ones((5 if kind is WeightedSpearman else bootstrap.BAGS, 1), np.float32)))[0]
 
 
 def _contrast(a: list[np.ndarray], b: list[np.ndarray], name: str = "") -> dict[str, float]:

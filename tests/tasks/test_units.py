@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from tasks.errors import InputError, UserError
-from tasks.ingest import Append, ingest
-from tasks.snapshots import Snapshot
-from tasks.units import SCALES, doubts, look_at, parse_units, told, unit_of
-from tasks.warehouse import Warehouse
+from tasks.ingest.read import Append, ingest
+from tasks.ingest.snapshots import Snapshot
+from tasks.ingest.units import SCALES, doubts, look_at, parse_units, told, unit_of
+from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 
 N = 200

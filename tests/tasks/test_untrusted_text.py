@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 
 from tasks.errors import InputError, UserError
-from tasks.features import build_features, rare_genres
-from tasks.ingest import ingest
-from tasks.publish import publish
-from tasks.runs import CellOutcome, finish_run, start_run
+from tasks.features.build import build_features, rare_genres
+from tasks.ingest.read import ingest
+from tasks.reporting.terminal import print_run
+from tasks.results.publish import publish
 from tasks.specs import PROTOCOLS, Cell
-from tasks.summary import print_run
-from tasks.warehouse import Warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.training.runs import CellOutcome, finish_run, start_run
 from tests.conftest import many, tracks
 from tests.untrusted import UNTRUSTED
 

@@ -17,12 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import upkeep
-from tasks.cells import find_result, make_jobs
+from tasks.compute.processes import Outcome
 from tasks.errors import UserError
-from tasks.features import build_features
-from tasks.ingest import ingest
-from tasks.inventory import (
+from tasks.features.build import build_features
+from tasks.features.registry import BuiltTable, compact_registry, read_registry
+from tasks.ingest.read import ingest
+from tasks.models.registry import plan_cells
+from tasks.results.publish import publish
+from tasks.storage.warehouse import Warehouse, link
+from tasks.training.cells import find_result, make_jobs
+from tasks.training.runs import STARTED, finish_run, outcome_of, start_run
+from tasks.training.train import train_cell
+from tasks.training.tuning import open_search
+from tasks.upkeep import cleanup
+from tasks.upkeep.cleanup import MOST, Policy, make_plan, needed_paths, tidy
+from tasks.upkeep.inventory import (
     Inventory,
     Item,
     StoredRun,
@@ -33,15 +42,6 @@ from tasks.inventory import (
     snapshot_paths,
     take_inventory,
 )
-from tasks.models import plan_cells
-from tasks.processes import Outcome
-from tasks.publish import publish
-from tasks.registry import BuiltTable, compact_registry, read_registry
-from tasks.runs import STARTED, finish_run, outcome_of, start_run
-from tasks.training import train_cell
-from tasks.tuning import open_search
-from tasks.upkeep import MOST, Policy, make_plan, needed_paths, tidy
-from tasks.warehouse import Warehouse, link
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -398,7 +398,7 @@ def test_a_compaction_killed_half_way_doubles_no_row_of_the_registry(warehouse) 
 def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, monkeypatch) -> None:
     night(warehouse, "sample:200")
     night(warehouse, "sample:210")
-    monkeypatch.setattr(upkeep, "publish", lambda *_: None)
+    monkeypatch.setattr(cleanup, "publish", lambda *_: None)
     keep(warehouse, runs=1)
     assert len(everything(warehouse)["results.runs"]) == 2
     monkeypatch.undo()

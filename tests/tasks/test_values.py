@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import duck
-from tasks.columns import MISSING, match_columns, parse_mapping
 from tasks.errors import InputError
-from tasks.features import build_features
-from tasks.ingest import Append, ingest
-from tasks.models import plan_cells
-from tasks.needs import possible, required_columns
-from tasks.snapshots import Snapshot
-from tasks.warehouse import Warehouse
+from tasks.features.build import build_features
+from tasks.ingest.columns import MISSING, match_columns, parse_mapping
+from tasks.ingest.read import Append, ingest
+from tasks.ingest.snapshots import Snapshot
+from tasks.models.registry import plan_cells
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training.needs import possible, required_columns
 from tests.conftest import TRACK, many, tracks
 
 AUDIO = {

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.checksums import WriteError
 from tasks.errors import UserError
-from tasks.warehouse import Warehouse
+from tasks.storage.checksums import WriteError
+from tasks.storage.warehouse import Warehouse
 
 SCHEMA = pa.schema([pa.field("n", pa.int64())])
 

@@ -1,0 +1,1 @@
+"""Processes that train cells and live progress. It knows nothing about music."""

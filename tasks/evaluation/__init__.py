@@ -1,0 +1,1 @@
+"""How good predictions are and how sure that is. It sees arrays alone: no file, no database, no model."""

@@ -1,0 +1,1 @@
+"""A snapshot becomes versioned feature tables, checked in SQL. No model is known here."""

@@ -1,0 +1,248 @@
+"""Feature tables of a snapshot that was appended to another with kept statistics: only the new rows are prepared.
+
+What preparation learnt (`LEARNT`) are the base's own tables. Every other table is a folder of Parquet files: those of
+the base, which are hard links (in a store, copies that the store makes), and one of the new rows, made by the SELECT
+that made the base's, in a workspace that shows the new rows alone. So a base row is what it was, val and test rows are
+the same ones, and a build costs what the new rows cost, beside one look at the base for who is linked to whom. DuckDB,
+polars and pyarrow read such a folder as they read a file.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.features import checks
+from tasks.features import splits as split
+from tasks.features.build import TABLES, Build, Chosen, Table, build_features, table_version, write_table
+from tasks.features.registry import BuiltTable, read_registry, register
+from tasks.features.splits import split_appended
+from tasks.ingest.snapshots import Snapshot, load_snapshot
+from tasks.specs import PROBES, STUDY_SEED, Protocol
+from tasks.storage import duck
+from tasks.storage.damage import is_whole
+from tasks.storage.warehouse import Warehouse
+
+LEARNT = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
+# Of the base's own rows, when it was built: the statistics are its tables.
+ABOUT_STATISTICS = "checks/learnt_from_training_rows"
+
+
+def appended_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
+    """features.split_assignment of the new rows: see tasks.split.split_appended."""
+    taken = connection.execute("select split, count(*) from features.base_split group by split").fetchall()
+    assigned = split_appended(protocol, connection.sql(select).to_arrow_table(), dict(taken))
+    return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
+
+
+def _split_input(protocol: Protocol) -> str:
+    return "features/appended_split_input" if _keeps_apart(protocol) else "features/split_input"
+
+
+def _keeps_apart(protocol: Protocol) -> bool:
+    return protocol.split == "grouped" or protocol.left_out is not None
+
+
+OTHERWISE_MADE = {
+    "staging.rare_genres": Table(
+        name="staging.rare_genres", sql=lambda _: "staging/unmapped_genres", is_by_protocol=False
+    ),
+    "features.split_assignment": Table(
+        name="features.split_assignment",
+        sql=_split_input,
+        build=appended_assignment,
+        code=(appended_assignment, split, STUDY_SEED),
+    ),
+}
+BY_NAME = {table.name: OTHERWISE_MADE.get(table.name, table) for table in TABLES}
+LINKING = {table.name: table for table in TABLES if table.is_on_demand}
+EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in LEARNT and not table.is_on_demand)
+
+
+def extend_features(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:
+    """As tasks.features.build_features, of a snapshot that was appended with kept statistics; its base is built first.
+
+    Genres that the base does not know are left out (staging.rare_genres).
+    """
+    build = Extension(
+        snapshot,
+        protocol,
+        {"protocol": protocol.name, **chosen},
+        kept_versions(snapshot, protocol, chosen, warehouse),
+        warehouse,
+    )
+    base: list[BuiltTable] = []
+    if len(build.stored()) < len(build.names):
+        base = build_features(_base(snapshot, warehouse), protocol.name, warehouse=warehouse, **chosen)
+    with warehouse.lock("features"), duck.workspace(spill=warehouse.scratch) as connection:
+        built = build.make({row.table_name: row for row in base}, connection)
+        build.check(built, connection)
+    return [built[name] for name in build.names]
+
+
+def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
+    """The version of each table: of what was learnt the base's, of the others by the rule of every feature table."""
+    if snapshot.statistics != "kept":
+        return Build.planned(snapshot, protocol, chosen, warehouse).versions
+    base = kept_versions(_base(snapshot, warehouse), protocol, chosen, warehouse)
+    versions = {name: base[name] for name in LEARNT}
+    values = {"protocol": protocol.name, **chosen}
+    for name, table in BY_NAME.items():
+        if name not in LEARNT:
+            read = [versions.get(at, snapshot.snapshot) for at in table.upstream(protocol)]
+            versions[name] = table_version(table, protocol, values, read)
+    return versions
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What one build adds to the tables of its base."""
+
+    snapshot: Snapshot
+    protocol: Protocol
+    values: dict[str, object]  # what the SELECTs bind
+    versions: dict[str, str]
+    warehouse: Warehouse
+
+    @property
+    def names(self) -> list[str]:
+        """The tables, in order."""
+        return [table.name for table in TABLES if not table.is_on_demand]
+
+    def stored(self) -> dict[str, BuiltTable]:
+        """Those that are there."""
+        registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
+        found = {name: registered.get((name, self.versions[name])) for name in self.names}
+        return {
+            name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)
+        }
+
+    def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
+        """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""
+        for schema, name in (("raw", "rejects"), ("staging", "typed_tracks")):
+            own = self.warehouse.table(schema, name, self.snapshot.snapshot)
+            duck.view(connection, f"{schema}.{name}", self.warehouse.here(own))
+        built = {name: base[name] for name in LEARNT if name in base} | self.stored()
+        for name in LEARNT:
+            duck.view(connection, name, self.warehouse.root / built[name].path)
+        made: list[BuiltTable] = []
+        try:
+            for table in EXTENDED:
+                if table.name == "features.split_assignment":
+                    self._show_base(built, base, connection)
+                if table.name not in built:
+                    made.append(self._extend(table, base[table.name], connection))
+                    built[table.name] = made[-1]
+                duck.view(connection, table.name, self._parts(built[table.name])[-1])
+        finally:
+            register(made, self.warehouse)
+        return built
+
+    def check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
+        """Run the checks that are due on all rows; those of groups on the new ones and the ones they are linked to."""
+        due = [name for name in checks.due(self.protocol, self.versions, self.warehouse) if name != ABOUT_STATISTICS]
+        about_groups = [name for name in due if not LINKING.keys().isdisjoint(duck.upstream(name))]
+        for name, row in built.items():
+            duck.view(connection, name, self.warehouse.root / row.path)
+        for name in due:
+            if name not in about_groups:
+                checks.run(name, self.protocol, self.versions, self.warehouse, connection)
+        if about_groups:
+            own = self._parts(built["staging.stg_tracks"])[-1]
+            duck.view(connection, "staging.appended_tracks", own)
+            select = duck.render("staging/tracks_to_check")
+            connection.execute(f"create or replace view staging.stg_tracks as {select}")
+            self._link(connection)
+        for name in about_groups:
+            checks.run(name, self.protocol, self.versions, self.warehouse, connection)
+
+    def _show_base(
+        self, built: dict[str, BuiltTable], base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        """Show the base's split and, where it matters, the groups of the new tracks and what they are linked to."""
+        name = "features.split_assignment"
+        assigned = self._parts(base[name]) if base else self._parts(built[name])[:-1]
+        duck.view(connection, "features.base_split", *assigned)
+        if _keeps_apart(self.protocol):
+            *base_tracks, own = self._parts(built["staging.stg_tracks"])
+            duck.view(connection, "staging.base_tracks", *base_tracks)
+            connection.execute(f"create view staging.held_out_tracks as {duck.render('staging/held_out_tracks')}")
+            connection.execute("create or replace view staging.stg_tracks as from staging.held_out_tracks")
+            self._create("features.held_out_artists", "features/track_artists", connection)
+            duck.view(connection, "staging.stg_tracks", own)
+            self._link(connection)
+            self._create("staging.linked_tracks", "staging/linked_tracks", connection)
+
+    def _link(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make features.track_groups, and what it is made from, of the staging.stg_tracks that `connection` sees."""
+        for name, table in LINKING.items():
+            select = table.select(self.protocol)
+            if table.build:
+                connection.register("linking", table.build(connection, duck.render(select), self.protocol))
+                connection.execute(f"create or replace table {name} as select * from linking")
+            else:
+                self._create(name, select, connection)
+
+    def _create(self, name: str, select: str, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make a table in memory. Args: select: below sql/."""
+        bound = duck.bound(duck.code(select), self.values)
+        connection.execute(f"create or replace table {name} as {duck.render(select)}", bound)
+
+    def _extend(self, table: Table, base: BuiltTable, connection: duckdb.DuckDBPyConnection) -> BuiltTable:
+        """Make a folder of the base's files and one of the new rows."""
+        version = self.versions[table.name]
+        schema, name = table.name.split(".")
+        final = self.warehouse.table(schema, name, version)
+        started = time.perf_counter()
+        self.warehouse.discard_here(final)  # what a killed build left; in a store it is put over
+        before = self._parts(base)
+        shared = {f"{number:06}.parquet": file for number, file in enumerate(before)}
+        with self.warehouse.new_folder(final, shared) as folder:
+            own = folder / f"{len(before):06}.parquet"
+            rows = write_table(table, self.protocol, self.values, connection, own, self.snapshot.rows_read)
+        return replace(
+            base,
+            version=version,
+            snapshot=self.snapshot.snapshot,
+            path=str(final.relative_to(self.warehouse.root)),
+            rows=base.rows + rows,
+            built_at=datetime.now(UTC),
+            build_seconds=time.perf_counter() - started,
+            reused=False,
+            upstream=tuple(self.versions[at] for at in table.upstream(self.protocol) if at in self.versions),
+        )
+
+    def _parts(self, row: BuiltTable) -> list[Path]:
+        return self.warehouse.parts(row.path)
+
+
+def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
+    """How many tracks each protocol leaves out, for people; of a probe, whose purpose that is, only appended ones."""
+    lines = []
+    for row in tables:
+        if row.table_name == "features.split_assignment":
+            *base, own = warehouse.parts(row.path)
+            if not base and row.protocol in PROBES:
+                continue
+            splits = pq.read_table(own, columns=["split"])["split"]
+            if unused := pc.sum(pc.equal(splits, "unused")).as_py():
+                of = f"{row.protocol}: {unused:,} of {len(splits):,}"
+                reason = (
+                    "appended tracks are linked to validation or test tracks, and left out of training (split unused)"
+                    if base
+                    else "tracks have artists of several sides of the split, and are left out (split unused): chains "
+                    "of artists link nearly all tracks"
+                )
+                lines.append(f"{of} {reason}")
+    return lines
+
+
+def _base(snapshot: Snapshot, warehouse: Warehouse) -> Snapshot:
+    return load_snapshot(str(snapshot.base), warehouse)

@@ -1,0 +1,337 @@
+"""Units: the scale that each column is expected in, what values on another one look like, and what converts them.
+
+Nothing is converted unasked. What `--units` asks for is converted where texts become numbers
+(sql/staging/typed_tracks.sql); what is looked at here are those numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+
+from tasks.errors import UserError
+from tasks.ingest.columns import MEASURED, NUMERIC, read_pairs
+from tasks.storage import duck
+
+RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
+LEAST_SHARE = 0.01  # of a column's values outside its scale that is no accident
+LEAST_ROWS = 3  # or half of them
+LEARNT_SHARE = 0.2  # likewise outside the range of the training rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What a number is multiplied with, divided by and added to, to be in the project's unit."""
+
+    name: str
+    times: float = 1.0
+    per: float = 1.0
+    plus: float = 0.0
+
+    def convert(self, value: float) -> float:
+        """A number in the project's unit."""
+        return value * self.times / self.per + self.plus
+
+    def sql(self, value: str) -> str:
+        """The same of a SQL expression."""
+        return f"({value}) * {self.times!r} / {self.per!r} + {self.plus!r}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a column's values are in."""
+
+    low: float
+    high: float
+    unit: str
+    units: tuple[Unit, ...]  # the others that are known
+    usual: float | None  # a value in the middle, which tells units apart that would both fit; None: the first that does
+    mixed_share: float = 0.1  # of values within the scale, at which others outside are of a part of the rows only
+    most_mean: float | None = None  # a mean above it is on another scale although it lies within this one
+    least_high: float = -math.inf  # which some value exceeds in the right unit
+
+    @property
+    def sure(self) -> float:
+        """Values below it, but for 0, are surely on the scale if they are not too low."""
+        return self.high if self.most_mean is None else self.most_mean
+
+    @property
+    def told(self) -> str:
+        """As messages have it."""
+        return (
+            f"{self.low:g} to {self.high:g}{self.unit}" if self.high < 1e5 else f"5,000 to {self.high:,.0f}{self.unit}"
+        )
+
+
+PERCENT = Unit(name="percent", per=100.0)
+NEGATED = Unit(name="negated", times=-1.0)
+FRACTION = Scale(
+    low=0, high=1, unit="", units=(PERCENT, Unit(name="per_mille", per=1000.0)), usual=None, least_high=0.1
+)
+SKEWED = replace(FRACTION, mixed_share=0.7)
+SCALES: Mapping[str, Scale] = {
+    **dict.fromkeys(MEASURED, FRACTION),
+    **dict.fromkeys(("acousticness", "instrumentalness"), SKEWED),
+    "loudness": Scale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_mean=0.0),
+    "tempo": Scale(low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120),
+    "duration_ms": Scale(
+        low=5_000,
+        high=14_400_000,
+        unit=" ms",
+        units=(
+            Unit(name="seconds", times=1000.0),
+            Unit(name="minutes", times=60_000.0),
+            Unit(name="microseconds", per=1000.0),
+        ),
+        usual=210_000,
+    ),
+    "popularity": Scale(low=0, high=100, unit="", units=(Unit(name="fraction", times=100.0),), usual=40),
+}
+SCALED = "scaled to 0..1"  # by a range that is not in the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was seen of a column's values."""
+
+    column: str
+    n: int
+    low: float
+    high: float
+    mean: float
+    n_outside: int  # of its scale
+    n_inside: int  # surely on it: below its upper end, and not 0, which is the same in many units
+    outside: tuple[float, float, float]  # of those outside: nearly the lowest, the median, nearly the highest
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A column whose values are on another scale than is expected."""
+
+    seen: Seen
+    unit: str | None  # the likely one; None: none that is known
+    is_mixed: bool  # only a part of the rows is on it
+
+    @property
+    def option(self) -> str | None:
+        """What converts it."""
+        return None if self.unit in {None, SCALED} or self.is_mixed else f"{self.seen.column}={self.unit}"
+
+    @property
+    def rows(self) -> int:
+        """Of how many rows."""
+        return self.seen.n_outside or self.seen.n
+
+    @property
+    def name(self) -> str:
+        """The column with what is likely of it: the same for columns on the same scale."""
+        return f"{self.seen.column}={self.unit or 'unknown'}{' in part' if self.is_mixed else ''}"
+
+
+def parse_units(text: str) -> dict[str, str]:
+    """What `--units` says: a unit by column, such as `energy=percent,duration_ms=seconds`.
+
+    Raises: UserError: not of that form, or a column or unit that is not known.
+    """
+    found: dict[str, str] = {}
+    for column, name in read_pairs(text, "--units", "our_column=unit") if text.strip() else []:
+        if column in found:
+            raise UserError(f"--units: '{column}' is given twice.")
+        unit_of(column, name)
+        found[column] = unit_of(column, name).name
+    return found
+
+
+def unit_of(column: str, name: str) -> Unit:
+    """A unit by its name, or LOW..HIGH: what the numbers 0 and 1 stand for. Raises: UserError: it is not known."""
+    if column not in SCALES:
+        raise UserError(f"--units: column '{column}' has no units. Those that have: {', '.join(SCALES)}.")
+    known = {unit.name: unit for unit in SCALES[column].units}
+    if name in known:
+        return known[name]
+    if limits := RANGE.fullmatch(name):
+        try:
+            low, high = map(float, limits.groups())
+        except ValueError:
+            low = high = 0.0
+        if low < high:
+            return Unit(name=name, times=high - low, plus=low)
+    raise UserError(
+        f"--units: unknown unit '{name}' of {column}. Known: {', '.join(known)}, or LOW..HIGH if the file's 0 and 1 "
+        f"stand for them (-60..0, say). Without --units: {SCALES[column].told}."
+    )
+
+
+def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str:
+    """The SELECT of staging.typed_tracks. Args: units: of columns, if not the project's. is_respelled: genres are."""
+    numbers = {}
+    for name in NUMERIC:
+        number = f"try_cast(case when not contains({name}, '_') then {name} end as double)"  # 1_000 is no number
+        number = f"case when abs({number}) < 1e15 then {number} end"
+        numbers[name] = unit_of(name, units[name]).sql(number) if name in units else number
+    return duck.render("staging/typed_tracks", numbers=numbers, is_respelled=is_respelled)
+
+
+def look(
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], scales: Mapping[str, Scale] = SCALES
+) -> list[Seen]:
+    """What the staging.typed_tracks that `connection` sees holds, of each column that has a scale and values."""
+    asked = {name: scale for name, scale in scales.items() if name in present}
+    if not asked:
+        return []
+    rows = connection.execute(duck.render("quality/scales", scales=asked))
+    names = [description[0] for description in rows.description or []]
+    found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+    return [Seen(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]]
+
+
+def look_at(column: str, values: Iterable[float]) -> Seen | None:
+    """As `look`, of the values of one column in memory."""
+    x = np.array(list(values), dtype=float)
+    if not len(x):
+        return None
+    scale = SCALES[column]
+    inside = (x >= scale.low) & (x <= scale.high)
+    outside = x[~inside] if not inside.all() else np.array([math.nan])
+    low, median, high = np.quantile(outside, [0.02, 0.5, 0.98])
+    return Seen(
+        column=column,
+        n=len(x),
+        low=float(x.min()),
+        high=float(x.max()),
+        mean=float(x.mean()),
+        n_outside=int((~inside).sum()),
+        n_inside=int((inside & (x != 0) & (x < scale.sure)).sum()),
+        outside=(float(low), float(median), float(high)),
+    )
+
+
+def doubts(seen: Iterable[Seen]) -> list[Doubt]:
+    """The columns that are on another scale than is expected, by no accident of a few rows."""
+    found = []
+    for one in seen:
+        scale = SCALES[one.column]
+        is_outside = is_no_accident(one.n_outside, one.n, LEAST_SHARE)
+        if one.column in {"tempo", "loudness"} and one.low >= 0 and one.high <= 1:
+            found.append(Doubt(one, SCALED, is_mixed=False))
+        elif is_outside or _is_shifted(one, scale):
+            is_mixed = is_outside and one.n_inside >= scale.mixed_share * one.n
+            values = one.outside if is_outside else (one.low, one.mean, one.high)
+            found.append(Doubt(one, _likely(scale, values), is_mixed))
+    return _agreed(found)
+
+
+def _agreed(found: list[Doubt]) -> list[Doubt]:
+    """Fractions of one file are taken to be in the unit of most of them, if it fits.
+
+    Where others are mixed, so are those whose values do not tell: most of theirs are near 0 in any unit.
+    """
+    fractions = [doubt for doubt in found if SCALES[doubt.seen.column].units == FRACTION.units]
+    names = Counter(doubt.unit for doubt in fractions if doubt.unit).most_common(1)
+    is_mixed = any(doubt.is_mixed for doubt in fractions if SCALES[doubt.seen.column] == FRACTION)
+
+    def agreeing(doubt: Doubt) -> Doubt:
+        unit = next(unit for unit in FRACTION.units if unit.name == names[0][0])
+        fits = all(FRACTION.low <= unit.convert(value) <= FRACTION.high for value in doubt.seen.outside)
+        return replace(
+            doubt,
+            unit=unit.name if fits else doubt.unit,
+            is_mixed=doubt.is_mixed or (is_mixed and SCALES[doubt.seen.column] == SKEWED),
+        )
+
+    return [agreeing(doubt) if names and doubt in fractions else doubt for doubt in found]
+
+
+def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
+    """The unit in which values would be on the scale; of several the one in which they are the most usual.
+
+    Args: values: nearly the lowest, one in the middle, nearly the highest.
+    """
+
+    def distance(unit: Unit) -> float:
+        if scale.usual is None:
+            return 0.0
+        return abs(math.log(max(abs(unit.convert(values[1]) / scale.usual), 1e-9)))
+
+    def fits(unit: Unit) -> bool:
+        converted = [unit.convert(value) for value in values]
+        return scale.low <= min(converted) and scale.least_high < max(converted) <= scale.high
+
+    unit = min(filter(fits, scale.units), key=distance, default=None)
+    return unit.name if unit else None
+
+
+def unlike_training(
+    connection: duckdb.DuckDBPyConnection, ranges: Mapping[str, tuple[float, float]], doubted: Collection[str]
+) -> str | None:
+    """What is said of columns whose values are outside those of the training rows, by no accident of a few rows.
+
+    Args: connection: sees the tracks as staging.typed_tracks. ranges: lowest and highest of the training rows by
+        column. doubted: columns of which something else was said.
+    """
+    scales = {
+        name: Scale(low=low, high=high, unit="", units=(), usual=1)
+        for name, (low, high) in ranges.items()
+        if name in SCALES and name not in doubted and low < high
+    }
+    columns = [
+        f"{_range(one)}; {one.n_outside:,} of {one.n:,} values), in training "
+        f"{_number(scales[one.column].low)} to {_number(scales[one.column].high)}"
+        for one in look(connection, scales, scales)
+        if is_no_accident(one.n_outside, one.n, LEARNT_SHARE)
+    ]
+    return (
+        f"units: outside the range of the training rows: {'; '.join(columns)}. Is it the same unit?"
+        if columns
+        else None
+    )
+
+
+def is_no_accident(n: int, of: int, share: float) -> bool:
+    """Whether so many of a column's values are more than a few odd rows."""
+    return n >= share * of and n > 0 and (n >= LEAST_ROWS or 2 * n >= of)
+
+
+def _is_shifted(one: Seen, scale: Scale) -> bool:
+    """Whether values within the scale cannot be on it: loudness above 0 dB throughout, popularity up to 1."""
+    if one.column == "popularity":
+        return one.n >= LEAST_ROWS and 0 < one.high <= 1
+    return scale.most_mean is not None and one.mean > scale.most_mean
+
+
+def told(found: Iterable[Doubt]) -> list[str]:
+    """Lines for people, one for the columns that look alike."""
+    alike: dict[tuple[str, str | None, bool], list[Doubt]] = {}
+    for doubt in found:
+        alike.setdefault((SCALES[doubt.seen.column].told, doubt.unit, doubt.is_mixed), []).append(doubt)
+    return [_line(expected, group) for (expected, *_), group in alike.items()]
+
+
+def _line(expected: str, group: list[Doubt]) -> str:
+    columns = ", ".join(f"{_range(one.seen)}; {one.rows:,} of {one.seen.n:,} values)" for one in group)
+    first = group[0]
+    likely = f"likely {first.unit}" if first.unit else "in a unit that is not known"
+    if first.is_mixed:
+        advice = "Only part of the rows are: bring each column to one unit in the file"
+    elif first.option:
+        advice = f"Convert with --units {','.join(str(one.option) for one in group)}"
+    elif first.unit == SCALED:
+        names = ",".join(f"{one.seen.column}=LOW..HIGH" for one in group)
+        advice = f"Where the range is known, convert with --units {names}"
+    else:
+        advice = f"Give {'it' if len(group) == 1 else 'them'} in that unit"
+    return f"units: {columns}: expected {expected}; {likely}. {advice}."
+
+
+def _range(one: Seen) -> str:
+    return f"{one.column} ({_number(one.low)} to {_number(one.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

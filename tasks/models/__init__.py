@@ -1,0 +1,1 @@
+"""The model families: how each is built, fitted and kept. They see arrays, not tables."""

@@ -1,0 +1,67 @@
+"""Trained models as files: in formats that are no pickle, loaded from the warehouse and with their recorded hash only.
+
+A pickle runs whatever code its author put into it, and a changed model file is a changed model. So XGBoost's and
+Keras's own formats and skops are used, skops may make nothing but the types listed here, and a file whose SHA-256 is
+not the one recorded with its cell is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ModelFileError
+from tasks.models.registry import ModelSpec
+from tasks.storage.checksums import digest_of
+from tasks.storage.warehouse import Warehouse
+
+# Beside what skops trusts by itself: the project's own estimators, and what scikit-learn's trees and neighbours hold.
+TRUSTED = [
+    "tasks.models.mlp.FasterMLPClassifier",
+    "tasks.models.svm.VectorizedSVC",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+]
+
+
+def save_model(estimator: Any, folder: Path) -> tuple[str, str]:
+    """Write a fitted estimator into `folder`. Returns: the file's name and its SHA-256 in hexadecimal."""
+    if hasattr(estimator, "get_booster"):
+        path = folder / "model.ubj"
+        estimator.save_model(path)
+    elif hasattr(estimator, "save"):
+        path = folder / "model.keras"
+        estimator.save(path)
+    else:
+        import skops.io
+
+        path = folder / "model.skops"
+        skops.io.dump(estimator, path)
+    return path.name, digest_of(path)
+
+
+def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehouse, threads: int) -> Any:
+    """A fitted estimator as its cell had it. Args: model_path, sha256: as in results.cells.
+
+    Raises: ModelFileError: the file is outside the warehouse, missing, or not the one that the cell wrote.
+    """
+    root = warehouse.root.resolve()
+    path = (root / model_path).resolve()
+    if not path.is_relative_to(root / "cells"):
+        raise ModelFileError(f"{model_path}: models are loaded from the warehouse's own cells only.")
+    warehouse.fetch([path])
+    if not path.is_file():
+        raise ModelFileError(f"{path}: the model file is missing. Train it again with --refresh.")
+    if digest_of(path) != sha256:
+        raise ModelFileError(f"{path}: is not the file its cell wrote (its SHA-256 differs). Train it with --refresh.")
+    if path.suffix == ".skops":
+        import skops.io
+
+        return skops.io.load(path, trusted=TRUSTED)
+    estimator = spec.build(spec.parameters, 0, threads)
+    if path.suffix == ".ubj":
+        estimator.load_model(path)
+    else:
+        estimator.load(path)
+    return estimator

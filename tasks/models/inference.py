@@ -1,0 +1,59 @@
+"""What a fitted estimator says of rows, in one form for all of them. Knows arrays, not files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.models.registry import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Predictions for n_rows rows."""
+
+    values: dict[str, np.ndarray]  # by task: genre codes (int64) or popularity points (float64), (n_rows,)
+    probabilities: np.ndarray | None  # of each genre by its code, (n_rows, n_genres); None: the model has none
+
+
+def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Predicted:
+    """Every task's predictions and, where the model has them, the genres' probabilities, in one pass.
+
+    Args: x: (n_rows, n_features), standardized as in training. n_genres: as many as the mapping has.
+    """
+    if spec.task == "multitask":
+        outputs = estimator.outputs(x)
+        return _of_genres(outputs["genre"], np.arange(n_genres), n_genres, outputs["popularity"])
+    if spec.task == "genre" and hasattr(estimator, "predict_proba"):
+        found = estimator.predict_proba(x)
+        return _of_genres(found, getattr(estimator, "classes_", np.arange(found.shape[1])), n_genres)
+    return Predicted({spec.task: _as_values(spec.task, estimator.predict(x))}, None)
+
+
+def join(parts: list[Predicted]) -> Predicted:
+    """Predictions for parts of the rows as those for all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    values = {task: np.concatenate([part.values[task] for part in parts]) for task in parts[0].values}
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(values, np.concatenate(probabilities) if probabilities else None)
+
+
+def predict_values(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
+    """As `predict`, without probabilities."""
+    predicted = estimator.predict(x)
+    by_task = predicted if spec.task == "multitask" else {spec.task: predicted}
+    return {task: _as_values(task, values) for task, values in by_task.items()}
+
+
+def _of_genres(found: np.ndarray, codes: np.ndarray, n_genres: int, points: np.ndarray | None = None) -> Predicted:
+    probabilities = np.zeros((len(found), n_genres))  # a genre without a training row has no column in `found`
+    probabilities[:, codes[: found.shape[1]]] = found
+    values = {"genre": probabilities.argmax(axis=1)}
+    return Predicted(values if points is None else values | {"popularity": points}, probabilities)
+
+
+def _as_values(task: str, predicted: Any) -> np.ndarray:
+    return np.asarray(predicted).ravel().astype(np.int64 if task == "genre" else np.float64)

@@ -1,0 +1,1 @@
+"""Everything that talks to Prefect: tasks, artifacts, pages, runs that crashed."""

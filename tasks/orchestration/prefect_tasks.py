@@ -1,0 +1,191 @@
+"""The Prefect tasks: thin wrappers around the steps that are worth seeing in the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from tasks.compute.processes import Outcome, Processes
+from tasks.compute.progress import CellProgress
+from tasks.errors import DownloadError, one_line
+from tasks.features import build
+from tasks.features.registry import BuiltTable
+from tasks.ingest import read
+from tasks.ingest.snapshots import Snapshot
+from tasks.ingest.sources import MAX_BYTES
+from tasks.orchestration import artifacts, pages
+from tasks.prediction import batch, champions
+from tasks.results import publish
+from tasks.storage.warehouse import Warehouse
+from tasks.training import cells, dask_worker, tuning
+from tasks.training import train as training
+from tasks.training.cells import Job
+from tasks.training.runs import CellOutcome, outcome_of
+from tasks.training.tuning import Trial
+from tasks.upkeep import cleanup
+from tasks.upkeep.cleanup import Policy, Report
+
+
+class CellError(Exception):
+    """A cell that did not finish: makes its task run red, and carries its row for results.cells."""
+
+    def __init__(self, outcome: CellOutcome) -> None:
+        super().__init__(outcome)  # its only argument: that is how it travels from a worker
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return str(self.outcome.error)
+
+
+def _is_worth_a_retry(task: Any, run: Any, state: State) -> bool:
+    return isinstance(state.result(raise_on_failure=False), DownloadError)
+
+
+@task(
+    name="ingest",
+    task_run_name="ingest",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ingest_task(
+    source: str,
+    mapping: dict[str, str],
+    max_reject_share: float,
+    warehouse: Warehouse,
+    append: read.Append | None = None,
+    units: Mapping[str, str] = MappingProxyType({}),
+    required: Collection[str] = (),
+    max_bytes: int = MAX_BYTES,
+) -> Snapshot:
+    """See tasks.ingest.ingest."""
+    return read.ingest(source, mapping, max_reject_share, warehouse, append, units, required, max_bytes)
+
+
+@task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
+def features_task(
+    snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse, artist_separators: list[str]
+) -> list[BuiltTable]:
+    """See tasks.features.build_features."""
+    return build.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators)
+
+
+@task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
+def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProgress) -> State[CellOutcome]:
+    """Train a cell in a process of its own, unless its result is stored already and `refresh` is off.
+
+    Raises: CellError: it failed, ran out of time or was killed.
+    """
+
+    def train() -> Outcome:
+        progress.started(job.cell)
+        try:
+            return processes.run(training.train_cell, job, Warehouse.at(job.warehouse).temporary("log"))
+        finally:
+            progress.ended(job.cell)
+
+    return _trained(job, refresh, train)
+
+
+@task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
+def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float | None) -> State[CellOutcome]:
+    """As `train_task`, on the Dask worker that calls it. Raises: CellError: likewise."""
+    return _trained(job, refresh, lambda: dask_worker.train_here(job, timeout, memory))
+
+
+def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
+    """Train unless that is done: by an earlier run, or by this one on a worker that was then lost."""
+    artifacts.tag_cell(job.cell)
+    stored = None if refresh else cells.find_result(job.key, Warehouse.at(job.warehouse))
+    if stored and stored != job.result:
+        outcome = outcome_of(job, "ok", reused=True, result=stored)
+        return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
+    if not job.is_stored:
+        ended = train()
+        if ended.status != "ok" and not job.is_stored:
+            raise CellError(outcome_of(job, ended.status, error=ended.error))
+    if sample := cells.sample_of(job.result, Warehouse.at(job.warehouse)):
+        get_run_logger().warning("%s: %s", job.cell.title, sample)
+    return Completed(data=outcome_of(job, "ok", result=job.result))
+
+
+@task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
+def trial_task(trial: Trial, processes: Processes) -> Outcome:
+    """Try settings in a process of its own; its value is the validation metric."""
+    return processes.run(tuning.validate, trial, Warehouse.at(trial.job.warehouse).temporary("log"))
+
+
+@task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
+def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]:
+    """See tasks.champions.choose. Returns: what it decided, for people; a run is published whatever comes of it."""
+    try:
+        return champions.choose(run_id, warehouse, threads)
+    except Exception as error:  # noqa: BLE001 - any: the run itself is done
+        get_run_logger().warning("No champion was chosen", exc_info=error)
+        return [f"No champion was chosen: {one_line(error)}"]
+
+
+@task(
+    name="predict",
+    task_run_name="predict",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def predict_task(
+    tracks: str,
+    out: str | None,
+    warehouse: Warehouse,
+    model: str | None,
+    columns: dict[str, str],
+    max_reject_share: float,
+    units: dict[str, str],
+    min_features: int,
+    max_bytes: int,
+) -> batch.Report:
+    """See tasks.predict_files.predict_file."""
+    return batch.predict_file(
+        tracks,
+        out,
+        warehouse,
+        model,
+        columns,
+        max_reject_share,
+        units=units,
+        min_features=min_features,
+        max_bytes=max_bytes,
+    )
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Path:
+    """See tasks.publish.publish."""
+    return publish.publish(snapshot, tables, warehouse)
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
+    """Post the data quality of the input as an artifact; of a run what it came to, too, and write its report."""
+    makers: list[Callable[[], list[pages.Page]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
+    if run_id:
+        makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]
+    artifacts.post(*makers)
+
+
+@task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)
+def upkeep_task(
+    policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool
+) -> Report:
+    """See tasks.upkeep.tidy."""
+    return cleanup.tidy(policy, wait, on_wait, warehouse, dry_run=dry_run)

@@ -1,0 +1,345 @@
+"""Predictions for a file of tracks: read in DuckDB, predicted batch by batch, written under a temporary name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from tasks.compute.progress import counted_progress
+from tasks.errors import InputError, UserError
+from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, listed, match_columns
+from tasks.ingest.contents import with_values
+from tasks.ingest.read import SOME, copy_raw, copy_typed
+from tasks.ingest.snapshots import define_raw_tracks
+from tasks.ingest.sources import MAX_BYTES, SourceFile, opened
+from tasks.ingest.units import doubts, look, told, unlike_training
+from tasks.prediction.champions import predictors
+from tasks.prediction.predictor import PREDICTED, Predictor
+from tasks.prediction.preparation import find_rejects
+from tasks.specs import GENERATED
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse, replacing_beside
+
+BATCH_ROWS = 100_000
+PART_ROWS = 500_000  # that rejects are looked for in at a time
+UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
+REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a file's rows: rows_read = rows_predicted + rejected_rows + blank_rows."""
+
+    out: Path
+    rejects: Path | None  # None: every row with content was predicted, and none was blank
+    rows_read: int
+    rows_predicted: int
+    rejected_rows: int
+    blank_rows: int
+    filled_rows: int
+    unlike_rows: int
+    is_generated_model: bool
+    missing_tasks: tuple[str, ...]  # which no model predicts yet
+    models: dict[str, str]  # by task
+    notes: tuple[str, ...]  # what was taken for what, what is not there, and what seems to be in another unit
+    seconds: float
+
+    @property
+    def summary(self) -> list[str]:
+        """Lines for people."""
+        counts = [f"{self.rows_predicted:,} of {self.rows_read:,} rows predicted in {self.seconds:.1f} s"]
+        counts += [f"{self.rejected_rows:,} rejected"] if self.rejected_rows else []
+        counts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
+        counts += [f"{self.filled_rows:,} with filled values"] if self.filled_rows else []
+        counts += [f"{self.unlike_rows:,} unlike anything in training"] if self.unlike_rows else []
+        lines = [", ".join(counts), *self.notes, *(f"{task} by {model}" for task, model in self.models.items())]
+        lines += [f"{task}: not predicted, for no model of it is stored" for task in self.missing_tasks]
+        if self.is_generated_model:
+            lines.append(GENERATED)
+        lines += [f"written: {self.out}"] + ([f"left out, with reasons: {self.rejects}"] if self.rejects else [])
+        return lines
+
+
+def predict_file(
+    tracks: str,
+    out: str | None,
+    warehouse: Warehouse,
+    model: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_reject_share: float = 0.05,
+    units: Mapping[str, str] | None = None,
+    min_features: int = MIN_FEATURES,
+    max_bytes: int = MAX_BYTES,
+) -> Report:
+    """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
+
+    Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
+        .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
+        of the champion of each task that it predicts. columns: our column names to the file's. units: those of columns
+        that are in another unit than the project's. min_features: how many audio features must be there.
+        max_bytes: that the file may hold.
+    Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
+    """
+    started = time.perf_counter()
+    if not 0.0 <= max_reject_share <= 1.0:
+        raise UserError("--max-reject-share must be from 0 to 1.")
+    target = output_path(tracks, out)
+    threads = os.cpu_count() or 1
+    warehouse.sweep()
+    with (
+        warehouse.in_use(reads_only=True),
+        opened(tracks, warehouse, max_bytes) as file,
+        ThreadPoolExecutor(max_workers=1) as aside,
+    ):
+        chosen = predictors(warehouse, model, threads)
+        loading = aside.submit(Predictor.load, chosen, warehouse, threads)
+        with reading(file, columns or {}, warehouse, units or {}, min_features, max_reject_share) as read:
+            is_refused = read.rejected_rows > max_reject_share * (read.rows - read.blank_rows)
+            rejects = _write_rejects(read, file, target, SOME if is_refused else None)
+            if is_refused:
+                raise _too_many(read, file.label, max_reject_share, rejects)
+            predicted = filled = unlike = 0
+            notes = [*read.notes, *_unlike_training(loading.result(), read)]
+            with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
+                for batch in _batches(loading.result(), read):
+                    write(batch)
+                    predicted += batch.num_rows
+                    filled += int((batch["n_filled"].to_numpy() > 0).sum())
+                    unlike += int(batch["is_unlike_training"].to_numpy().sum())
+                    show(predicted)
+    return Report(
+        out=target,
+        rejects=rejects,
+        rows_read=read.rows,
+        rows_predicted=predicted,
+        rejected_rows=read.rejected_rows,
+        blank_rows=read.blank_rows,
+        filled_rows=filled,
+        unlike_rows=unlike,
+        is_generated_model=any(one.candidate.is_generated for one in chosen.values()),
+        missing_tasks=tuple(task for task in ("genre", "popularity") if task not in chosen),
+        models={task: one.candidate.title for task, one in sorted(chosen.items())},
+        notes=tuple(notes),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _unlike_training(predictor: Predictor, read: ReadTracks) -> list[str]:
+    """What is said of columns on another scale than the training rows, of each model once."""
+    ranges = [model.learnt.ranges for model in predictor.models.values()]
+    lines = [unlike_training(read.connection, one, read.doubted) for one in ranges]
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
+    """Predictions batch by batch. While one is predicted the next is prepared: DuckDB keeps one core busy with that."""
+    starts = range(1, read.rows + 1, BATCH_ROWS)
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+
+        def prepared(first: int) -> Future[dict[str, pa.Table]]:
+            return ahead.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
+
+        upcoming = prepared(1)
+        for following in [*starts[1:], None]:
+            rows = upcoming.result()
+            if following is not None:
+                upcoming = prepared(following)
+            yield predictor.predict(rows)
+
+
+def output_path(tracks: str, out: str | None) -> Path:
+    """Where predictions go. Raises: UserError: not a file that can be written, or the input itself."""
+    path = urlsplit(tracks).path if "://" in tracks else tracks
+    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
+    target = Path(out).expanduser() if out else Path(f"{name or 'tracks'}.predictions.parquet")
+    target = target.absolute()
+    if not target.name.endswith(SUFFIXES):
+        raise UserError(f"--out {target.name}: its name must end in one of {', '.join(SUFFIXES)}.")
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UserError(f"--out {target}: cannot be written there.")
+    if target.resolve() == Path(tracks).expanduser().resolve():
+        raise UserError(f"--out {target}: is the file of the tracks itself.")
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTracks:
+    """A file's rows in a DuckDB workspace: staging.typed_tracks and raw.rejects."""
+
+    connection: duckdb.DuckDBPyConnection
+    rows: int
+    blank_rows: int
+    rejected_rows: int  # at least: once there are too many, no more are looked for
+    notes: tuple[str, ...]
+    doubted: tuple[str, ...]  # columns that seem to be in another unit
+
+
+@contextmanager
+def reading(
+    file: SourceFile,
+    mapping: Mapping[str, str],
+    warehouse: Warehouse,
+    units: Mapping[str, str] = MappingProxyType({}),
+    min_features: int = MIN_FEATURES,
+    max_share: float = 1.0,
+) -> Iterator[ReadTracks]:
+    """Read as ingest does, with no column required, into files that are gone afterwards.
+
+    Args: max_share: of the rows with content; rejects beyond it need not be found.
+    Raises: InputError: fewer audio features than `min_features` are there.
+    """
+    header, _ = file.header()
+    matched = match_columns(header, mapping, file.label)
+    matched = replace(matched, positions=matched.positions | dict.fromkeys(UNREAD))
+    check_features(matched.present, min_features, file.label, header)
+    folder = warehouse.temporary("predict")
+    folder.mkdir()
+    raw, typed = folder / "raw", folder / "typed"
+    try:
+        with duck.workspace(spill=warehouse.scratch) as connection:
+            copy_raw(connection, file, matched.positions, raw, warehouse)
+            define_raw_tracks(connection, raw)
+            rows = pq.read_metadata(raw).num_rows
+            copy_typed(connection, typed, rows, units, is_respelled=False)
+            duck.view(connection, "staging.typed_tracks", typed)
+            with_content = pq.read_metadata(typed).num_rows
+            rejected = _find_rejects(connection, matched.present, rows, with_content, max_share)
+            columns = with_values(connection, matched)
+            absent = [name for name in AUDIO_COLUMNS if name not in columns] if with_content else []
+            filled = f"audio features without a value, filled for every row: {', '.join(absent)}" if absent else None
+            found = doubts(look(connection, columns))
+            notes = (file.title_note, matched.note, filled, *told(found))
+            yield ReadTracks(
+                connection,
+                rows,
+                rows - with_content,
+                rejected,
+                tuple(filter(None, notes)),
+                tuple(doubt.seen.column for doubt in found),
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_features(present: Collection[str], least: int, label: str, header: list[str]) -> None:
+    """Raises: InputError: fewer audio features are there than are needed. Args: header: as found."""
+    absent = [name for name in AUDIO_COLUMNS if name not in present]
+    if not 1 <= least <= len(AUDIO_COLUMNS):
+        raise UserError(f"--min-features {least}: must be from 1 to {len(AUDIO_COLUMNS)}.")
+    n = len(AUDIO_COLUMNS) - len(absent)
+    if n < least:
+        raise InputError(
+            f"{label}: {n} of the {len(AUDIO_COLUMNS)} audio features {'is' if n == 1 else 'are'} there; "
+            f"{least} are needed. Not there: {', '.join(absent)}. Found: {listed(header)}. Name other spellings with "
+            "--columns our_name=their_name, or ask for fewer with --min-features N: what is not there is filled."
+        )
+
+
+def _find_rejects(
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], rows: int, with_content: int, max_share: float
+) -> int:
+    """Make raw.rejects as `find_rejects` does, part by part of a long file, until there are more than the share."""
+    if rows <= PART_ROWS:
+        return find_rejects(connection, present, has_blank_rows=rows > with_content)
+    names = (("raw", "tracks"), ("staging", "typed_tracks"))
+    for schema, name in names:
+        connection.execute(f"alter view {schema}.{name} rename to all_{name}")
+    rejected = 0
+    for first in range(1, rows + 1, PART_ROWS):
+        for schema, name in names:
+            part = f"select * from {schema}.all_{name} where row_number between {first} and {first + PART_ROWS - 1}"
+            connection.execute(f"create or replace view {schema}.{name} as {part}")
+        rejected += find_rejects(connection, present, has_blank_rows=rows > with_content)
+        made = "create table raw.all_rejects as" if first == 1 else "insert into raw.all_rejects"
+        connection.execute(f"{made} select * from raw.rejects")
+        if rejected > max_share * with_content:
+            break
+    for schema, name in names:
+        connection.execute(f"drop view {schema}.{name}")
+        connection.execute(f"alter view {schema}.all_{name} rename to {name}")
+    connection.execute("drop table raw.rejects")
+    connection.execute("alter table raw.all_rejects rename to rejects")
+    return rejected
+
+
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
+    """Write the rows left out beside the predictions: where they stand, the column and the reason.
+
+    Args: most: the first so many of them; None: all.
+    """
+    suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
+    path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
+    path.unlink(missing_ok=True)  # of an earlier run
+    if not read.rejected_rows + read.blank_rows:
+        return None
+    query = "from raw.rejects order by row_number, column_name"
+    if most:
+        first_rows = f"select distinct row_number from raw.rejects order by 1 limit {most}"
+        query = f"from raw.rejects where row_number in ({first_rows}) order by row_number, column_name"
+    rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
+    located = file.located(row for (row,) in rows)
+    with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        lines = csv.writer(handle, lineterminator="\n")
+        lines.writerow(REJECT_COLUMNS)
+        here, line, text = 0, 0, ""
+        for row, column, error in _stream(read.connection, f"select row_number, column_name, error {query}"):
+            if row != here:
+                here, line, text = next(located, (row, row + 1, ""))
+            lines.writerow([line, column, error, text, row])
+    return path
+
+
+def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
+    """A query's rows, some at a time."""
+    found = duck.cursor(connection).execute(query)
+    while rows := found.fetchmany(10_000):
+        yield from rows
+
+
+def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | None) -> InputError:
+    first = read.connection.execute(
+        "select row_number, column_name, error from raw.rejects where not is_blank order by all limit 3"
+    ).fetchall()
+    examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
+    n_rejected = f"{'at least ' if read.rows > PART_ROWS else ''}{read.rejected_rows:,}"
+    which = "All of them" if read.rejected_rows + read.blank_rows <= SOME else f"The first {SOME:,}"
+    return InputError(
+        f"{label}: {n_rejected} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
+        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
+        f"A missing value ({MISSING_TOLD}) is none of them. {which} are in {rejects}."
+    )
+
+
+@contextmanager
+def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write tables one after the other into `target`, which is there whole or not at all: Parquet or CSV by suffix.
+
+    Yields: what to call with each table; each is a row group in Parquet.
+    """
+    with replacing_beside(target) as temporary:
+        if target.suffix == ".parquet":
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            with pq.ParquetWriter(temporary, schema, compression="snappy", use_dictionary=texts) as parquet:
+                yield parquet.write_table
+        else:
+            opener: Any = gzip.open if target.suffix == ".gz" else open
+            with opener(temporary, "wb") as file, pc.CSVWriter(file, schema) as lines:
+                yield lines.write_table

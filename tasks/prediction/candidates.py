@@ -1,0 +1,223 @@
+"""Trained models that could predict new tracks: which cells qualify, and what each was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tasks.errors import UnknownNameError, UserError
+from tasks.features.build import TABLES, genres_of, table_version
+from tasks.features.registry import BuiltTable, read_registry
+from tasks.models.registry import MODELS, ModelSpec
+from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
+from tasks.storage.damage import read_rows, whole_cells
+from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
+from tasks.training import runs
+from tasks.training.cells import REPLICATES, RESULT, Job
+
+METRIC = {"genre": "accuracy", "popularity": "rmse"}
+SIGN = {"genre": 1.0, "popularity": -1.0}  # times the metric: more is better
+# How honest a protocol is about new songs, best first. `published` fills by genre: it cannot even prepare one.
+PROTOCOLS = ("cold_start", "label_free")
+PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A successful cell with a stored model, as a predictor of one task."""
+
+    task: str  # genre or popularity
+    cell: Cell  # its task may be multitask
+    run_id: str
+    started_at: datetime  # of the run
+    source: str
+    is_generated: bool
+    staging_version: str
+    feature_version: str
+    cell_key: str
+    result: str
+    model_path: str
+    model_sha256: str
+    predict_seconds: float  # of validation and test rows, every task that the model predicts
+    metric: str
+    value: float  # of the metric on the validation rows
+    ci_low: float | None
+    ci_high: float | None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The registered model."""
+        return MODELS[f"{self.cell.task}/{self.cell.model}"]
+
+    @property
+    def goodness(self) -> float:
+        """The metric, higher being better."""
+        return SIGN[self.task] * self.value
+
+    @property
+    def tier(self) -> tuple[int, int]:
+        """What counts before any metric: settings in full, then the more honest protocol. Higher is better."""
+        return -list(BUDGETS).index(self.cell.budget), -PROTOCOLS.index(self.cell.protocol)
+
+    @property
+    def title(self) -> str:
+        """As people read it."""
+        return f"{self.cell.model} on {self.cell.feature_set} ({self.cell.protocol}, run {self.run_id})"
+
+
+def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidate]:
+    """Of one run that has ended, or of all of them."""
+    files = warehouse.files("runs", "finished")
+    if run_id is not None:
+        files = [file for file in files if file.stem == run_id]
+    found: list[Candidate] = []
+    for file in files:
+        started_file = warehouse.here(warehouse.table("runs", "started", file.stem))
+        started = read_rows([started_file], runs.STARTED, warehouse).to_pylist()
+        finished = read_rows([file], runs.FINISHED, warehouse).to_pylist()
+        if started and finished:
+            cells = finished[0]["cells"]
+            whole = set(whole_cells(sorted({cell["result"] for cell in cells if cell["result"]}), warehouse))
+            for cell in cells:
+                if cell["result"] in whole:
+                    found += _candidates(started[0], cell, warehouse)
+    return found
+
+
+def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
+    """A cell's candidates: one a task that it predicts, none if it does not qualify."""
+    folder = warehouse.cell(row["result"])
+    is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
+    if (
+        row["status"] != "ok"
+        or row["train_rows"] is not None
+        or row["protocol"] not in PROTOCOLS
+        or not is_known
+        or FEATURE_SETS[row["feature_set"]].leaks
+    ):
+        return
+    results = read_rows([warehouse.here(folder / LAST_OF_CELL)], RESULT, warehouse).to_pylist()
+    if not results or not results[0]["model_path"]:
+        return
+    [result] = results
+    scores = {(m["task"], m["metric"]): m for m in result["metrics"] if m["split"] == "val" and m["slice"] == "all"}
+    for task, metric in METRIC.items():
+        score = scores.get((task, metric))
+        has_probabilities = task != "genre" or (task, "log_loss") in scores
+        if score and has_probabilities and score["value"] is not None:
+            yield Candidate(
+                task=task,
+                cell=Cell(**{name: row[name] for name in Cell.__dataclass_fields__}),
+                run_id=started["run_id"],
+                **{name: started[name] for name in ("started_at", "source", "is_generated")},
+                **{name: row[name] for name in ("staging_version", "feature_version", "cell_key", "result")},
+                **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
+                **{name: score[name] for name in ("metric", "value", "ci_low", "ci_high")},
+            )
+
+
+def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
+    """Bootstrap replicates of its metric on the validation rows, higher being better, (n_replicates,)."""
+    file = warehouse.here(warehouse.cell(candidate.result) / "replicates.parquet")
+    values = [
+        row["replicates"]
+        for row in read_rows([file], REPLICATES, warehouse).to_pylist()
+        if (row["task"], row["split"], row["metric"]) == (candidate.task, "val", candidate.metric)
+    ]
+    if not values:
+        raise UserError(
+            f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does."
+        )
+    return SIGN[candidate.task] * np.array(values[0])
+
+
+def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
+    """Its validation rows: (n_rows, 2), each one's id and true value, sorted by id."""
+    predictions = pl.scan_parquet(warehouse.here(warehouse.cell(candidate.result) / "predictions.parquet"))
+    rows = predictions.filter(task=candidate.task, split="val").sort("track_id")
+    return rows.select("track_id", "y_true").collect().to_numpy()
+
+
+def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]:
+    """Every table that a feature table is made from, itself included, by name.
+
+    Raises: UserError: the registry does not know them, or they were prepared by other SQL than today's.
+    """
+    registered = {row.version: row for row in read_registry(warehouse)}
+    root = registered.get(feature_version)
+    found: dict[str, BuiltTable] = {}
+    waiting = [feature_version]
+    while waiting:
+        row = registered.get(waiting.pop())
+        if row is not None and row.table_name not in found:
+            found[row.table_name] = row
+            # Statistics that an appended snapshot kept lead on to the tables of its base, of which it has its own.
+            waiting += (row.upstream or []) if root and row.snapshot == root.snapshot else []
+    today = {table.name: table for table in TABLES}
+    for name in PREPARED_BY:
+        if name == "features.tracks_pca" and name not in found:
+            continue
+        row = found.get(name)
+        if (
+            row is None
+            or row.protocol is None
+            or row.version
+            != table_version(
+                today[name], protocol_named(row.protocol), {"protocol": row.protocol}, list(row.upstream or ())
+            )
+        ):
+            raise UserError(
+                f"Feature version {feature_version} was not prepared by the SQL and the DuckDB of today ({name}), so "
+                "its model would see other numbers than in training. Train again: python -m flows.benchmark "
+                "--protocol cold_start"
+            )
+    return found
+
+
+def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Warehouse) -> Job:
+    """What its cell was trained on. Args: tables: its lineage."""
+    [feature_table] = [row for row in tables.values() if row.version == candidate.feature_version]
+    return Job(
+        cell=candidate.cell,
+        key=candidate.cell_key,
+        result=candidate.result,
+        feature_version=candidate.feature_version,
+        staging_version=candidate.staging_version,
+        table=feature_table.path,
+        split_table=tables["features.split_assignment"].path,
+        genres=genres_of(tables["features.genre_mapping"], warehouse),
+        warehouse=warehouse.address,
+        threads=1,
+    )
+
+
+def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> dict[str, Candidate]:
+    """The stored model of that name for each task it predicts: of the best tier, then the newest, then the best.
+
+    Raises: UserError: no such model, one that is never kept as a file, or none of that name is stored.
+    """
+    known = {spec.model for spec in MODELS.values() if spec.keeps_model}
+    if model not in known:
+        raise UnknownNameError("model", model, known)
+    stored = [one for one in candidates(warehouse) if one.cell.model == model]
+    chosen = {
+        task: max(
+            (one for one in stored if one.task == task),
+            key=lambda one: (not one.is_generated, one.tier, one.started_at, -one.cell.seed, one.goodness),
+            default=None,
+        )
+        for task in tasks
+    }
+    found = {task: one for task, one in chosen.items() if one is not None}
+    if not found:
+        train = f"python -m flows.benchmark --source snapshot:latest --protocol cold_start --models {model}"
+        raise UserError(
+            f"No model '{model}' that could predict is stored in {warehouse.address}. "
+            + ("It gives no probabilities: choose another." if model == "svm" else f"Train it there: {train}")
+        )
+    return found

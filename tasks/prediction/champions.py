@@ -1,0 +1,288 @@
+"""Champions: the model of each task that predicts new tracks, chosen by a declared rule, and why.
+
+The rule. Candidates are a run's cells with a stored model (and probabilities, for genre) of an honest protocol; full
+settings come before brief before smoke, `cold_start` before `label_free`; of each model and feature set the lowest
+seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of
+the difference to it, paired over the same bootstrap resamples, counts as equal (Breiman et al. 1984, Classification and
+Regression Trees, section 3.4.3), and of equals the best is chosen that predicts about as fast as the fastest: in at
+most twice its seconds and 50 ms, for seconds are measured once. It takes over from the champion that stands only if the
+95 % interval of their paired difference is above 0, or if the two cannot be compared. Nothing is chosen by a target
+that is the same in all training or all validation rows. Generated data has champions of its own, which are used only
+where real data has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.errors import NoModelError, UserError
+from tasks.evaluation.bootstrap import interval
+from tasks.features.targets import constant_targets, obstacle
+from tasks.prediction.calibrate import Measured, measure_in_child
+from tasks.prediction.candidates import (
+    METRIC,
+    Candidate,
+    candidates,
+    lineage,
+    predictors_named,
+    validation_replicates,
+    validation_rows,
+)
+from tasks.specs import Cell
+from tasks.storage.damage import read_rows, whole_cells
+from tasks.storage.warehouse import Warehouse
+
+TRAIN = (
+    "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
+    "(leave --source out for generated data)"
+)
+NO_MODEL = f"No model has been trained that can predict new tracks. {TRAIN}"
+ABOUT_AS_FAST, ABOUT_AS_FAST_SECONDS = 2.0, 0.050
+NUMBER = pa.float64()
+CHAMPIONS = pa.schema(
+    [
+        *(
+            pa.field(name, pa.string(), nullable=False)
+            for name in (
+                *("task", "trained_task", "model", "feature_set", "protocol", "budget", "run_id", "cell_key", "result"),
+                *("model_path", "model_sha256", "feature_version", "staging_version", "source", "metric"),
+            )
+        ),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("is_generated", pa.bool_(), nullable=False),
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("predict_seconds", NUMBER, nullable=False),
+        pa.field("value", NUMBER, nullable=False),
+        pa.field("ci_low", NUMBER),
+        pa.field("ci_high", NUMBER),
+        pa.field("chosen_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("replaced", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("genres", pa.list_(pa.string()), nullable=False),
+        pa.field("n_validation", pa.int64(), nullable=False),
+        pa.field("n_test", pa.int64(), nullable=False),
+        *(
+            pa.field(name, NUMBER)
+            for name in (
+                *("temperature", "log_loss", "log_loss_uncalibrated", "ece", "ece_uncalibrated"),
+                *("half_width", "coverage_wanted", "coverage", "coverage_low", "coverage_high"),
+            )
+        ),
+        pa.field(
+            "familiarity",
+            pa.list_(pa.struct({"feature_name": pa.string(), "statistic": pa.string(), "value": NUMBER})),
+            nullable=False,
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """A candidate that predicts, with what makes its predictions honest."""
+
+    candidate: Candidate
+    measured: Measured
+    chosen_at: datetime
+    replaced: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a run's best candidate becomes champion, and why, in one sentence."""
+
+    candidate: Candidate
+    takes_over: bool
+    reason: str
+    replaced: str | None
+
+
+def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], np.ndarray]) -> Candidate:
+    """The one that the rule chooses among candidates of one task, tier and set of validation rows."""
+    best = max(contenders, key=lambda one: (one.goodness, -one.predict_seconds))
+
+    def is_equal(one: Candidate) -> bool:
+        if one is best:
+            return True
+        error = float(np.nanstd(replicates(best) - replicates(one), ddof=1))
+        return best.goodness - one.goodness <= error
+
+    equal = [one for one in contenders if is_equal(one)]
+    longest = ABOUT_AS_FAST * min(one.predict_seconds for one in equal) + ABOUT_AS_FAST_SECONDS
+    fast = [one for one in equal if one.predict_seconds <= longest]
+    return min(fast, key=lambda one: (-one.goodness, one.predict_seconds, one.cell.model, one.cell.feature_set))
+
+
+def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
+    """Whether the challenger takes over. Args: obstacle: why the standing champion can no longer predict, if so."""
+    if standing is None:
+        return Decision(challenger, True, f"the first champion for {challenger.task}", None)
+    takes_over, reason = _verdict(challenger, standing, obstacle, warehouse)
+    return Decision(challenger, takes_over, reason, standing.title if takes_over else None)
+
+
+def _verdict(
+    challenger: Candidate, standing: Candidate, obstacle: str | None, warehouse: Warehouse
+) -> tuple[bool, str]:
+    if challenger.result == standing.result:
+        return False, "it is the champion already"
+    if challenger.tier != standing.tier:
+        new, old = (f"{one.cell.protocol}, budget {one.cell.budget}" for one in (challenger, standing))
+        return challenger.tier > standing.tier, f"{new}, against {old} of the champion before"
+    if obstacle:
+        return True, f"the champion before can no longer be used: {obstacle}"
+    if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
+        return True, "the data changed: the champion before was judged on other validation rows"
+    ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
+    low, high = interval(ours - theirs)
+    figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
+    if low is None or high is None:
+        return False, f"{figures}, not comparable"
+    beyond = "beyond" if low > 0 else "not beyond"
+    return low > 0, f"{figures}, better by {low:.4f} to {high:.4f} (95 % interval): {beyond} the uncertainty"
+
+
+def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
+    """Let a finished run's best candidates challenge the champions that stand. Returns: a line per task for people."""
+    with warehouse.lock_everywhere("champions"):
+        standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
+        decisions, refused = [], []
+        of_run = candidates(warehouse, run_id)
+        for task in METRIC:
+            contenders = _contenders([one for one in of_run if one.task == task])
+            if contenders and (reason := _nothing_to_choose_by(contenders[0], warehouse)):
+                refused.append(f"{reason[0].upper()}{reason[1:]}.")
+            elif contenders:
+                chosen = best_of(contenders, lambda one: validation_replicates(one, warehouse))
+                before = standing.get((task, chosen.is_generated))
+                obstacle = _obstacle(before, warehouse) if before else None
+                decisions.append(decide(chosen, before, obstacle, warehouse))
+        winners = [decision for decision in decisions if decision.takes_over]
+        measured = measure_in_child([one.candidate for one in winners], warehouse, threads) if winners else []
+        now = datetime.now(UTC)
+        new = [
+            Champion(candidate=one.candidate, measured=what, chosen_at=now, replaced=one.replaced, reason=one.reason)
+            for one, what in zip(winners, measured, strict=True)
+        ]
+        if new:
+            warehouse.write_rows(
+                warehouse.table("champions", "decisions", run_id), [_row(one) for one in new], CHAMPIONS
+            )
+    return [
+        f"Champion for {one.candidate.task}: {one.candidate.title}: {one.reason}."
+        if one.takes_over
+        else f"Champion for {one.candidate.task} stays; this run's best is {one.candidate.cell.model}: {one.reason}."
+        for one in decisions
+    ] + refused
+
+
+def history(warehouse: Warehouse) -> list[Champion]:
+    """Every champion there was, oldest first."""
+    files = warehouse.files("champions", "decisions")
+    rows = read_rows(files, CHAMPIONS, warehouse).to_pylist()
+    return [_champion(row) for row in sorted(rows, key=lambda row: row["chosen_at"])]
+
+
+def current(warehouse: Warehouse) -> list[Champion]:
+    """The champions that stand: one for each task, of real and of generated data."""
+    newest = {(one.candidate.task, one.candidate.is_generated): one for one in history(warehouse)}
+    return list(newest.values())
+
+
+def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[str, Champion]:
+    """What predicts each task: the champion of real data, else that of the generated sample.
+
+    Args: model: one that takes the champions' place in each task it predicts; it is calibrated now.
+    Raises: NoModelError: there is none; UserError: `model` is unknown or not stored.
+    """
+    chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
+    if model is not None:
+        named = predictors_named(model, METRIC, warehouse)
+        measured = measure_in_child(list(named.values()), warehouse, threads)
+        for one, what in zip(named.values(), measured, strict=True):
+            chosen[one.task] = Champion(
+                candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
+            )
+    if not chosen:
+        raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
+    return chosen
+
+
+def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehouse: Warehouse) -> Candidate | None:
+    """The best usable model of the champion's task that `accepts` takes, of the same data where there is one."""
+    stored = [
+        one
+        for one in sorted(candidates(warehouse), key=lambda one: one.started_at, reverse=True)
+        if one.task == champion.candidate.task
+        and one.is_generated == champion.candidate.is_generated
+        and accepts(one)
+        and _obstacle(one, warehouse) is None
+    ]
+    same = [one for one in stored if one.staging_version == champion.candidate.staging_version]
+    newest = [one for one in stored if one.staging_version == stored[0].staging_version]
+    contenders = _contenders(same or newest)
+    return best_of(contenders, lambda one: validation_replicates(one, warehouse)) if contenders else None
+
+
+def _contenders(of_task: list[Candidate]) -> list[Candidate]:
+    """Those of the best tier, one seed of each model and feature set."""
+    tier = max((one.tier for one in of_task), default=None)
+    lowest: dict[tuple[str, str], Candidate] = {}
+    for one in sorted((one for one in of_task if one.tier == tier), key=lambda one: one.cell.seed):
+        lowest.setdefault((one.cell.model, one.cell.feature_set), one)
+    return list(lowest.values())
+
+
+def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
+    """Why a champion can no longer predict, if it cannot."""
+    if not warehouse.here(champion.model_path).is_file():
+        return "its model file is gone"
+    if not whole_cells([champion.result], warehouse, champion.result):
+        return "its cell is damaged"
+    try:
+        tables = lineage(champion.feature_version, warehouse)
+    except UserError:
+        return "the SQL that prepares tracks, or DuckDB, is another now"
+    return None if all(warehouse.here(table.path).exists() for table in tables.values()) else "its tables are gone"
+
+
+def _nothing_to_choose_by(candidate: Candidate, warehouse: Warehouse) -> str | None:
+    """Why its task gets no champion, if its target does not vary."""
+    prepared = lineage(candidate.feature_version, warehouse)["features.tracks_std"]
+    return obstacle(candidate.task, constant_targets(prepared, warehouse).get(candidate.task, {}))
+
+
+def _is_real(champion: Champion) -> bool:
+    return not champion.candidate.is_generated
+
+
+def _row(champion: Champion) -> dict[str, object]:
+    one = champion.candidate
+    return {
+        **{name: getattr(one, name) for name in CHAMPIONS.names if name in Candidate.__dataclass_fields__},
+        **{name: getattr(one.cell, name) for name in ("model", "feature_set", "protocol", "budget", "seed")},
+        **asdict(champion.measured),
+        "trained_task": one.cell.task,
+        "chosen_at": champion.chosen_at,
+        "replaced": champion.replaced,
+        "reason": champion.reason,
+    }
+
+
+def _champion(row: dict[str, Any]) -> Champion:
+    cell = {name: row[name] for name in ("model", "feature_set", "protocol", "budget", "seed")}
+    fields = set(Candidate.__dataclass_fields__) - {"cell"}
+    return Champion(
+        candidate=Candidate(cell=Cell(task=row["trained_task"], **cell), **{name: row[name] for name in fields}),
+        measured=Measured(**{name: row[name] for name in Measured.__dataclass_fields__}),
+        chosen_at=row["chosen_at"],
+        replaced=row["replaced"],
+        reason=row["reason"],
+    )

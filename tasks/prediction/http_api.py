@@ -1,0 +1,426 @@
+"""The HTTP API around tasks/prediction/service.py: what it takes and answers, and how it refuses. Knows no files.
+
+Whether a value is allowed is for the SELECTs that read files to say (sql/predict/rejects.sql); here is only its form.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, is_missing, simplified
+from tasks.ingest.units import SCALES, Seen, doubts, look_at, told
+from tasks.prediction.champions import Champion
+from tasks.prediction.service import BadTracksError, BadValue, Service, UnavailableError
+from tasks.specs import GENERATED
+
+MAX_TRACKS = 1_000
+MAX_BYTES = 1 << 20
+MAX_WAITING = 200  # requests to be predicted at once
+MAX_ERRORS = 100  # named in one answer
+LONGEST_TEXT = 60
+SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
+DOUBLED = object()  # the value of a key that an object has twice
+TASKS = ("genre", "popularity")
+
+
+def _scalar(value: object) -> int | float | str | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
+        return value
+    raise ValueError(f"a number, null or a printable text of at most {LONGEST_TEXT} letters is wanted")
+
+
+Value = Annotated[
+    int | float | str | None,
+    PlainValidator(_scalar),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": LONGEST_TEXT}, {"type": "null"}]}),
+]
+ModeValue = Annotated[
+    bool | Value,
+    PlainValidator(lambda value: str(value) if isinstance(value, bool) else _scalar(value)),
+    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "string", "null")]}),
+]
+MISSING = f"if missing: null, {MISSING_TOLD}"
+Measured = Annotated[Value, Field(description=f"a number; {MISSING}")]
+
+
+class Track(BaseModel):
+    """One track; numbers may be written as text, as files have them, and names in another case."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"energy": 0.68, "danceability": 0.7, "loudness": -6.2, "tempo": 96, "key": "C#", "mode": "Minor"}
+            ]
+        },
+    )
+
+    track_id: Annotated[Value, Field(description="a whole number; its place in the request if missing")] = None
+    acousticness: Measured = None
+    danceability: Measured = None
+    duration_ms: Annotated[Value, Field(description=f"milliseconds above 0; {MISSING}, -1")] = None
+    energy: Measured = None
+    instrumentalness: Measured = None
+    key: Annotated[Value, Field(description=f"C, C#, Db, C# minor, ... B, or pitch class 0 to 11; {MISSING}, -1")] = (
+        None
+    )
+    liveness: Measured = None
+    loudness: Measured = None
+    mode: Annotated[ModeValue, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
+    speechiness: Measured = None
+    tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING}, 0, -1")] = None
+    valence: Measured = None
+
+    _others: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Track]) -> Track:
+        """Take names that differ from ours in case, spaces and punctuation only, where that is one name."""
+        taken: dict[str, str] = {}
+        if isinstance(given, dict):
+            ours = {simplified(name): name for name in cls.model_fields}
+            alike = [(name, ours.get(simplified(str(name)))) for name in given if name not in cls.model_fields]
+            wanted = [name for _, name in alike]
+            taken = {theirs: name for theirs, name in alike if name and name not in given and wanted.count(name) == 1}
+            given = {taken.get(name, name): value for name, value in given.items()}
+        track = handler(given)
+        track._others = taken  # noqa: SLF001 - its own
+        return track
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Our names by those that were taken for them."""
+        return self._others
+
+    def row(self) -> dict[str, object]:
+        """As tasks.preparation.read_rows takes it."""
+        values = self.model_dump()
+        return {"instance_id": values.pop("track_id")} | values
+
+
+class Tracks(BaseModel):
+    """What is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tracks: Annotated[list[Track], Field(min_length=1, max_length=MAX_TRACKS)]
+    min_features: Annotated[
+        int,
+        Field(ge=1, le=len(AUDIO_COLUMNS), description="how many of the 12 audio features must be given, by any track"),
+    ] = MIN_FEATURES
+
+
+class Prediction(BaseModel):
+    """One track's, as `python -m flows.predict` writes it."""
+
+    track_id: int
+    row_number: Annotated[int, Field(description="its place in the request, from 1")]
+    predicted_genre: str | None
+    probability: float | None
+    second_genre: str | None
+    second_probability: float | None
+    third_genre: str | None
+    third_probability: float | None
+    popularity: Annotated[float | None, Field(description="0 to 100")]
+    popularity_low: Annotated[float | None, Field(description="lower end of the 90 % interval")]
+    popularity_high: float | None
+    genre_model: Annotated[str | None, Field(description="model@run")]
+    popularity_model: str | None
+    feature_version: str
+    n_filled: Annotated[int, Field(description="of the 12 audio features, missing and filled")]
+    is_unlike_training: bool
+    is_generated_model: Annotated[bool, Field(description="trained on generated data: says nothing about real music")]
+
+
+class Predictions(BaseModel):
+    """One for each track, in the order asked."""
+
+    predictions: list[Prediction]
+    warning: Annotated[str | None, Field(description="what to know before using them")]
+
+
+class ChampionInUse(BaseModel):
+    """The model that predicts a task."""
+
+    task: str
+    model: str
+    feature_set: str
+    protocol: str
+    budget: str
+    run_id: str
+    feature_version: str
+    chosen_at: str
+    reason: str
+    is_generated: bool
+
+
+class Health(BaseModel):
+    """Whether tracks can be predicted, and by which models."""
+
+    status: Literal["ok", "unavailable"]
+    problem: Annotated[str | None, Field(description="what keeps champions, or newer ones, from being loaded")]
+    champions: list[ChampionInUse]
+    missing_tasks: Annotated[list[str], Field(description="which no model predicts yet: their fields are null")]
+    warning: str | None
+
+
+class FieldError(BaseModel):
+    """A value that is refused."""
+
+    loc: Annotated[list[str | int], Field(examples=[["body", "tracks", 3, "tempo"]])]
+    msg: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """Every value that is refused; nothing was predicted."""
+
+    detail: list[FieldError]
+
+
+class Reason(BaseModel):
+    """Why there is no answer, and what to do."""
+
+    detail: str
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON that can hold any text that came in, half a surrogate pair included."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class Bounded:
+    """Refuses requests while their body is read: above `limit` bytes, whatever their header says, or too many at once.
+
+    Those without a body, such as for /healthz, always pass.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, most: int) -> None:
+        self.app, self.limit, self.most = app, limit, most
+        self._waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        read = 0
+        waits = False
+
+        async def bounded() -> Message:
+            nonlocal read, waits
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.limit:
+                raise HTTPException(413, f"The request is larger than {self.limit:,} bytes. {TOO_MANY}")
+            is_whole = message["type"] == "http.request" and not message.get("more_body")
+            if not waits and is_whole and scope["method"] == "POST":
+                if self._waiting >= self.most:
+                    raise HTTPException(503, f"{self.most} requests are waiting. Try again.", {"Retry-After": "1"})
+                self._waiting += 1
+                waits = True
+            return message
+
+        try:
+            await self.app(scope, bounded, send)
+        finally:
+            self._waiting -= waits
+
+
+class StrictRequest(Request):
+    """A request whose body is read as RFC 8259 wants JSON written: in UTF-8, each key once."""
+
+    async def json(self) -> Any:
+        """The body. Raises: json.JSONDecodeError: it is no JSON, or more of it than anybody needs."""
+        try:
+            text = (await self.body()).decode("utf-8-sig")
+            return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
+        except UnicodeDecodeError as error:
+            raise json.JSONDecodeError("not UTF-8", "", error.start) from error
+        except RecursionError as error:
+            raise json.JSONDecodeError("nested too deeply", "", 0) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        found |= {key: DOUBLED for key, count in counts.items() if count > 1}
+    return found
+
+
+def _whole_number(digits: str) -> int | str:
+    """Text that is too long for a value stays text, which is refused by its field."""
+    return int(digits) if len(digits) <= LONGEST_TEXT else digits
+
+
+class StrictRoute(APIRoute):
+    """A route whose body is a StrictRequest's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's own, of such a request."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+TOO_MANY = f"At most {MAX_TRACKS:,} tracks a request; python -m flows.predict takes files of any size."
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application. Args: service: begun by the caller, who ends it, too."""
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Genre and popularity of new tracks",
+        version="1",
+        description="Predictions from 12 audio features by the champions of a warehouse. Models: see /healthz.",
+        default_response_class=AsciiJSONResponse,
+        swagger_ui_parameters={"validatorUrl": None},  # else the page may send its address to swagger.io
+    )
+    app.add_middleware(Bounded, limit=MAX_BYTES, most=MAX_WAITING)
+    app.router.route_class = StrictRoute
+
+    @app.post(
+        "/predict",
+        summary="Predict tracks",
+        response_model=Predictions,
+        responses={422: {"model": Refusal}, 413: {"model": Reason}, 503: {"model": Reason}},
+    )
+    def predict(given: Tracks) -> Response:
+        """Genre (top three, calibrated) and popularity (90 % interval) of each track, all or none of them."""
+        tracks = [track.row() for track in given.tracks]
+        absent = [name for name in AUDIO_COLUMNS if all(is_missing(track[name]) for track in tracks)]
+        if len(AUDIO_COLUMNS) - len(absent) < given.min_features:
+            return _refusal([_too_few(absent, given.min_features)])
+        rows = service.predict(tracks).to_pylist()
+        is_generated = any(row["is_generated_model"] for row in rows)
+        said = [GENERATED] if is_generated else []
+        if taken := {theirs: ours for track in given.tracks for theirs, ours in track.taken.items()}:
+            said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in taken.items())}.")
+        if absent:
+            said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
+        said += told(doubts(_seen(tracks)))
+        return AsciiJSONResponse({"predictions": rows, "warning": " ".join(said) or None})
+
+    @app.get("/healthz", summary="Say which models predict", response_model=Health, responses={503: {"model": Health}})
+    async def healthz() -> Response:
+        """200 where tracks can be predicted, else 503 with what to do."""
+        by_task = service.predictor.by_task if service.predictor else {}
+        used = [_in_use(champion) for champion in by_task.values()]
+        health = Health(
+            status="ok" if used else "unavailable",
+            problem=service.problem,
+            champions=used,
+            missing_tasks=[task for task in TASKS if task not in by_task],
+            warning=GENERATED if any(one.is_generated for one in used) else None,
+        )
+        return AsciiJSONResponse(health.model_dump(), 200 if used else 503)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(_: Request, error: RequestValidationError) -> Response:
+        return _refusal([_field_error(one) for one in error.errors()])
+
+    @app.exception_handler(BadTracksError)
+    async def refuse_values(_: Request, error: BadTracksError) -> Response:
+        return _refusal([_value_error(bad) for bad in error.found])
+
+    @app.exception_handler(UnavailableError)
+    async def unavailable(_: Request, error: UnavailableError) -> Response:
+        return AsciiJSONResponse({"detail": str(error)}, 503)
+
+    return app
+
+
+def _seen(tracks: list[dict[str, object]]) -> list[Seen]:
+    """What the numbers of a request look like."""
+    found = []
+    for column in SCALES:
+        absent = SENTINELS.get(column, ())
+        numbers = [_number(track.get(column)) for track in tracks]
+        seen = look_at(column, [number for number in numbers if number is not None and number not in absent])
+        found += [seen] if seen else []
+    return found
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _in_use(champion: Champion) -> ChampionInUse:
+    one = champion.candidate
+    known = asdict(one.cell) | {name: getattr(one, name) for name in ChampionInUse.model_fields if hasattr(one, name)}
+    known |= {"chosen_at": champion.chosen_at.isoformat(), "reason": champion.reason}
+    return ChampionInUse(**{name: known[name] for name in ChampionInUse.model_fields})
+
+
+def _field_error(error: dict[str, Any]) -> FieldError:
+    """What pydantic says, without the value, which may be no JSON; unknown fields are told the known ones."""
+    loc, said = list(error["loc"]), error["msg"].removeprefix("Value error, ")
+    if error["input"] is DOUBLED:
+        said = "given more than once"
+    elif error["type"] == "extra_forbidden":
+        known = Track.model_fields if "tracks" in loc else Tracks.model_fields
+        said = f"unknown field. Known: {', '.join(known)}"
+    elif error["type"] == "too_long":
+        said = f"{error['ctx']['actual_length']:,} tracks. {TOO_MANY}"
+    elif error["type"] == "json_invalid":
+        said = f"{said}: {error['ctx']['error']}"
+    return FieldError(loc=loc, msg=said, type=error["type"])
+
+
+def _too_few(absent: list[str], least: int) -> FieldError:
+    said = (
+        f"{len(AUDIO_COLUMNS) - len(absent)} of the {len(AUDIO_COLUMNS)} audio features are given; {least} are needed. "
+        f"Not given by any track: {', '.join(absent)}. Give more, or ask for fewer with min_features: what is not "
+        "given is filled."
+    )
+    return FieldError(loc=["body", "tracks"], msg=said, type="missing")
+
+
+def _value_error(bad: BadValue) -> FieldError:
+    name = "track_id" if bad.column == "instance_id" else bad.column
+    if name not in Track.model_fields:
+        said = f"none of the 12 audio features is there. Known: {', '.join(list(Track.model_fields)[1:])}"
+        return FieldError(loc=["body", "tracks", bad.row], msg=said, type="missing")
+    said = f"{bad.error}. Allowed: {Track.model_fields[name].description}"
+    return FieldError(loc=["body", "tracks", bad.row, name], msg=said, type="value_error")
+
+
+def _refusal(errors: Sequence[FieldError]) -> Response:
+    """Of the first errors; how many more there are is one of its own."""
+    shown = list(errors[:MAX_ERRORS])
+    if len(errors) > MAX_ERRORS:
+        shown.append(FieldError(loc=["body"], msg=f"{len(errors) - MAX_ERRORS:,} more", type="more"))
+    return AsciiJSONResponse(Refusal(detail=shown).model_dump(), 422)

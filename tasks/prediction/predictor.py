@@ -1,0 +1,175 @@
+"""Models that predict new tracks: rows prepared by DuckDB in, rows of predictions out. Knows no files but models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from tasks.evaluation import calibration
+from tasks.models.files import load_model
+from tasks.models.inference import Predicted, predict
+from tasks.prediction.candidates import Candidate, lineage
+from tasks.prediction.champions import Champion
+from tasks.prediction.preparation import Learnt, prepare
+from tasks.specs import FEATURE_SETS
+from tasks.storage.warehouse import Warehouse
+
+RANKS = ("predicted", "second", "third")
+PREDICTED = pa.schema(
+    [
+        pa.field("track_id", pa.int64()),  # the file's instance_id, or the row number
+        pa.field("row_number", pa.int64(), nullable=False),  # in the file, from 1
+        pa.field("predicted_genre", pa.string()),
+        pa.field("probability", pa.float64()),
+        pa.field("second_genre", pa.string()),
+        pa.field("second_probability", pa.float64()),
+        pa.field("third_genre", pa.string()),
+        pa.field("third_probability", pa.float64()),
+        pa.field("popularity", pa.float64()),
+        pa.field("popularity_low", pa.float64()),
+        pa.field("popularity_high", pa.float64()),
+        pa.field("genre_model", pa.string()),
+        pa.field("popularity_model", pa.string()),
+        pa.field("feature_version", pa.string(), nullable=False),
+        pa.field("n_filled", pa.int32(), nullable=False),  # of the 12 features
+        pa.field("is_unlike_training", pa.bool_(), nullable=False),
+        pa.field("is_generated_model", pa.bool_(), nullable=False),  # trained on the generated sample
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model, the rows it wants and the tasks it is champion of."""
+
+    estimator: Any
+    champion: Champion  # of one of the tasks: they differ in what was measured only
+    learnt: Learnt
+
+    def predict(self, prepared: pa.Table) -> Predicted:
+        """Predictions for every row. Args: prepared: as tasks.preparation.prepare makes it from `learnt`."""
+        return predict(
+            self.estimator,
+            self.champion.candidate.spec,
+            model_inputs(self.champion.candidate, prepared),
+            len(self.champion.measured.genres),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """The champions of all tasks, loaded."""
+
+    by_task: dict[str, Champion]
+    models: dict[str, Model]  # by the cell's folder: one model may predict both tasks
+
+    @classmethod
+    def load(
+        cls,
+        by_task: Mapping[str, Champion],
+        warehouse: Warehouse,
+        threads: int,
+        loaded: Mapping[str, Model] | None = None,
+    ) -> Predictor:
+        """Args: by_task: as tasks.champions.predictors. threads: for each model. loaded: those that are, as `models`.
+
+        Raises: UserError: a model file is missing or was changed, or its features were prepared by other SQL.
+        """
+        models: dict[str, Model] = {}
+        for champion in by_task.values():
+            one = champion.candidate
+            if loaded and one.result in loaded:
+                models[one.result] = loaded[one.result]
+            if one.result not in models:
+                tables = lineage(one.feature_version, warehouse)
+                with _without_native_messages():
+                    estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
+                models[one.result] = Model(
+                    estimator, champion, Learnt.of(tables, champion.measured.familiarity, warehouse)
+                )
+        return cls(dict(by_task), models)
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
+        """What the models are given of rows `first` to `last`, by feature version.
+
+        Args: connection: sees staging.typed_tracks and raw.rejects (tasks/prediction/preparation.py).
+        """
+        learnt = {model.champion.candidate.feature_version: model.learnt for model in self.models.values()}
+        return {version: prepare(connection, what, first, last) for version, what in learnt.items()}
+
+    def predict(self, prepared: dict[str, pa.Table]) -> pa.Table:
+        """Predictions, as PREDICTED, for rows that `prepare` made ready."""
+        rows = next(iter(prepared.values()))
+        if not rows.num_rows:
+            return PREDICTED.empty_table()
+        found = {
+            result: model.predict(prepared[model.champion.candidate.feature_version])
+            for result, model in self.models.items()
+        }
+        columns = {name: rows[name] for name in ("track_id", "row_number", "n_filled", "is_unlike_training")}
+        for task, champion in self.by_task.items():
+            one = champion.candidate
+            columns[f"{task}_model"] = pa.repeat(f"{one.cell.model}@{one.run_id}", rows.num_rows)
+            columns |= (_genres if task == "genre" else _popularity)(found[one.result], champion)
+        versions = dict.fromkeys(one.candidate.feature_version for one in self.by_task.values())
+        columns["feature_version"] = pa.repeat("+".join(versions), rows.num_rows)
+        is_generated = any(one.candidate.is_generated for one in self.by_task.values())
+        columns["is_generated_model"] = pa.repeat(is_generated, rows.num_rows)
+        arrays = [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows.num_rows, field.type)
+            for field in PREDICTED
+        ]
+        return pa.Table.from_arrays(arrays, schema=PREDICTED)
+
+
+def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
+    """What its estimator takes of prepared rows: (n_rows, n_features), as in training."""
+    columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
+    x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
+    for at, name in enumerate(columns):
+        x[:, at] = prepared[name].to_numpy()
+    return x
+
+
+@contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code prints when it is first imported off standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
+    """The three most probable genres; fewer where there are only two."""
+    assert found.probabilities is not None  # noqa: S101 - candidates for genre have them
+    left = found.probabilities.copy()  # ranked before calibration, which keeps the order but for rounding
+    shares = calibration.tempered(found.probabilities, champion.measured.temperature or 1.0)
+    every = np.arange(len(left))
+    names = pa.array(champion.measured.genres)
+    columns: dict[str, pa.Array] = {}
+    for rank in RANKS[: left.shape[1]]:
+        code = left.argmax(axis=1)
+        left[every, code] = -1.0
+        columns[f"{rank}_genre"] = names.take(pa.array(code))
+        columns["probability" if rank == "predicted" else f"{rank}_probability"] = pa.array(shares[every, code])
+    return columns
+
+
+def _popularity(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
+    points = found.values["popularity"]
+    half_width = champion.measured.half_width
+    low, high = calibration.interval(points, float("inf") if half_width is None else half_width)
+    inside = np.clip(points, *calibration.POPULARITY_RANGE)
+    return {"popularity": pa.array(inside), "popularity_low": pa.array(low), "popularity_high": pa.array(high)}

@@ -1,0 +1,1 @@
+"""Published results become pages and text in the terminal. It asks the database alone."""

@@ -1,0 +1,226 @@
+"""Two runs side by side: what is different in settings, source and versions, in figures, and in what failed."""
+
+from __future__ import annotations
+
+import json
+
+import duckdb
+import pyarrow as pa
+
+from tasks.evaluation.comparisons import contrast
+from tasks.reporting import sparklines
+from tasks.reporting.figures.results import DIGITS, LEADERS
+from tasks.reporting.page import Column, Figure, Page, Section, Table, numbers, shortened, texts
+from tasks.reporting.sparklines import Mark, Scale
+from tasks.results import run_queries
+from tasks.results.run_queries import Row, interval
+from tasks.specs import GENERATED
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training.cells import read_replicates
+
+PAIRS = pa.schema(
+    [
+        pa.field("task", pa.string()),
+        pa.field("metric", pa.string()),
+        pa.field("value_a", pa.float64()),
+        pa.field("value_b", pa.float64()),
+        pa.field("results_a", pa.list_(pa.string())),
+        pa.field("results_b", pa.list_(pa.string())),
+    ]
+)
+
+
+def comparison_page(connection: duckdb.DuckDBPyConnection, run: Row, other: Row, warehouse: Warehouse) -> Page:
+    """A run beside another one; differences are the first minus the second."""
+    both = {"run_id": run["run_id"], "other": other["run_id"]}
+    figures = paired(run_queries.rows(connection, duck.render("report/compared"), **both), warehouse)
+    cells = run_queries.rows(connection, duck.render("report/changed_cells"), **both)
+    settings = _settings(connection, run, other)
+    failures = _failures(cells)
+    drawn = [_figure(task, metric, figures) for task, metric in (("genre", "accuracy"), ("popularity", "rmse"))]
+    return Page(
+        title=f"{run['run_id']} against {other['run_id']}",
+        kind="Two benchmark runs",
+        facts=[
+            (name, f"{shortened(side['source'])}, budget {side['budget']}, {side['status']}, {_started(side)}")
+            for name, side in (("this run", run), ("the other run", other))
+        ],
+        findings=[settings.finding, *(figure.finding for figure in drawn if figure.tables), failures.finding],
+        sections=[
+            Section(name="settings", title="What was different", figures=[settings, _parameters(cells)]),
+            Section(name="figures", title="What it changed", figures=drawn),
+            Section(name="cells", title="What failed", figures=[failures]),
+        ],
+        warnings=_warnings(run, other),
+        generated=GENERATED if run["is_generated"] or other["is_generated"] else None,
+    )  # fmt: skip
+
+
+def paired(rows: list[Row], warehouse: Warehouse) -> list[Row]:
+    """Add ci_low and ci_high of `value_a - value_b` where both runs were measured on the same test rows, else None."""
+    alike = [row for row in rows if row["has_same_rows"]]
+    used = sorted({result for row in alike for side in ("results_a", "results_b") for result in row[side]})
+    here = {result for result in used if warehouse.here(warehouse.cell(result) / "replicates.parquet").exists()}
+    alike = [row for row in alike if here >= {*row["results_a"], *row["results_b"]}]
+    table = pa.Table.from_pylist([{name: row[name] for name in PAIRS.names} for row in alike], schema=PAIRS)
+    found = contrast(table, read_replicates(sorted(here), warehouse)).to_pylist()
+    intervals = {id(row): (pair["ci_low"], pair["ci_high"]) for row, pair in zip(alike, found, strict=True)}
+    return [row | dict(zip(("ci_low", "ci_high"), intervals.get(id(row), (None, None)), strict=True)) for row in rows]
+
+
+def _started(run: Row) -> str:
+    return f"{run['started_at']:%Y-%m-%d %H:%M}"
+
+
+def _warnings(run: Row, other: Row) -> list[str]:
+    found = []
+    if run["snapshot"] != other["snapshot"]:
+        found.append("The two runs read different data: a difference may be the data's.")
+    if run["budget"] != other["budget"]:
+        found.append("The two runs had different budgets: their figures do not compare.")
+    return found
+
+
+def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Figure:
+    facts = [_facts(connection, side) for side in (run, other)]
+    names = list(dict.fromkeys([*facts[0], *facts[1]]))
+    rows = [[name, *(side.get(name, "") for side in facts)] for name in names]
+    changed = [name for name, a, b in rows if a != b and name not in {"status", "cells", "seconds", "started (UTC)"}]
+    return Figure(
+        name="settings",
+        title="Settings, source and versions",
+        finding=f"Different: {', '.join(changed)}." if changed else "Same settings, source and versions.",
+        tables=[
+            Table(
+                caption="Both runs",
+                columns=[Column(""), Column("this run", "wrap"), Column("the other run", "wrap"), Column("same")],
+                rows=[[name, shortened(a), shortened(b), "yes" if a == b else "NO"] for name, a, b in rows],
+                shown=50,
+            )
+        ],
+    )
+
+
+def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
+    counts = run_queries.cell_counts(connection, run["run_id"])
+    used = run_queries.rows(
+        connection,
+        """
+        select string_agg(distinct protocol, ', ' order by protocol) as protocols,
+            string_agg(distinct model, ', ' order by model) as models,
+            string_agg(distinct feature_set, ', ' order by feature_set) as features,
+            string_agg(distinct cast(seed as varchar), ', ') as seeds
+        from results.cells where run_id = $run_id
+        """,
+        run_id=run["run_id"],
+    )[0]
+    seconds = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] else None
+    return {
+        "started (UTC)": _started(run),
+        "status": run["status"],
+        "cells": f"{counts['n']}, {counts['ok']} ok, {counts['reused']} reused, {counts['failed']} failed",
+        "seconds": "" if seconds is None else f"{seconds:,.0f}",
+        "source": run["source"],
+        "snapshot": run["snapshot"],
+        "budget": run["budget"],
+        **{name: value or "" for name, value in used.items()},
+        "cores": f"{run['cpu_count']}",
+        "code": run["git_commit"] or "not a git checkout",
+        **json.loads(run["versions"]),
+    }
+
+
+def _parameters(cells: list[Row]) -> Figure:
+    rows = {
+        (row["model"], row["tasks"]): [
+            row["model"],
+            row["tasks"],
+            shortened(row["params_a"]),
+            shortened(row["params_b"]),
+        ]
+        for row in cells
+        if row["params_a"] and row["params_b"] and row["params_a"] != row["params_b"]
+    }  # fmt: skip
+    columns = [Column("model"), Column("task"), Column("this run", "wrap"), Column("the other run", "wrap")]
+    table = Table(caption="Settings of models that differ", columns=columns, rows=list(rows.values()))
+    finding = f"{len(rows)} models had other settings." if rows else "Models that both have had the same settings."
+    return Figure(name="parameters", title="Settings of the models", finding=finding, tables=[table] if rows else [])
+
+
+def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
+    rows = [row for row in figures if row["metric"] == metric]
+    title, name = f"{task.capitalize()}: difference in {LEADERS[metric]}", f"difference-{task}"
+    if not rows:
+        return Figure(name=name, title=title, finding=f"No {task} figure that both runs have.")
+    digits = DIGITS[metric]
+    ends = [row[end] for row in rows for end in ("ci_low", "ci_high")] + [
+        row["value_a"] - row["value_b"] for row in rows
+    ]
+    scale = Scale.over([*ends, 0.0])
+    same = [row for row in rows if row["results_a"] == row["results_b"]]
+    sure = [row for row in rows if row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0)]
+    better = [row for row in sure if (row["value_a"] > row["value_b"]) == (metric == "accuracy")]
+    table = Table(
+        caption=f"{LEADERS[metric]}, this run minus the other",
+        columns=[
+            *texts("model", "features", "protocol"), Column("difference", "plot"),
+            *numbers("difference", "interval", "this", "other"), Column("how"),
+        ],
+        rows=[
+            [
+                row["model"], row["feature_set"], row["protocol"],
+                sparklines.dots(scale, [Mark(row["value_a"] - row["value_b"], row["ci_low"], row["ci_high"])], line=0),
+                f"{row['value_a'] - row['value_b']:+.{digits}f}", interval(row["ci_low"], row["ci_high"], digits),
+                f"{row['value_a']:.{digits}f}", f"{row['value_b']:.{digits}f}", _how(row),
+            ]
+            for row in rows
+        ],
+        axis=sparklines.axis(scale, sparklines.signed),
+        shown=20,
+    )  # fmt: skip
+    return Figure(
+        name=name,
+        title=title,
+        finding=f"{task.capitalize()}: of {len(rows)} figures, {len(same)} are of the very same cell; "
+        f"{len(better)} are better in this run and {len(sure) - len(better)} worse by more than the drawing of test "
+        "rows explains.",
+        tables=[table],
+        note="paired: the 95 % bootstrap interval of the difference on the same test rows, not corrected for the "
+        "number of figures. plain: the test rows are others, so the difference has no interval.",
+    )
+
+
+def _how(row: Row) -> str:
+    if row["results_a"] == row["results_b"]:
+        return "same cell"
+    return "plain" if row["ci_low"] is None else "paired"
+
+
+def _failures(cells: list[Row]) -> Figure:
+    newly = [row for row in cells if row["status_a"] not in {"ok", None} and row["status_b"] == "ok"]
+    still = [row for row in cells if row["status_a"] not in {"ok", None} and row["status_b"] != "ok"]
+    mended = [row for row in cells if row["status_a"] == "ok" and row["status_b"] not in {"ok", None}]
+    alone = [sum(row[side] is None for row in cells) for side in ("status_b", "status_a")]
+    columns = [Column("model"), Column("features"), Column("protocol"), Column("seed", "number"), Column("task"),
+               Column("this run"), Column("the other run"), Column("error", "wrap")]  # fmt: skip
+    tables = [
+        Table(
+            caption=caption,
+            columns=columns,
+            rows=[
+                [row["model"], row["feature_set"], row["protocol"], str(row["seed"]), row["tasks"],
+                 row["status_a"] or "not run", row["status_b"] or "not run", shortened(row["error_a"] or "")]
+                for row in found
+            ],
+        )
+        for caption, found in (("Newly failing", newly), ("Failing in this run", still), ("No longer failing", mended))
+        if found
+    ]  # fmt: skip
+    return Figure(
+        name="failing",
+        title="Cells that failed",
+        finding=f"{len(newly)} cells fail that did not in the other run, {len(mended)} no longer fail; "
+        f"{alone[0]} cells are in this run alone, {alone[1]} in the other alone.",
+        tables=tables,
+    )

@@ -1,0 +1,158 @@
+"""The report of a run: one self-contained HTML file, made by SQL from what is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+
+from tasks.errors import UserError
+from tasks.reporting import comparison
+from tasks.reporting.figures import champions, learning_curve, models
+from tasks.reporting.figures import results as report_results
+from tasks.reporting.figures import run as report_run
+from tasks.reporting.figures.results import Results
+from tasks.reporting.page import Page, Section, render, shortened
+from tasks.results import database, run_queries
+from tasks.results.run_queries import Row
+from tasks.specs import BUDGETS, GENERATED
+from tasks.storage.warehouse import Warehouse, replacing_beside
+
+OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
+
+
+def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = None) -> Path:
+    """Write a published run's report (by default the newest completed one's), by default to its place in the warehouse.
+
+    Raises: UserError: there is no such run; OSError: it cannot be written.
+    """
+    with database.published(warehouse) as connection:
+        run = database.find_run(connection, run_id)
+    with database.as_of(run, warehouse) as connection:
+        html = render(curve_page(connection, run) or run_page(connection, run))
+    return write(html, out or warehouse.report(run["run_id"]), warehouse)
+
+
+def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, out: Path | None = None) -> Path:
+    """Write two published runs side by side. Raises: as write_report; UserError: they are one and the same."""
+    with database.published(warehouse) as connection:
+        run, other = database.find_run(connection, run_id), database.find_run(connection, other_id)
+    if run["run_id"] == other["run_id"]:
+        raise UserError(f"--compare {other_id}: is the run itself. Others: select run_id, status from results.runs.")
+    with database.as_of(run, warehouse) as connection:
+        html = render(comparison.comparison_page(connection, run, other, warehouse))
+    name = f"{run['run_id']}-against-{other['run_id']}"
+    return write(html, out or warehouse.report(name), warehouse)
+
+
+def write(html: str, path: Path, warehouse: Warehouse) -> Path:
+    """Write a page whole or not at all."""
+    if path.is_relative_to(warehouse.root):
+        with warehouse.replacing(path, is_rewritten=True) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    else:
+        with replacing_beside(path) as temporary:  # perhaps on another file system
+            temporary.write_text(html, encoding="utf-8")
+    return path
+
+
+def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
+    """The report of a run. Args: connection: of past.as_of."""
+    results = Results.of(connection, run)
+    leaks = report_results.ledger(results)
+    parity = report_results.parity(results)
+    sections = [
+        Section(
+            name="leaderboards",
+            title="Which model is best",
+            figures=[report_results.leaderboard(results, task) for task in run_queries.LEADERBOARDS],
+        ),
+        Section(name="champions", title="Which models predict new tracks", figures=champions.champions(results)),
+        Section(name="honesty", title="What the figures are worth", figures=[leaks, parity]),
+        Section(
+            name="features",
+            title="Feature sets and features",
+            figures=[
+                report_results.by_feature_set(results, "genre", "f1_macro"),
+                report_results.by_feature_set(results, "popularity", "rmse"),
+                *models.importance(results),
+            ],
+        ),
+        Section(
+            name="behaviour",
+            title="How the models behave",
+            figures=[
+                models.confusion(results),
+                models.predicted_popularity(results),
+                models.reliability(results),
+                models.history(results),
+            ],
+        ),
+        Section(
+            name="run",
+            title="The run",
+            figures=[report_run.time_and_memory(results), report_run.failures(connection, run)],
+        ),
+        Section(name="data", title="The data", figures=report_run.quality(connection, run)),
+    ]
+    findings = report_results.headlines(results) or ["No cell of this run has results."]
+    findings += [line for figure in (parity, leaks) if figure.tables for line in figure.finding.splitlines()]
+    return Page(
+        title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",
+        kind=f"Benchmark run {run['run_id']}",
+        facts=facts(connection, run),
+        findings=findings,
+        sections=sections,
+        warnings=warnings(connection, run),
+        generated=GENERATED if run["is_generated"] else None,
+    )
+
+
+def curve_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page | None:
+    """The page of a run of flows.learning_curve; None for any other. Args: connection: of past.as_of."""
+    sections, findings = learning_curve.sections(connection, run)
+    if not sections:
+        return None
+    return Page(
+        title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",
+        kind=f"Learning curve, run {run['run_id']}",
+        facts=[fact for fact in facts(connection, run) if fact[0] not in OF_CELLS],
+        findings=findings,
+        sections=[*sections, Section(name="data", title="The data", figures=report_run.quality(connection, run))],
+        warnings=warnings(connection, run),
+        generated=GENERATED if run["is_generated"] else None,
+    )
+
+
+def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, str]]:
+    """What ran, on what, with what."""
+    counts = run_queries.cell_counts(connection, run["run_id"])
+    seconds = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] else None
+    versions = json.loads(run["versions"])
+    return [
+        ("status", run["status"]),
+        ("source", "generated sample" if run["is_generated"] else shortened(run["source"])),
+        ("budget", run["budget"]),
+        ("protocols", ", ".join(run_queries.protocols(connection, run["run_id"])) or "none with results"),
+        ("cells", f"{counts['n']}, {counts['ok']} ok, {counts['failed']} failed"),
+        ("reused cells", f"{counts['reused']}"),
+        ("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"),
+        ("seconds", "" if seconds is None else f"{seconds:,.0f}"),
+        ("cores", f"{run['cpu_count']}"),
+        ("code", run["git_commit"][:12] if run["git_commit"] else "not a git checkout"),
+        ("snapshot of the data", run["snapshot"]),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+
+
+def warnings(connection: duckdb.DuckDBPyConnection, run: Row) -> list[str]:
+    """What a reader must know before the figures."""
+    found = []
+    if run["status"] != "completed":
+        found.append(f"This run is {run['status']}: its results are not whole.")
+    if caution := BUDGETS[run["budget"]].caution:
+        found.append(caution)
+    if failed := run_queries.cell_counts(connection, run["run_id"])["failed"]:
+        found.append(f"{failed} cells failed: see The run, Failures.")
+    return found

@@ -1,0 +1,244 @@
+"""What a command prints when it is done: read back from the publication, by SQL, as anyone could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.errors import one_line
+from tasks.features.registry import BuiltTable
+from tasks.reporting import bars
+from tasks.results import database, learning_curve, run_queries
+from tasks.results.run_queries import LEADERBOARDS, interval, number
+from tasks.specs import GENERATED
+from tasks.storage.warehouse import Warehouse
+
+LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
+
+
+def print_run(run_id: str, warehouse: Warehouse) -> str:
+    """The leaderboard of each task, parity with the study where it applies, and what failed. Returns: the status."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    with database.published(warehouse) as connection:
+        run = run_queries.run_of(connection, run_id)
+        if run["is_generated"]:
+            console.print(f"\n[bold yellow]{GENERATED}[/]")
+        for protocol in run_queries.protocols(connection, run_id):
+            for task, metrics in LEADERBOARDS.items():
+                _leaderboard(console, connection, run, protocol, task, metrics)
+        _ledger(console, connection, run)
+        _parity(console, connection, run)
+        _failures(console, connection, run_id)
+    query = f'{warehouse.client} "select * from results.leaderboard"'
+    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
+    if (report := warehouse.report(run_id)).exists():
+        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
+    return str(run["status"])
+
+
+def print_curve(run_id: str, warehouse: Warehouse) -> str:
+    """The learning curve of each task, and what more data would buy, in words. Returns: the run's status."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    with database.published(warehouse) as connection:
+        run = run_queries.run_of(connection, run_id)
+        points, steps = learning_curve.curve_of(connection, run_id), learning_curve.last_gains(connection, run_id)
+    if run["is_generated"]:
+        console.print(f"\n[bold yellow]{GENERATED}[/]")
+    for task, (metric, *_) in LEADERBOARDS.items():
+        found = [row for row in points if row["task"] == task and row["value"] is not None]
+        if found:
+            kind = f"protocol {found[0]['protocol']}, budget {run['budget']}, {_data(run)}"
+            title = _plain(
+                f"\n{task.capitalize()}: {learning_curve.NAMES[metric]} by training rows, same test rows, {kind}"
+            )
+            console.print(title, soft_wrap=True)
+            console.print(_curve_table(metric, found))
+            for step in steps:
+                if step["task"] == task:
+                    console.print(learning_curve.answer(step), highlight=False, soft_wrap=True)
+    for row in points:
+        if row["status"] != "ok":
+            rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
+            console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
+            console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
+    query = f'{warehouse.client} "select * from results.learning_curve"'
+    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
+    if (report := warehouse.report(run_id)).exists():
+        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
+    return str(run["status"])
+
+
+def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
+    sizes = sorted({row["n_train"] for row in points})
+    made = Table(box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+    made.add_column("model", no_wrap=True)
+    for name in [*(f"{n:,}" for n in sizes), "fit s", "MiB"]:
+        made.add_column(name, justify="right", no_wrap=True)
+    for model in dict.fromkeys(row["model"] for row in points):
+        at = {row["n_train"]: row for row in points if row["model"] == model}
+        values = [number(at[n]["value"], learning_curve.DIGITS[metric]) if n in at else "" for n in sizes]
+        most = at[max(at)]
+        made.add_row(model, *values, f"{most['fit_seconds']:.1f}", f"{most['peak_rss_mb']:.0f}")
+    return made
+
+
+def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: datetime) -> None:
+    """The feature tables of a build. Args: began: the command that asked for them."""
+    table = Table(title="Feature tables", title_justify="left", box=box.SIMPLE_HEAD)
+    for name, justify in (
+        ("table", "left"),
+        ("protocol", "left"),
+        ("rows", "right"),
+        ("seconds", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in tables:
+        made = "built" if row.built_at >= began else "reused"
+        table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
+    console = Console()
+    console.print(table)
+    console.print(f'Query them: {warehouse.client} "from features.registry"', soft_wrap=True, markup=False, emoji=False)
+
+
+def _leaderboard(
+    console: Console,
+    connection: duckdb.DuckDBPyConnection,
+    run: dict[str, Any],
+    protocol: str,
+    task: str,
+    metrics: tuple[str, ...],
+) -> None:
+    rows = run_queries.leaderboard(connection, run["run_id"], protocol, task)
+    if not rows:
+        return
+    title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {_data(run)}"
+    has_seeds = any(row["seeds"] > 1 for row in rows)
+    drawn = bars.intervals([(row["low"], row[metrics[0]], row["high"]) for row in rows], console.encoding)
+
+    def table(*, with_bars: bool) -> Table:
+        made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        made.add_column("model", no_wrap=True)
+        made.add_column("feature set", no_wrap=True)
+        made.add_column(metrics[0], justify="right", no_wrap=True)
+        made.add_column("95 % interval", justify="right", no_wrap=True)
+        if with_bars:
+            made.add_column("", no_wrap=True)
+        for name in [*(["± seeds"] if has_seeds else []), *metrics[1:], "fit s", "predict s", "MiB"]:
+            made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
+        made.add_column("")
+        for place, row in enumerate(rows):
+            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval(row["low"], row["high"])]
+            cells += [drawn[place]] if with_bars else []
+            cells += [number(row["sd"])] if has_seeds else []
+            cells += [number(row[name]) for name in metrics[1:]]
+            cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
+            notes = [run_queries.sampled(row), "reused" if row["reused"] else ""]
+            made.add_row(*cells, ", ".join(filter(None, notes)), style="" if place else "bold")
+        return made
+
+    _print(console, table)
+
+
+def _print(console: Console, table: Callable[..., Table]) -> None:
+    """Print a table with its bars, or without them where there is no room."""
+    drawn = table(with_bars=True)
+    fits = console.measure(drawn, options=console.options.update(width=1000)).maximum <= console.width
+    console.print(drawn if fits else table(with_bars=False))
+
+
+def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
+    """What the study's imputation is worth to each model, and what the other leaks are."""
+    rows = run_queries.leaks(connection, run)
+    data = _data(run)
+    slices = {
+        "published": "with_leak",
+        "(imputed)": "published_imputed",
+        "(observed)": "published_observed",
+        "label_free": "without_leak",
+        "cold_start": "cold_start_all",
+    }
+    imputation = [row for row in rows if row["leak"] == "imputation"]
+    _leaks(console, f"Leak: imputation, accuracy or RMSE, {data}", ["task", "model", "feature_set"], slices, imputation)
+    others = [row for row in rows if row["leak"] != "imputation"]
+    sides = {"with it": "with_leak", "without": "without_leak"}
+    _leaks(console, f"Other leaks, accuracy or RMSE, {data}", ["leak", "task", "model", "feature_set"], sides, others)
+
+
+def _leaks(console: Console, title: str, names: list[str], figures: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    most: dict[str, float] = {}
+    for row in rows:
+        most[row["metric"]] = max(most.get(row["metric"], 0.0), abs(row["inflation"]))
+
+    def table(*, with_bars: bool) -> Table:
+        made = Table(title=_plain(f"\n{title}"), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        for name in names:
+            made.add_column(name.replace("_", " "), no_wrap=True)
+        for name in [*figures, "inflation", "95 % interval"]:
+            made.add_column(name, justify="right", no_wrap=True)
+        if with_bars:
+            made.add_column("", no_wrap=True)
+        for row in rows:
+            digits = 3 if row["metric"] == "accuracy" else 2
+            cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
+            cells += [f"{row['inflation']:+.{digits}f}", interval(row["inflation_low"], row["inflation_high"], digits)]
+            cells += [bars.bar(abs(row["inflation"]), most[row["metric"]], console.encoding)] if with_bars else []
+            made.add_row(*cells)
+        return made
+
+    _print(console, table)
+
+
+def _data(run: dict[str, Any]) -> str:
+    return "generated sample" if run["is_generated"] else one_line(run["source"])
+
+
+def _plain(title: str) -> Text:
+    """A title in which [red] and :smile: are text."""
+    return Text(title, style="table.title")
+
+
+def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
+    rows = run_queries.parity(connection, run)
+    if not rows:
+        return
+    table = Table(
+        title="\nParity with the published study (headline figure of each cell)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("task", "model", "feature set", "split", "metric"):
+        table.add_column(name)
+    for name in ("ours", "study", "difference"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    has_test = {(r["task"], r["model"], r["feature_set"]) for r in rows if r["split"] == "test"}
+    for row in rows:
+        cell = (row["task"], row["model"], row["feature_set"])
+        is_headline = row["metric"] in {"accuracy", "rmse"} and (row["split"] == "test" or cell not in has_test)
+        if is_headline or not row["is_within"]:
+            figures = [f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['difference']:+.4f}"]
+            table.add_row(*cell, row["split"], row["metric"], *figures, "" if row["is_within"] else "off")
+    console.print(table)
+    within = sum(row["is_within"] for row in rows)
+    console.print(f"{within} of {len(rows)} published figures reproduced within tolerance; all: results.parity")
+
+
+def _failures(console: Console, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    for row in run_queries.failures(connection, run_id):
+        cell = f"{row['tasks']} {row['model']} on {row['feature_set']} ({row['protocol']}, seed {row['seed']})"
+        console.print(f"[bold red]{row['status']}[/] {cell}: ", end="")
+        console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)

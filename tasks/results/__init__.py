@@ -1,0 +1,1 @@
+"""Stored cells become SQL tables that anyone can query."""

@@ -1,0 +1,77 @@
+"""What a published learning curve says: its points, what its last step bought, and that in words."""
+
+from __future__ import annotations
+
+import duckdb
+
+from tasks.results.run_queries import Row, rows
+
+DIGITS = {"accuracy": 3, "rmse": 2}
+NAMES = {"accuracy": "accuracy", "rmse": "RMSE"}
+
+
+def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+    """The curves of a run by the metric that models are ranked by; no rows if it is of another flow.
+
+    Args: connection: to the published database. Returns: rows of results.learning_curve, failed cells last.
+    """
+    return rows(
+        connection,
+        """
+        select * from results.learning_curve
+        where run_id = $run_id and (metric in ('accuracy', 'rmse') or metric is null)
+        order by status <> 'ok', task, model, feature_set, n_train, train_rows
+        """,
+        run_id=run_id,
+    )
+
+
+def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+    """What the last step of each curve of a run bought, most first; rows of results.learning_gains.
+
+    Returns: with `gain_before`, that of the step before (None for a curve of two points), and `slower`: how many times
+        as long the fit took.
+    """
+    return rows(
+        connection,
+        """
+        with steps as (
+            select gains.*,
+                lag(gains.gain) over (curve order by gains.rows_after) as gain_before,
+                a.fit_seconds / b.fit_seconds as slower
+            from results.learning_gains as gains
+            inner join results.learning_curve as a
+                on a.run_id = gains.run_id and a.task = gains.task and a.model = gains.model
+                    and a.feature_set = gains.feature_set and a.metric = gains.metric and a.n_train = gains.rows_after
+            inner join results.learning_curve as b
+                on b.run_id = gains.run_id and b.task = gains.task and b.model = gains.model
+                    and b.feature_set = gains.feature_set and b.metric = gains.metric and b.n_train = gains.rows_before
+            where gains.run_id = $run_id
+            window curve as (partition by gains.task, gains.model, gains.feature_set)
+        )
+        select * from steps where is_last order by task, gain desc, model
+        """,
+        run_id=run_id,
+    )
+
+
+def answer(step: Row) -> str:
+    """What more data would buy one model, in a sentence, judged by what the last doubling bought."""
+    digits, name = DIGITS[step["metric"]], NAMES[step["metric"]]
+    gain, low, high = (signed(step[column], digits) for column in ("gain", "gain_low", "gain_high"))
+    before = "" if step["gain_before"] is None else f"; the doubling before: {signed(step['gain_before'], digits)}"
+    bought = (
+        f"{step['model']}: the last doubling, from {step['rows_before']:,} to {step['rows_after']:,} rows, bought "
+        f"{gain} ({name} {step['value_before']:.{digits}f} to {step['value_after']:.{digits}f}; 95 % interval {low} to "
+        f"{high}{before})"
+    )
+    if step["gain_low"] > 0:
+        return f"{bought}: more data like this would still help."
+    if step["gain_high"] < 0:
+        return f"{bought}: the added rows did harm."
+    return f"{bought}: that more data like this would help is not shown."
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign; what rounds to 0 has none of its own."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -1,0 +1,252 @@
+"""Publication: build `music.duckdb` from the stored files under a temporary name, then swap it in.
+
+In a folder by rename. In a store elsewhere, where readers fetch a file piece by piece, it is put under a name of its
+own, and `manifest.json`, which names it, is put last (tasks/results/open_tables.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.evaluation.comparisons import contrast
+from tasks.features.build import TABLES, Table
+from tasks.features.registry import REGISTRY, BuiltTable, read_registry
+from tasks.ingest.columns import MEASURED
+from tasks.ingest.snapshots import SNAPSHOT, Snapshot, attach
+from tasks.prediction.champions import CHAMPIONS
+from tasks.results import open_tables
+from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
+from tasks.storage import duck
+from tasks.storage.checksums import WriteError
+from tasks.storage.damage import read_rows, whole_cells
+from tasks.storage.warehouse import LAST_OF_CELL, Warehouse, remove_database
+from tasks.training import runs
+from tasks.training.cells import PREDICTIONS, RESULT, read_replicates
+from tasks.training.tuning import TRIALS
+
+RESULT_TABLES = (
+    "runs",
+    "cells",
+    "metrics",
+    "confusion",
+    "importance",
+    "history",
+    "calibration",
+    "trials",
+    "champions",
+    "learning_curve",
+)
+COMPARED_TABLES = ("comparisons", "inflation", "learning_gains")
+NEWEST_TABLES = ("figures", "popularity_errors")
+RESULT_VIEWS = (
+    "scores",
+    "leaderboard",
+    "parity",
+    "leak_ledger",
+    "genres",
+    "genre_pairs",
+    "ceiling",
+)
+FEATURE_SET = pa.schema(
+    [
+        pa.field("feature_set", pa.string(), nullable=False),
+        pa.field("columns", pa.list_(pa.string()), nullable=False),
+        pa.field("leaks", pa.string()),
+    ]
+)
+ALL_METRICS = [metric for metrics in METRICS.values() for metric in metrics]
+
+
+def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
+    """Publish everything stored so far; raw, staging and feature tables are those of `snapshot` and `features`.
+
+    Readers of the file it replaces keep what they have open. Publications wait for one another, so none is lost: on one
+    machine by a lock; where another may have published meanwhile, whoever was last to do so has seen all that ended.
+    """
+    with warehouse.lock("publish"):
+        while True:
+            ended = _ended(warehouse)
+            _publish(snapshot, features, warehouse)
+            if warehouse.store is None or ended >= _ended(warehouse):
+                return warehouse.database
+
+
+def _ended(warehouse: Warehouse) -> set[Path]:
+    """The records that a publication shows and other machines may add to."""
+    names = (("runs", "finished"), ("champions", "decisions"))
+    return {file for name in names for file in warehouse.files(*name)}
+
+
+def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> None:
+    publication = open_tables.new_publication()
+    temporary = warehouse.temporary("music")
+    own = open_tables.folder_of(publication, warehouse)
+    try:
+        with warehouse.new_folder(own) as folder:
+            with duck.connect(temporary, spill=warehouse.scratch) as connection:
+                warehouse.let_read(connection)
+                _raw_tables(connection, snapshot, warehouse)
+                _feature_tables(connection, features, warehouse)
+                predictions = _result_tables(connection, warehouse)
+                files = open_tables.export(connection, folder, publication)
+                files += open_tables.stored(features, predictions, warehouse)
+                files = open_tables.register(connection, files, folder, publication)
+                contents = duck.contents(connection)
+                connection.execute("checkpoint")  # closing does so, too, but is silent where it fails
+            _check(temporary, contents)
+            if warehouse.store:
+                temporary.rename(folder / "music.duckdb")
+        database = own / "music.duckdb" if warehouse.store else temporary
+        with open_tables.naming(publication, files, database, warehouse):
+            if warehouse.store is None:
+                with warehouse.replacing(warehouse.database, is_rewritten=True) as ready:
+                    temporary.rename(ready)
+    except BaseException:
+        warehouse.discard(own)
+        raise
+    finally:
+        remove_database(temporary)
+    open_tables.remove_superseded(publication, warehouse)
+
+
+def _check(database: Path, contents: duck.Contents) -> None:
+    """Raises: WriteError: the file that was just written does not hold all of `contents`."""
+    if not database.with_name(f"{database.name}.wal").exists():
+        with duckdb.connect(str(database), read_only=True) as connection:
+            if duck.contents(connection) == contents:
+                return
+    raise WriteError("music.duckdb: was not written whole. Is the disk full? What was published before stays.")
+
+
+def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, warehouse: Warehouse) -> None:
+    attach(connection, snapshot.snapshot, warehouse, is_published=True)
+    snapshots = read_rows(warehouse.files("raw", "snapshots"), SNAPSHOT, warehouse)
+    is_published = pc.equal(snapshots["snapshot"], snapshot.snapshot)
+    _load(connection, "raw.snapshots", snapshots.append_column("is_published", is_published))
+
+
+def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
+    for table in TABLES:
+        paths = {row.path for row in features if row.table_name == table.name}
+        if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
+            duck.view(connection, table.name, *parts)
+        elif table.is_on_demand:
+            _empty_table(connection, table)
+    connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
+    registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
+    _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
+
+
+def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Show one that the published protocols do not need, so that what reads it finds its columns, and no rows."""
+    protocol = PROTOCOLS["published"]
+    select = duck.render(table.select(protocol))
+    if table.build:
+        _load(connection, table.name, table.build(connection, select, protocol))
+    else:
+        bound = duck.bound(select, {"artist_separators": []})
+        connection.execute(f"create table {table.name} as from ({select}) limit 0", bound)
+
+
+def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:
+    """Returns: the cells whose predictions are published, each with how many there are."""
+    started = read_rows(warehouse.files("runs", "started"), runs.STARTED, warehouse)
+    alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
+    finished = read_rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)
+    finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
+    used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
+    whole = [warehouse.cell(result) for result in whole_cells(sorted(used), warehouse)]
+    warehouse.fetch(folder / name for folder in whole for name in ("replicates.parquet", LAST_OF_CELL))
+    results = read_rows([folder / LAST_OF_CELL for folder in whole], RESULT, warehouse)
+    folders = [warehouse.cell(result) for result in results["result"].to_pylist()]
+    connection.register("stored_started", started.append_column("is_alive", pa.array(alive, pa.bool_())))
+    connection.register("stored_finished", finished)
+    connection.register("stored_results", results)
+    connection.register("stored_trials", read_rows(warehouse.files("tuning", "trials"), TRIALS, warehouse))
+    champions = read_rows(warehouse.files("champions", "decisions"), CHAMPIONS, warehouse)
+    connection.register("stored_champions", champions)
+    connection.execute(f"create temp table reported_cells as {duck.render('results/reported_cells')}")
+    for name in RESULT_TABLES:
+        _create(connection, "table", name)
+    published = {"published_csv": str(duck.SQL_ROOT / "results" / "published.csv")}
+    connection.execute(f"create table results.published as {duck.render('results/published')}", published)
+
+    if folders:
+        files = ", ".join(duck.literal(warehouse.location(folder / "predictions.parquet")) for folder in folders)
+        stored = f"read_parquet([{files}], hive_partitioning = false)"
+    else:
+        stored = "results.no_predictions"
+        _load(connection, stored, PREDICTIONS.empty_table())
+    _create(connection, "view", "predictions", stored_predictions=stored)
+    _load(connection, "results.protocols", pa.Table.from_pylist(_protocols()))
+    _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
+    for name in ("newest", "latest"):
+        _create(connection, "view", name)
+    for name in NEWEST_TABLES:
+        _create(connection, "table", name)
+    compare(connection, warehouse)
+    for name in RESULT_VIEWS:
+        _create(connection, "view", name)
+    return _predicted(connection)
+
+
+def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
+    """How many rows each cell predicted, by its metrics: of a warehouse elsewhere the predictions stay there."""
+    return connection.execute(
+        """
+        select result, cast(sum(n) as bigint)
+        from (
+            select distinct result, task, split, n
+            from (select result, unnest(metrics, recursive := true) from stored_results)
+            where slice = 'all'
+        )
+        group by result
+        order by result
+        """
+    ).fetchall()
+
+
+def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+    """results.comparisons, inflation and learning_gains, from the replicates of the cells that they compare."""
+    used = connection.execute(
+        """
+        select unnest(results) as result from results.figures
+        union
+        select result from results.learning_curve where value is not null
+        order by result
+        """
+    ).fetchall()
+    replicates = read_replicates([result for (result,) in used], warehouse)
+    for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation"), ("curve_steps", "learning_gains")):
+        pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
+        connection.register("contrasted", contrast(pairs, replicates))
+        _create(connection, "table", name)
+        connection.unregister("contrasted")
+
+
+def _protocols() -> list[dict[str, object]]:
+    return [
+        {"protocol": spec.name, "description": spec.description, "split": spec.split, "is_probe": spec.is_probe}
+        for spec in (*PROTOCOLS.values(), *PROBES.values())
+    ]
+
+
+def _feature_sets() -> list[dict[str, object]]:
+    return [
+        {"feature_set": spec.name, "columns": list(spec.columns), "leaks": spec.leaks} for spec in FEATURE_SETS.values()
+    ]
+
+
+def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str, **columns: object) -> None:
+    select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED, **columns)
+    connection.execute(f"create {kind} results.{name} as {select}")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    connection.register("loading", rows)
+    connection.execute(f"create table {name} as select * from loading")
+    connection.unregister("loading")

@@ -1,0 +1,152 @@
+"""One question to the published database, asked safely: read only, no other files, nothing but SELECT."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TextIO
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.errors import UserError, is_text, one_line
+from tasks.results import database
+from tasks.storage.warehouse import Warehouse
+
+SHOWN = 200  # rows of a printed table; csv and json have them all
+AT_ONCE = 10_000  # rows in memory
+Rows = Iterator[tuple[Any, ...]]
+
+
+@contextmanager
+def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published database, which can neither be changed nor read any file outside the warehouse.
+
+    Views over Parquet need their files, so the warehouse alone stays readable; no setting can be changed after.
+    Raises: UserError: nothing has been published.
+    """
+    with database.published(warehouse) as connection:
+        connection.execute("set allowed_directories = $folders", {"folders": [f"{warehouse.address}/"]})
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+        yield connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Rows]:
+    """The names and rows of one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE).
+
+    Raises: UserError: it is anything else, which could write files; duckdb.Error: it is not valid.
+    """
+    if not is_text(sql):
+        raise UserError(f"{sql}: is not text in UTF-8 to this process. Set PYTHONUTF8=1 if the locale is not in UTF-8.")
+    statements = connection.extract_statements(sql)
+    if [one.type for one in statements] != [duckdb.StatementType.SELECT]:
+        found = ", ".join(str(one.type).rpartition(".")[2] for one in statements) or "nothing"
+        # A PIVOT without IN is of type MULTI, and so is a COPY of it.
+        hint = " A PIVOT needs its values named: ON column IN (...)." if found == "MULTI" else ""
+        raise UserError(f"One SELECT is needed, to read from the published database; found: {found}.{hint}")
+    result = connection.execute(statements[0])
+    names = [column[0] for column in result.description or []]
+
+    def rows() -> Rows:
+        while batch := result.fetchmany(AT_ONCE):
+            yield from batch
+
+    return names, rows()
+
+
+def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
+    """As a table for people: figures to the right, the first 200 rows."""
+    first = []
+    for row in rows:
+        first.append(row)
+        if len(first) > SHOWN:
+            break
+    console = Console(file=out) if out.isatty() else Console(file=out, width=10_000)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for at, name in enumerate(names):
+        is_number = all(isinstance(row[at], (int, float, Decimal)) or row[at] is None for row in first)
+        table.add_column(Text(one_line(name)), justify="right" if is_number else "left", no_wrap=not out.isatty())
+    columns = [_column(values) for values in zip(*first[:SHOWN], strict=True)]
+    for cells in zip(*columns, strict=True):
+        table.add_row(*map(Text, cells))
+    with console.capture() as captured:
+        console.print(table)
+    out.write("\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines()) + "\n")
+    if len(first) > SHOWN:
+        out.write(f"... the first {SHOWN} rows; --format csv has all of them\n")
+
+
+def write_csv(names: list[str], rows: Rows, out: TextIO) -> None:
+    """As CSV with a header; NULL is empty. A terminal is shown `?` for characters that would act on it."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(([_harmless(value) for value in row] for row in rows) if out.isatty() else rows)
+
+
+def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
+    """As a JSON array with one object a row, a line each; what JSON has no type for is text, NaN is null.
+
+    What a terminal is shown is ASCII, other characters as JSON's escapes: some would act on it.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"More than one column is called {', '.join(twice)}, which JSON cannot say: name them with AS.")
+    out.write("[")
+    for number, row in enumerate(rows):
+        values = dict(zip(names, map(_json, row), strict=True))
+        out.write(("," if number else "") + "\n" + json.dumps(values, default=str, ensure_ascii=out.isatty()))
+    out.write("\n]\n")
+
+
+FORMATS: dict[str, Callable[[list[str], Rows, TextIO], None]] = {
+    "table": write_table,
+    "csv": write_csv,
+    "json": write_json,
+}
+
+
+def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.stdout) -> None:
+    """Ask, and write the answer. Raises: as locked and ask."""
+    with locked(warehouse) as connection:
+        FORMATS[format_name](*ask(connection, sql), out)
+
+
+def _harmless(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {str(name): _json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(part) for part in value]
+    is_finite = not isinstance(value, float) or abs(value) < float("inf")
+    return value if is_finite else None
+
+
+def _column(values: tuple[Any, ...]) -> list[str]:
+    """A column's texts: its fractions with the same decimals, at most four."""
+    fractions = [f"{value:.4f}".rstrip("0") for value in values if isinstance(value, (float, Decimal))]
+    digits = max((len(text) - text.index(".") - 1 for text in fractions if "." in text), default=0)
+    return [_shown(value, digits) for value in values]
+
+
+def _shown(value: Any, digits: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (float, Decimal)):
+        is_plain = value == 0 or 1 <= abs(value) * 10**digits < 1e11
+        return f"{value:.{digits}f}" if is_plain else f"{value:.2g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return one_line(value)

@@ -1,0 +1,329 @@
+"""Where a warehouse is that is no folder of this machine: objects below a URL, by any of fsspec's file systems.
+
+An object is there whole or not at all: where putting one is not atomic, it is put under another name and renamed.
+Objects are never written again (of two machines that make the same one, the first puts it), but for reports, the
+journals of searches, the notes of who is there (tasks/storage/leases.py), and `manifest.json`, which names what is
+published. Credentials and endpoint come from the environment, as the file system's library reads them; what may pass is
+tried again by the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+from tasks.errors import UserError, one_line
+from tasks.storage.urls import has_secrets, public_name
+
+WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # putting an object is atomic, renaming is not
+CREATES = {"s3", "s3a", "gs", "gcs"}  # can be asked to put an object only where there is none
+IN_PARTS = {"s3", "s3a"}  # keep what was put of an interrupted upload until told otherwise
+UPLOAD = "?uploadId="
+REWRITTEN = ("manifest.json", "reports/")
+AT_ONCE = 8  # objects fetched or put at a time
+ABOUT = "about.txt"
+ABOUT_TEXT = b"A warehouse of music-benchmark; manifest.json names what is published.\n"
+
+
+class StoreError(UserError):
+    """The store did not do what was asked; trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The objects below `url`, named by their path below it."""
+
+    url: str
+
+    @classmethod
+    def at(cls, url: str) -> Store:
+        """Raises: UserError: the URL holds secrets, or nothing is installed that reads it."""
+        if has_secrets(url):
+            raise UserError(
+                f"{public_name(url)}: a warehouse's URL must not hold a user, a password or a query: those would be "
+                "stored with it. Give credentials by the environment."
+            )
+        store = cls(url.rstrip("/"))
+        try:
+            _opened(store.url, os.getpid())
+        except ImportError as error:
+            raise UserError(
+                f"{store.url}: needs another package ({one_line(error)}); for s3: pip install s3fs."
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{store.url}: is no address of a warehouse ({one_line(error)}).") from error
+        return store
+
+    def make(self) -> None:
+        """Leave a note of what is kept here. Raises: StoreError: nothing can be written."""
+        if self.read(ABOUT) is None:
+            self.write(ABOUT, ABOUT_TEXT)
+
+    def exists(self) -> bool:
+        """Whether this is a warehouse."""
+        return self.read(ABOUT) is not None
+
+    def read(self, name: str) -> bytes | None:
+        """A small object; None: it is not there."""
+        with self._telling("read"):
+            try:
+                return bytes(self._filesystem.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of an object in hexadecimal, read a piece at a time. Raises: FileNotFoundError: it is gone."""
+        with self._telling("read"):
+            try:
+                with self._filesystem.open(self._path(name), "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError as error:
+                gone = error
+        raise gone
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small object, in the place of what may be there."""
+        with self._telling("written"), self._whole(name) as path:
+            self._filesystem.pipe_file(path, content)
+
+    def modified(self, name: str) -> datetime | None:
+        """When an object was put, by the store's clock; None: it is not there."""
+        with self._telling("read"):
+            try:
+                found: datetime = self._filesystem.modified(self._path(name))
+            except FileNotFoundError:
+                return None
+            return found
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of every object, by its path."""
+        root = self._path("")
+        with self._telling("listed"):
+            try:
+                found = self._filesystem.find(root, detail=True)
+            except FileNotFoundError:
+                return {}
+        below = root.lstrip("/")
+        return {path.lstrip("/").removeprefix(below): int(entry["size"] or 0) for path, entry in found.items()}
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the objects in a folder, sorted."""
+        with self._telling("listed"):
+            try:
+                found = self._filesystem.ls(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "file")
+
+    def below(self, folder: str, start: str) -> list[str]:
+        """The paths in `folder` of all objects in folders whose names begin with `start`."""
+        with self._telling("listed"):
+            try:
+                found = self._filesystem.find(self._path(folder), prefix=start)
+            except FileNotFoundError:
+                return []
+        paths = (path.rpartition(f"/{folder}/")[2] for path in found)
+        return sorted(path for path in paths if path.startswith(start))
+
+    def get(self, files: Iterable[tuple[str, Path]]) -> None:
+        """Fetch objects, each to a new file; no file is made of one that is not there."""
+        self._each(self._get, files)
+
+    def put(self, files: Iterable[tuple[Path, str]]) -> None:
+        """Put files, in any order. Raises: StoreError: one of them was not put."""
+        self._each(self._put, files)
+
+    def copy(self, names: Iterable[tuple[str, str]]) -> None:
+        """Copy objects, each to another name, without fetching them where the store can."""
+        self._each(self._copy, names)
+
+    def remove(self, name: str) -> None:
+        """Remove an object, or all of a folder, or an upload as `interrupted` names it; no error if there is none."""
+        name, _, upload = name.partition(UPLOAD)
+        with self._telling("changed"), suppress(FileNotFoundError):
+            if upload:
+                bucket, key, _ = self._filesystem.split_path(self._path(name))
+                self._filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+            else:
+                self._filesystem.rm(self._path(name), recursive=True)
+
+    def remove_one(self, name: str) -> None:
+        """As `remove`, of what is known to be an object: by one request."""
+        with self._telling("changed"), suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(name))
+
+    def interrupted(self) -> Iterator[tuple[str, datetime, int]]:
+        """What is being written, or was by a process that was killed: what, since when, and its bytes so far.
+
+        Temporary objects, and in S3 uploads in parts, of which nothing else tells: a thousand at a time.
+        """
+        for name in self.names("tmp"):
+            if at := self.modified(f"tmp/{name}"):
+                yield f"tmp/{name}", at, self._filesystem.size(self._path(f"tmp/{name}")) or 0
+        if self._scheme in IN_PARTS:
+            bucket, prefix, _ = self._filesystem.split_path(self._path(""))
+            prefix = prefix.lstrip("/")
+            with self._telling("listed"):
+                found = self._filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+                for upload in found.get("Uploads", []):
+                    named = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    parts = self._filesystem.call_s3("list_parts", **named).get("Parts", [])
+                    name = f"{upload['Key'].removeprefix(prefix)}{UPLOAD}{upload['UploadId']}"
+                    yield name, upload["Initiated"], sum(part["Size"] for part in parts)
+
+    def _get(self, name: str, local: Path) -> None:
+        with self._telling("read"):
+            try:
+                self._filesystem.get_file(self._path(name), str(local))
+            except FileNotFoundError:
+                local.unlink(missing_ok=True)
+        if local.is_dir():  # which is how some file systems fetch a folder
+            local.rmdir()
+
+    def _put(self, local: Path, name: str) -> None:
+        with self._telling("written"), suppress(FileExistsError), self._whole(name) as path:
+            if name.startswith(REWRITTEN):
+                self._filesystem.pipe_file(path, local.read_bytes())
+            else:
+                self._filesystem.put_file(str(local), path, **({"mode": "create"} if self._scheme in CREATES else {}))
+
+    def _copy(self, name: str, other: str) -> None:
+        with self._telling("written"), self._whole(other) as path:
+            self._filesystem.cp_file(self._path(name), path)
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[str]:
+        """Where to write an object, so that it is seen whole or not at all."""
+        path = self._path(name)
+        if self._scheme in WHOLE_PUTS:
+            yield path
+            return
+        temporary = self._path(f"tmp/{uuid.uuid4().hex}")
+        for folder in (temporary, path):
+            self._filesystem.makedirs(folder.rpartition("/")[0], exist_ok=True)
+        yield temporary
+        self._filesystem.mv(temporary, path)
+
+    @staticmethod
+    def _each(do: Callable[[Any, Any], None], files: Iterable[tuple[Any, Any]]) -> None:
+        chosen = list(files)
+        if len(chosen) == 1:
+            do(*chosen[0])
+        elif chosen:
+            with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+                for done in [pool.submit(do, *file) for file in chosen]:
+                    done.result()
+
+    def _path(self, name: str) -> str:
+        return f"{_opened(self.url, os.getpid())[1]}/{name}"
+
+    @property
+    def _scheme(self) -> str:
+        return self.url.partition("://")[0]
+
+    @property
+    def _filesystem(self) -> Any:
+        return _opened(self.url, os.getpid())[0]
+
+    @contextmanager
+    def _telling(self, done: str) -> Iterator[None]:
+        """Have whatever a library raises told in one line."""
+        try:
+            yield
+        except Exception as error:
+            raise StoreError(
+                f"{self.url}: cannot be {done} ({type(error).__name__}: {one_line(error)[:200]}). Check that it is "
+                "there, and the environment's endpoint and credentials; the same command goes on from what is stored."
+            ) from error
+
+
+class Mirror(AbstractFileSystem):  # type: ignore[misc]
+    """The store as DuckDB reads it: by its URLs, each file fetched when it is first read. See `let_read`."""
+
+    cachable = False
+
+    def __init__(self, store: Store, here: Callable[[str], Path]) -> None:
+        super().__init__()
+        self.protocol = store.url.partition("://")[0]
+        self._below = f"{store.url}/"
+        self._here = here
+
+    def _local(self, path: str) -> Path:
+        return self._here(path.removeprefix(self._below))
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The file itself: views name every file."""
+        return [path] if self._local(path).is_file() else []
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether it is stored."""
+        return self._local(path).is_file()
+
+    def info(self, path: str, **_: Any) -> dict[str, object]:
+        """Its size."""
+        return {"name": path, "size": self._local(path).stat().st_size, "type": "file"}
+
+    def modified(self, path: str) -> datetime:
+        """When it was fetched: files never change."""
+        return datetime.fromtimestamp(self._local(path).stat().st_mtime, tz=UTC)
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> _OfManyThreads:
+        """Open its local copy."""
+        return _OfManyThreads(self._local(path), mode)
+
+
+class _OfManyThreads(io.FileIO):
+    """A file to read in which each thread has a position of its own.
+
+    DuckDB's threads share open files, and say where to read in one call and read in the next: with one position for
+    all, they would be given each other's bytes.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self._size = os.fstat(self.fileno()).st_size
+        self._own = threading.local()
+
+    def tell(self) -> int:
+        return getattr(self._own, "position", 0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
+        self._own.position = start + offset
+        return self.tell()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        content = os.pread(self.fileno(), left if size is None or size < 0 else min(size, left), self.tell())
+        self._own.position = self.tell() + len(content)
+        return content
+
+
+def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable[[str], Path]) -> None:
+    """Have DuckDB read the store's URLs. Args: here: from a path below the store's URL to the local copy."""
+    mirror = Mirror(store, here)
+    if connection.filesystem_is_registered(mirror.protocol):
+        connection.unregister_filesystem(mirror.protocol)
+    connection.register_filesystem(mirror)
+
+
+@cache
+def _opened(url: str, _process: int) -> tuple[Any, str]:
+    """The file system and the path in it: of each process its own, because connections cross no fork."""
+    filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
+    return filesystem, str(path).rstrip("/")

@@ -1,0 +1,169 @@
+"""Cells on a Dask cluster: what its workers must have in common with the flow, and how one of them trains a cell.
+
+A worker trains a cell like any machine does, in a process of its own (tasks/compute/processes.py). If the worker dies,
+Dask's scheduler gives its cells to others. What is not a result of the cell's key must not be stored under it, so that
+workers with other libraries or other code are refused, and so are those that see another warehouse.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tasks.compute.processes import Outcome, Processes, allow_children
+from tasks.errors import UserError, one_line
+from tasks.models.registry import MODELS
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training import cells
+from tasks.training.cells import Job
+from tasks.training.runs import library_versions
+from tasks.training.train import train_cell
+
+CONNECT_SECONDS = 10.0
+CODE = "training code"
+ONCE = threading.Lock()
+CHILDREN: set[Any] = set()  # the processes in which a worker trains, of all runs
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a worker tells of itself."""
+
+    setup: dict[str, str]  # what decides the results that it would get
+    has_warehouse: bool
+
+
+def check_installed() -> None:
+    """Raises: UserError: what only a cluster needs is not installed."""
+    try:
+        import prefect_dask  # noqa: F401
+    except ImportError as error:
+        raise UserError("Dask is not installed: pip install --constraint constraints.txt -e '.[dask]'") from error
+
+
+def check_cluster(address: str, warehouse: Warehouse) -> int:
+    """Whether the workers at a scheduler's address would get this process's own results. Returns: how many there are.
+
+    Raises: UserError: no scheduler answers there, it has no worker, or one has other versions or another warehouse.
+    """
+    probe = warehouse.temporary("probe")
+    with connected(address) as client:
+        probe.touch()
+        try:
+            found = client.run(_seen_here, warehouse.address, probe.name, on_error="return")
+        finally:
+            probe.unlink(missing_ok=True)
+    if not found:
+        raise UserError(f"{address}: the scheduler has no workers. Start some: dask worker {address}")
+    here = _setup()
+    for worker, seen in found.items():
+        if reason := refusal(here, seen, warehouse):
+            raise UserError(f"{worker}: {reason}")
+    return len(found)
+
+
+def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehouse) -> str | None:
+    """Why cells must not be trained on a worker; None: they may be. Args: here: the flow's own setup."""
+    if isinstance(seen, BaseException):
+        return f"cannot run this project ({one_line(seen)}). Install it there as it is here."
+    if differing := _differing(here, seen.setup):
+        return (
+            f"would get other results than this machine: {differing}. Install there what is installed here "
+            "(constraints.txt, and this very version of the project), and start it again."
+        )
+    if not seen.has_warehouse:
+        return (
+            f"does not see the warehouse {warehouse.address}. Choose a --warehouse that every worker can reach at the "
+            "same address, such as a shared folder."
+        )
+    return None
+
+
+def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
+    """Train a cell in a process of its own, on this worker. Args: timeout, memory: see tasks.processes.Processes."""
+    worker, is_wanted = current_worker()
+    if cells.cell_key(job.cell, job.feature_version) != job.key:
+        return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
+    with ONCE:
+        processes = _processes(job.threads, timeout, memory)
+    return processes.run(train_cell, job, Warehouse.at(job.warehouse).temporary("log"), is_wanted)
+
+
+def why_lost(error: BaseException) -> str:
+    """What became of a cell of which Dask has no result, for people."""
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return f"{error.allowed_failures + 1} worker(s) died while training it, the last {error.last_worker.address}"
+    return f"its result was lost with the cluster ({getattr(error, 'reason', one_line(error)[:300])})"
+
+
+@cache
+def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
+    """A worker's own, of these limits, ended with it. All cells on it together may use the memory that it may."""
+    from distributed import get_worker
+
+    allow_children()
+    limit = get_worker().memory_manager.memory_limit
+    return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
+
+
+def current_worker() -> tuple[Any, Callable[[], bool]]:
+    """The worker that the calling task runs on, and whether the flow still waits for that task."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    return worker, is_wanted
+
+
+def _seen_here(address: str, probe: str) -> Seen:
+    try:
+        home = Warehouse.to_read(address)
+    except UserError:
+        return Seen(_setup(), has_warehouse=False)
+    return Seen(_setup(), home.store is not None or (home.root / "tmp" / probe).exists())
+
+
+def _setup() -> dict[str, str]:
+    keys = [cells.code_version(spec.build) + duck.digest(spec.parameters) for spec in MODELS.values()]
+    return library_versions() | {"python": ".".join(platform.python_version_tuple()[:2]), CODE: duck.digest(keys)}
+
+
+def _differing(here: dict[str, str], there: dict[str, str]) -> str:
+    """What is not the same, for people. Code is told only if libraries are: its digest depends on Python's version."""
+    names = [name for name in sorted({*here, *there} - {CODE}) if here.get(name) != there.get(name)]
+    told = [f"{name} {there.get(name, 'is missing')} for {here.get(name, 'none')}" for name in names]
+    if not told and here[CODE] != there[CODE]:
+        return f"its {CODE} is another"
+    return ", ".join(told)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """A client of the scheduler at an address. Raises: UserError: none answers there."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{address}: no Dask scheduler answers there ({one_line(error)}). Start one (dask scheduler), or give its "
+            "address as tcp://HOST:PORT."
+        ) from error
+    try:
+        yield client
+    finally:
+        with suppress(Exception):
+            client.close(timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]

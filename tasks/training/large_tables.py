@@ -1,0 +1,169 @@
+"""A cell's rows of a table too large for memory: on disk, and what a model needs of them in memory.
+
+DuckDB sorts them into a scratch folder, once a cell, from where they are read a slice at a time. They come in the order
+of `position`, not of the file, so that the same rows give the same result however they were written. That order is
+random, so that a slice is a sample of the split; but tracks appended later, with statistics kept, stand behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from tasks.features.registry import BuiltTable
+from tasks.models import streaming
+from tasks.models.registry import ModelSpec, spec_of
+from tasks.models.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of
+from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, Cell
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse, remove
+from tasks.training.cells import Job, table_name
+
+LARGE_ROWS = 1_000_000  # of a table; up to that many, a cell reads them all into less than 1 GiB
+SORT_MEMORY = "512MB"  # of DuckDB, which writes the rest to disk
+# What a model that needs its rows in memory gets of more: as many as the study trained it on, for which its settings
+# were chosen. A forest of 1,000 trees takes 2.3 GB on them, and grows as they do; an SVM takes time by their square.
+SUBSAMPLE_ROWS = 35_000
+WATCHED_ROWS = 50_000  # of the validation split, for what watches it while it learns
+
+
+def is_large(job: Job) -> bool:
+    """Whether the rows of a cell's table stay on disk."""
+    table = pl.scan_parquet(Warehouse.to_read(job.warehouse).here(job.table))
+    return bool(table.select(pl.len()).collect().item() > LARGE_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scratch:
+    """A folder to sort a cell's rows into, and what sorts them."""
+
+    folder: Path
+    connection: duckdb.DuckDBPyConnection
+    spec: ModelSpec
+    features: list[str]
+    shares: int | None  # the workers that share the rows to train on
+    n_asked: int  # rows to train on: those that the budget allows and the cell asks for
+    n_train: int  # those that it gets: fewer, if it needs them in memory
+    is_chosen: bool  # whether they are not all that there are
+
+    def write(self, split: str, share: int | None = None) -> Path:
+        """The file of a split's rows, or of one share of them, which is then there."""
+        columns = {"features": list(map(duck.identifier, self.features)), "is_chosen": self.is_chosen}
+        columns |= {"number": "float" if self.spec.dtype == "float32" else "double"}
+        columns |= {"is_evaluated": split in EVALUATED, "share": share, "shares": self.shares}
+        file = self.folder / f"{split}.parquet"
+        select = duck.render("training/rows", split=split, **columns)
+        self.connection.execute(duck.copy(select, file, LARGE_ROWS))
+        return file
+
+    def x(self, file: Path) -> StoredRows:
+        """The features of a file's rows."""
+        return StoredRows(file, tuple(self.features), self.spec.dtype, pq.read_metadata(file).num_rows)
+
+    def y(self, file: Path, task: str) -> StoredRows:
+        """Their target: genre codes or popularity."""
+        column, dtype = ("genre_id", "int64") if task == "genre" else ("target_popularity", self.spec.dtype)
+        return StoredRows(file, column, dtype, pq.read_metadata(file).num_rows)
+
+
+def spread(cells: list[Cell], tables: list[BuiltTable], workers: int) -> list[Cell]:
+    """The same cells, XGBoost's on large tables fitted by so many workers together."""
+    n_rows = {(table.table_name, table.protocol): table.rows for table in tables}
+    return [
+        replace(cell, workers=workers)
+        if spec_of(cell).stream is streaming.xgboost and n_rows[table_name(cell), cell.protocol] > LARGE_ROWS
+        else cell
+        for cell in cells
+    ]
+
+
+@contextmanager
+def stored(job: Job) -> Iterator[Data]:
+    """A cell's rows on disk while the block lasts; those to train on in memory, if the model needs them there.
+
+    Of those the budget allows and the cell asks for, a model that cannot stream gets a stratified sample. Rows that
+    several workers fit to are left to them (`share_of`).
+    """
+    splits = EVALUATED if job.cell.workers else ("train", *EVALUATED)
+    with _scratch(job) as scratch:
+        files = {split: scratch.write(split) for split in splits}
+        scratch.connection.close()  # and its memory is free
+        yield _data(scratch, files)
+
+
+def share_of(job: Job, share: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that one of a cell's workers fits to, in memory. Args: share: which, from 0.
+
+    Returns: x, shape (n_rows, n_features), and y of the cell's task, (n_rows,), in the order of position.
+    """
+    with _scratch(job) as scratch:
+        file = scratch.write("train", share)
+        scratch.connection.close()
+        stored_x = scratch.x(file)
+        x = np.empty((len(stored_x), len(scratch.features)), scratch.spec.dtype)
+        for rows in chunks_of(stored_x):
+            x[rows] = stored_x[rows]
+        return x, scratch.y(file, job.cell.task)[:]
+
+
+@contextmanager
+def _scratch(job: Job) -> Iterator[_Scratch]:
+    """Gone, with all that was written into it, when the block ends."""
+    spec = spec_of(job.cell)
+    warehouse = Warehouse.to_read(job.warehouse)
+    table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
+    features = FEATURE_SETS[job.cell.feature_set].columns_in(pl.scan_parquet(table).collect_schema().names())
+    folder = warehouse.temporary(job.result)
+    folder.mkdir()
+    try:
+        with duck.connect(spill=folder) as connection:
+            connection.execute(f"set memory_limit = '{SORT_MEMORY}'; set threads = {job.threads}")
+            duck.view(connection, "features.trained_table", table)
+            duck.view(connection, "features.split_assignment", split_table)
+            yield _Scratch(folder, connection, spec, features, job.cell.workers, *_choose_rows(connection, job, spec))
+    finally:
+        remove(folder)
+
+
+def _choose_rows(connection: duckdb.DuckDBPyConnection, job: Job, spec: ModelSpec) -> tuple[int, int, bool]:
+    """Make features.chosen_rows, unless all rows are trained on. Returns: n_asked, n_train, is_chosen of a scratch."""
+    count = "select count(*) from features.trained_table where split = 'train'"
+    [(n_rows,)] = connection.execute(count).fetchall()
+    n_allowed = min(n_rows, BUDGETS[job.cell.budget].max_train_rows or n_rows)
+    n_asked = min(n_allowed, job.cell.train_rows or n_allowed)
+    n_wanted = n_asked if spec.stream else min(n_asked, SUBSAMPLE_ROWS)
+    if is_chosen := n_wanted < n_rows:
+        select = f"create table features.chosen_rows as {duck.render('training/chosen_rows')}"
+        connection.execute(select, {"n_allowed": n_allowed, "n_wanted": n_wanted})
+    return n_asked, n_wanted, is_chosen
+
+
+def _data(scratch: _Scratch, files: dict[str, Path]) -> Data:
+    x: dict[str, Rows] = {split: scratch.x(file) for split, file in files.items()}
+    y: dict[str, dict[str, Any]] = {
+        task: {split: scratch.y(file, task) for split, file in files.items()} for task in ("genre", "popularity")
+    }
+    for part in y.values():
+        part.update({split: part[split][:] for split in EVALUATED})
+    if "train" in files and scratch.n_train <= CHUNK_ROWS:
+        for part in (x, *y.values()):
+            part["train"] = part["train"][:]
+    rest = {split: pl.read_parquet(files[split], columns=["track_id", "is_imputed", "group_id"]) for split in EVALUATED}
+    return Data(
+        features=scratch.features,
+        n_train=scratch.n_train,
+        x=x,
+        y=y,
+        track_id={split: part["track_id"].to_numpy() for split, part in rest.items()},
+        is_imputed={split: part["is_imputed"].to_numpy() for split, part in rest.items()},
+        units={split: part["group_id"].to_numpy() for split, part in rest.items()},
+        sampled_from=scratch.n_asked if scratch.n_train < scratch.n_asked else None,
+    )

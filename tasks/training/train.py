@@ -1,0 +1,289 @@
+"""Train one cell, score it, and write what came of it. Runs in a process of its own, without Prefect."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.evaluation import bootstrap
+from tasks.evaluation import metrics as scoring
+from tasks.models.files import save_model
+from tasks.models.inference import Predicted, join, predict, predict_values
+from tasks.models.registry import ModelSpec, spec_of
+from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of
+from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, SLICES
+from tasks.storage.warehouse import Warehouse
+from tasks.training import large_tables
+from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT, Job, parameters_json
+
+
+def train_cell(job: Job) -> None:
+    """Fit, predict and score a cell; its folder in the warehouse then holds its result, replicates and predictions.
+
+    Raises: whatever the model raises.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning)  # the study's MLP stops at its 300 iterations: known
+    started_at = datetime.now(UTC)
+    with opened(job) as data:
+        _train(job, data, started_at)
+
+
+def _train(job: Job, data: Data, started_at: datetime) -> None:
+    spec = spec_of(job.cell)
+    budget = BUDGETS[job.cell.budget]
+    estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
+
+    started = time.perf_counter()
+    if job.cell.workers:
+        from tasks.training import dask_xgboost  # which needs Dask
+
+        dask_xgboost.fit(estimator, job)
+    else:
+        fit(estimator, spec, data)
+    fitted = time.perf_counter()
+    predicted = {split: predict_all(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
+    predict_seconds = time.perf_counter() - fitted
+
+    peak_rss_mb = _peak_rss_mb()
+    warehouse = Warehouse.at(job.warehouse)
+    keeps_model = spec.keeps_model and job.cell.train_rows is None
+    metrics, replicates = _metrics(data, predicted)
+    with warehouse.new_folder(warehouse.cell(job.result)) as folder:
+        model_file, sha256 = save_model(estimator, folder) if keeps_model else (None, None)
+        result = {
+            "result": job.result,
+            "started_at": started_at,
+            "fit_seconds": fitted - started,
+            "predict_seconds": predict_seconds,
+            "n_train": data.n_train,
+            "sampled_from": data.sampled_from,
+            "sample_reason": spec.needs_memory if data.sampled_from else None,
+            "params": parameters_json(job.cell),
+            "feature_version": job.feature_version,
+            "model_path": f"cells/{job.result}/{model_file}" if model_file else None,
+            "model_sha256": sha256,
+            "test_rows": scoring.digest_of_rows(data.track_id["test"]),
+            "popularity_errors": _popularity_errors(data, predicted, job.genres),
+            "metrics": metrics,
+            "confusion": _confusion(data, predicted, job.genres),
+            "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
+            "history": _history(estimator),
+            "calibration": _calibration(data, predicted),
+            "peak_rss_mb": peak_rss_mb,
+            "finished_at": datetime.now(UTC),
+        }
+        replicates = [{"result": job.result, **row} for row in replicates]
+        pq.write_table(pa.Table.from_pylist(replicates, REPLICATES), folder / "replicates.parquet", compression="zstd")
+        with pq.ParquetWriter(folder / "predictions.parquet", PREDICTIONS, compression="zstd") as writer:
+            for part in _predictions(job, data, predicted):
+                writer.write_table(part)
+        pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
+
+
+def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
+    """Fit on the training rows; an estimator that watches validation sees those rows too, by split."""
+    watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
+    rows = (data.x, *(data.y[target] for target in spec.targets))
+    by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
+    if isinstance(data.x["train"], StoredRows) and spec.stream:
+        spec.stream(estimator, *by_split)
+    elif spec.watches_validation:
+        estimator.fit(*by_split)
+    else:
+        estimator.fit(data.x["train"], data.y[spec.task]["train"])
+
+
+def predict_all(estimator: Any, spec: ModelSpec, x: Rows, n_genres: int) -> Predicted:
+    """As `predict`, of stored rows a chunk at a time."""
+    return join([predict(estimator, spec, x[rows], n_genres) for rows in chunks_of(x)])
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[Data]:
+    """A cell's rows while the block lasts: in memory, or those of a large table on disk."""
+    if job.cell.workers or large_tables.is_large(job):
+        with large_tables.stored(job) as data:
+            yield data
+    else:
+        yield load(job)
+
+
+def load(job: Job) -> Data:
+    """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
+    dtype = spec_of(job.cell).dtype
+    warehouse = Warehouse.to_read(job.warehouse)
+    groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
+    table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
+    features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
+    limit = BUDGETS[job.cell.budget].max_train_rows
+    parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
+    parts["train"] = parts["train"].head(limit) if limit else parts["train"]
+    if job.cell.train_rows is not None:
+        parts["train"] = parts["train"][stratified(parts["train"]["genre_id"].to_numpy(), job.cell.train_rows)]
+    return Data(
+        features=features,
+        n_train=len(parts["train"]),
+        x={split: part.select(features).to_numpy(order="c").astype(dtype) for split, part in parts.items()},
+        y={
+            "genre": {split: part["genre_id"].to_numpy().astype(np.int64) for split, part in parts.items()},
+            "popularity": {split: part["popularity"].to_numpy().astype(dtype) for split, part in parts.items()},
+        },
+        track_id={split: part["track_id"].to_numpy() for split, part in parts.items()},
+        is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
+        units={split: part["group_id"].to_numpy() for split, part in parts.items()},
+    )
+
+
+def stratified(genre: np.ndarray, n: int) -> np.ndarray:
+    """N of the rows, in their order, of each genre its share (to within one row), the first of it.
+
+    Those for a smaller n are among those for a larger. Args: genre: shape (n_rows,), codes; rows in random order.
+    """
+    by_genre = np.argsort(genre, kind="stable")
+    counts = np.bincount(genre)
+    place = np.empty(len(genre))  # of each row within its genre, 0 to 1
+    place[by_genre] = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
+    return np.sort(np.argsort(place, kind="stable")[:n])
+
+
+def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a result's metrics, and those of its replicates (slice `all`)."""
+    rows, kept = [], []
+    for split, found in predicted.items():
+        imputed = data.is_imputed[split]
+        members = dict(zip(SLICES, (np.ones_like(imputed), imputed, ~imputed), strict=True))
+        members = {name: chosen for name, chosen in members.items() if chosen.any()}
+        for task, y_pred in found.values.items():
+            y_true = data.y[task][split]
+            shares = found.probabilities if task == "genre" else None
+            resampled = bootstrap.replicates(task, y_true, y_pred, shares, members, data.units[split])
+            for name, chosen in members.items():
+                scores = scoring.score(task, y_true[chosen], y_pred[chosen])
+                if shares is not None:
+                    scores |= scoring.probability_scores(y_true[chosen], shares[chosen])
+                for metric, value in scores.items():
+                    if not np.isfinite(value):
+                        resampled[name, metric] = np.full_like(resampled[name, metric], np.nan)
+                    low, high = bootstrap.interval(resampled[name, metric])
+                    figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
+                    rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
+                    if name == "all":
+                        values = resampled[name, metric]
+                        kept.append({"task": task, "split": split, "metric": metric, "replicates": values})
+    return rows, kept
+
+
+def _or_null(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _confusion(data: Data, predicted: dict[str, Predicted], genres: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "true_genre": true, "predicted_genre": guess, "n": int(counts[i, j])}
+        for split, found in predicted.items()
+        if "genre" in found.values
+        for counts in [scoring.confusion(data.y["genre"][split], found.values["genre"], len(genres))]
+        for i, true in enumerate(genres)
+        for j, guess in enumerate(genres)
+    ]
+
+
+def _popularity_errors(data: Data, predicted: dict[str, Predicted], genres: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "bucket_by": bucket_by, **row}
+        for split, found in predicted.items()
+        if "popularity" in found.values
+        for y_true in [data.y["popularity"][split]]
+        for bucket_by, names, bucket in (
+            ("genre", genres, data.y["genre"][split]),
+            ("popularity", scoring.POPULARITY_BANDS, scoring.popularity_band(y_true)),
+        )
+        for row in scoring.errors_by_bucket(y_true, found.values["popularity"], bucket, names)
+    ]
+
+
+def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: int) -> list[dict[str, Any]]:
+    if spec.importance == "permutation":
+        by_task = scoring.permutation_importance(
+            lambda x: predict_values(estimator, spec, x),
+            data.x["val"][:rows],
+            {task: y["val"][:rows] for task, y in data.y.items()},
+            seed,
+        )
+    elif spec.importance == "coefficient":
+        by_task = {spec.task: np.abs(np.atleast_2d(estimator.coef_)).mean(axis=0)}
+    else:
+        by_task = {spec.task: _feature_importances(estimator)}
+    return [
+        {"task": task, "feature_name": name, "importance": float(value), "method": spec.importance}
+        for task, values in by_task.items()
+        for name, value in zip(data.features, values, strict=True)
+    ]
+
+
+def _feature_importances(estimator: Any) -> np.ndarray:
+    """The mean decrease of impurity, or the gain, as shares that add up to 1."""
+    accelerated = getattr(estimator, "_onedal_estimator", None)
+    if accelerated is None:
+        return np.asarray(estimator.feature_importances_)
+    # scikit-learn-intelex has them from training; its feature_importances_ would turn a thousand trees into
+    # scikit-learn's own for that, which takes 10 s and 3 GB.
+    decrease = np.asarray(accelerated.var_importance_)
+    return decrease / (decrease.sum() or 1.0)  # 0 of trees without a split
+
+
+def _history(estimator: Any) -> list[dict[str, Any]]:
+    """The losses of each epoch, of estimators that keep them."""
+    if hasattr(estimator, "loss_curve_"):
+        return [{"member": 1, "epoch": n + 1, "loss": loss} for n, loss in enumerate(estimator.loss_curve_)]
+    return [asdict(epoch) for epoch in getattr(estimator, "history", [])]
+
+
+def _calibration(data: Data, predicted: dict[str, Predicted]) -> list[dict[str, Any]]:
+    return [
+        {"split": split, **row}
+        for split, found in predicted.items()
+        if found.probabilities is not None
+        for row in scoring.calibration(data.y["genre"][split], found.probabilities)
+    ]
+
+
+def _predictions(job: Job, data: Data, predicted: dict[str, Predicted]) -> Iterator[pa.Table]:
+    names = np.array(job.genres, dtype=object)
+    for split, found in predicted.items():
+        for task, y_pred in found.values.items():
+            is_genre = task == "genre"
+            for rows in blocks_of(len(y_pred)):
+                n_rows = rows.stop - rows.start
+                guesses = names[y_pred[rows]] if is_genre else [None] * n_rows
+                yield pa.table(
+                    {
+                        "result": [job.result] * n_rows,
+                        "task": [task] * n_rows,
+                        "split": [split] * n_rows,
+                        "track_id": data.track_id[split][rows],
+                        "y_true": data.y[task][split][rows].astype(np.float64),
+                        "y_pred": y_pred[rows].astype(np.float64),
+                        "true_genre": pa.array(names[data.y["genre"][split][rows]], pa.string()),
+                        "predicted_genre": pa.array(guesses, pa.string()),
+                    },
+                    schema=PREDICTIONS,
+                )
+
+
+def _peak_rss_mb() -> float:
+    """The most memory this process has held at once so far, in MiB, the libraries it started with included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0)

@@ -1,0 +1,278 @@
+"""Search for a model's settings with Optuna, judged on the validation split only; a killed search goes on where it was.
+
+A search is Optuna's journal file below `tuning/`; each finished trial is also an immutable Parquet file, for SQL. Of a
+warehouse elsewhere the journal is put there whenever a trial has ended, before that file, so any machine can go on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from tasks.compute.processes import Outcome
+from tasks.errors import UnknownNameError, UserError
+from tasks.evaluation import metrics
+from tasks.models.registry import MODELS, ModelSpec, spec_of
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training import train
+from tasks.training.cells import Job
+
+TRIALS = pa.schema(
+    [
+        pa.field("study", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("protocol", pa.string(), nullable=False),
+        pa.field("feature_version", pa.string(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),  # complete, failed, killed
+        pa.field("value", pa.float64()),  # of the metric, on the validation split; NULL unless complete
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("params", pa.string(), nullable=False),  # JSON: every setting of the model, searched for or not
+        pa.field("seconds", pa.float64()),  # that the trial took; NULL unless complete
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+# What a search is judged by. Multi-task nets by accuracy + R2: both are shares, of rows and of variance.
+METRICS: Mapping[str, str] = MappingProxyType(
+    {"genre": "accuracy", "popularity": "rmse", "multitask": "accuracy_plus_r2"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The values tried for one setting, bounds included: whole numbers if the bounds are."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: int | None = None  # between whole numbers
+
+    def suggest(self, trial: Any, name: str) -> float:
+        """What an Optuna trial shall take."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return int(trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1))
+        return float(trial.suggest_float(name, self.low, self.high, log=self.log))
+
+
+BOOSTED = {
+    "n_estimators": Range(low=100, high=800, step=50),
+    "learning_rate": Range(low=0.02, high=0.1, log=True),
+    "max_depth": Range(low=4, high=10),
+    "min_child_weight": Range(low=1, high=100, log=True),
+    "subsample": Range(low=0.5, high=1.0),
+    "colsample_bynode": Range(low=0.2, high=1.0),
+    "reg_lambda": Range(low=0.1, high=30.0, log=True),
+}
+RANDOMIZED = {
+    "max_features": Range(low=0.2, high=1.0),
+    "min_samples_leaf": Range(low=1, high=12),
+}
+SPACES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
+    {
+        "genre/xgboost_tuned": BOOSTED,
+        "popularity/xgboost_tuned": BOOSTED,
+        "genre/extra_trees": RANDOMIZED,
+        "popularity/extra_trees": RANDOMIZED,
+        "multitask/multitask_tuned": {
+            "bins": Range(low=8, high=24),
+            "width": Range(low=128, high=384, step=64),
+            "depth": Range(low=2, high=4),
+            "dropout": Range(low=0.2, high=0.5),
+            "learning_rate": Range(low=1e-3, high=4e-3, log=True),
+            "weight_decay": Range(low=3e-3, high=0.1, log=True),
+            "head_units": Range(low=32, high=256, step=32),
+            "popularity_weight": Range(low=0.1, high=3.0, log=True),
+        },
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Settings to be tried; small, so that it can be handed to any process."""
+
+    number: int
+    job: Job
+    parameters: dict[str, Any]
+
+
+def tunable(task: str, model: str) -> ModelSpec:
+    """The registered model of that name. Raises: UnknownNameError: it has no search space."""
+    name = f"{task}/{model}"
+    if name not in SPACES:
+        raise UnknownNameError("model to tune", name, SPACES)
+    return MODELS[name]
+
+
+def validate(trial: Trial) -> float:
+    """Fit with a trial's settings; the metric of its task on the validation split."""
+    spec, cell = spec_of(trial.job.cell), trial.job.cell
+    estimator = spec.build(trial.parameters, cell.seed, trial.job.threads)
+    with train.opened(trial.job) as data:
+        train.fit(estimator, spec, data)
+        n_genres = len(trial.job.genres)
+        predicted = train.predict_all(estimator, spec, data.x["val"], n_genres)
+        scores = {
+            name: value
+            for target, values in predicted.values.items()
+            for name, value in metrics.score(target, data.y[target]["val"], values).items()
+        }
+    return scores["accuracy"] + scores["r2"] if spec.task == "multitask" else scores[METRICS[spec.task]]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best trial of a search, beside what is committed."""
+
+    metric: str
+    value: float
+    committed: float | None  # the metric under the registry's settings; None if that trial failed
+    parameters: dict[str, Any]  # those searched for
+    n_finished: int
+
+
+class Search:
+    """One search, which one process at a time may go on with (see `open_search`)."""
+
+    def __init__(self, name: str, study: Any, job: Job, warehouse: Warehouse, keep: Callable[[], None]) -> None:
+        self.name = name
+        self._keep = keep  # the journal
+        self.metric = METRICS[job.cell.task]
+        self._study = study
+        self._job = job
+        self._warehouse = warehouse
+        self._spec = spec_of(job.cell)
+        self._space = SPACES[self._spec.name]
+        self._asked: dict[int, Any] = {}
+        self._resume()
+
+    @property
+    def n_finished(self) -> int:
+        """The trials that came to an end by themselves."""
+        return sum(_state(trial) in {"complete", "failed"} for trial in self._study.trials)
+
+    def ask(self) -> Trial:
+        """The settings to try next; the registry's own come first."""
+        asked = self._study.ask()
+        self._asked[asked.number] = asked
+        chosen = {name: values.suggest(asked, name) for name, values in self._space.items()}
+        return Trial(number=asked.number, job=self._job, parameters=dict(self._spec.parameters) | chosen)
+
+    def tell(self, trial: Trial, outcome: Outcome, seconds: float) -> None:
+        """Record how a trial ended."""
+        from optuna.trial import TrialState
+
+        asked = self._asked.pop(trial.number)
+        if outcome.status == "ok" and math.isfinite(outcome.value):
+            asked.set_user_attr("seconds", seconds)
+            self._study.tell(asked, outcome.value)
+        else:
+            asked.set_user_attr("error", outcome.error or f"its {self.metric} is {outcome.value}")
+            self._study.tell(asked, state=TrialState.FAIL)
+        self._store()
+
+    def best(self) -> Best:
+        """What was found so far. Raises: UserError: no trial has succeeded."""
+        complete = [trial for trial in self._study.trials if _state(trial) == "complete"]
+        if not complete:
+            errors = [trial.user_attrs["error"] for trial in self._study.trials if _state(trial) == "failed"]
+            raise UserError(f"No trial of {self.name} succeeded; the last failed with: {(errors or ['none ran'])[-1]}")
+        return Best(
+            metric=self.metric,
+            value=self._study.best_value,
+            committed=next((trial.value for trial in complete if trial.params == self._committed), None),
+            parameters=self._study.best_params,
+            n_finished=self.n_finished,
+        )
+
+    @property
+    def _committed(self) -> dict[str, Any]:
+        return {name: self._spec.parameters[name] for name in self._space}
+
+    def _resume(self) -> None:
+        """Close what a killed search left open, and have the registry's settings tried if they were not."""
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        self._store()
+        waiting = self._study.get_trials(states=(TrialState.WAITING,))
+        finished = [trial.params for trial in self._study.trials if _state(trial) in {"complete", "failed"}]
+        if not waiting and self._committed not in finished:
+            self._study.enqueue_trial(self._committed)
+
+    def _store(self) -> None:
+        """Keep the journal, then write a Parquet file of every ended trial that has none yet."""
+        self._keep()
+        cell = self._job.cell
+        stored = set(self._warehouse.files("tuning", "trials"))
+        for trial in self._study.trials:
+            final = self._warehouse.table("tuning", "trials", f"{self.name}-{trial.number:05d}")
+            if not trial.state.is_finished() or final in stored:
+                continue
+            row = {
+                "study": self.name,
+                "task": cell.task,
+                "model": cell.model,
+                "protocol": cell.protocol,
+                "feature_version": self._job.feature_version,
+                "number": trial.number,
+                "state": _state(trial),
+                "value": trial.value,
+                "metric": self.metric,
+                "params": json.dumps(dict(self._spec.parameters) | trial.params, sort_keys=True),
+                "seconds": trial.user_attrs.get("seconds"),
+                "started_at": trial.datetime_start.astimezone(UTC),
+            }
+            self._warehouse.write_rows(final, [row], TRIALS)
+
+
+@contextmanager
+def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
+    """Start a search, or go on with the one that has the same data, space and other settings.
+
+    Raises: UserError: Optuna is not installed.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise UserError("Tuning needs Optuna, which is not installed. Install it: pip install -e '.[tune]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    spec, cell = spec_of(job.cell), job.cell
+    space = SPACES[spec.name]
+    fixed = {name: value for name, value in spec.parameters.items() if name not in space}
+    digest = duck.digest(job.feature_version, json.dumps(fixed, sort_keys=True), repr(dict(space)), cell.seed)
+    name = f"{cell.task}-{cell.model}-{cell.protocol}-{digest}"
+    journal = warehouse.root / "tuning" / f"{name}.journal"
+    with warehouse.appending(journal) as keep:
+        Path(f"{journal}.lock").unlink(missing_ok=True)  # Optuna's own lock outlives a killed holder
+        study = optuna.create_study(
+            study_name=name,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            direction="minimize" if METRICS[cell.task] == "rmse" else "maximize",
+            load_if_exists=True,
+        )
+        # Not the same random numbers again after a resumption.
+        study.sampler = optuna.samplers.TPESampler(seed=cell.seed + len(study.trials))
+        yield Search(name, study, job, warehouse, keep)
+
+
+def _state(trial: Any) -> Literal["complete", "failed", "killed", "open"]:
+    if not trial.state.is_finished():
+        return "open"
+    if trial.state.name == "COMPLETE":
+        return "complete"
+    return "failed" if "error" in trial.user_attrs else "killed"

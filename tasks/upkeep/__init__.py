@@ -1,0 +1,1 @@
+"""Old files go, and what is stored is checked against what was written."""

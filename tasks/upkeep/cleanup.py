@@ -1,0 +1,336 @@
+"""Upkeep: old runs go, and with them the files that nothing else needs.
+
+What is needed: all that a kept run reports (its cells, also those that an older run trained, the versions they were
+trained on, what those were made from, and its snapshot with those it was appended to), all that a kept run trained,
+finished or not, the newest version of each feature table of each such snapshot, what the published database shows of
+raw, staging and features, the champions that stand with what prepares tracks for them, and the data of each search for
+settings. Everything else that follows the project's own naming may go, and what writers that were killed left.
+
+Why that is safe:
+
+- Runs in progress. Whatever reads or makes stored files holds the warehouse in use (`Warehouse.in_use`) from ingest to
+  publication; upkeep removes only while it holds it alone. So nothing goes that a run has found and is about to reuse.
+  The kernel lets go of the lock of a killed process. Runs of other machines, where the lock may not reach, are known by
+  their start record: while one of them has no end, nothing goes. Of a warehouse elsewhere all flows are known by notes
+  that they keep there (tasks/storage/leases.py), whichever machine they are on.
+- Readers. What the views of the published database name is never removed: it is published again without the removed
+  runs before their files go. A reader may still have an older publication open: files go only `grace_hours` after an
+  upkeep first saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their
+  place. If a run uses them before that, they are needed again.
+- A full disk. What needs no room goes first: what killed processes left, records (a run's start, then its end; a
+  snapshot's), and files that the publication does not show. Only then the publication is written again, and the files
+  go that the old one showed.
+- Being killed. Files go whole, and after what names them: the registry is written again before its files go, unless
+  there is no room for it yet; a file that it names and that is gone counts as not built. Files that no record names any
+  more go with the next upkeep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from tasks.errors import UserError, is_about_room, one_line
+from tasks.features.registry import BuiltTable, compact_registry, read_registry
+from tasks.ingest.snapshots import load_snapshot
+from tasks.results.open_tables import GRACE, remove_superseded, superseded
+from tasks.results.publish import publish
+from tasks.storage import checksums
+from tasks.storage.warehouse import Warehouse, in_use_message
+from tasks.upkeep.inventory import (
+    RETIRED,
+    Inventory,
+    Item,
+    StoredRun,
+    freed_by,
+    links_of,
+    published_paths,
+    record_files,
+    size_of,
+    snapshot_paths,
+    take_inventory,
+)
+
+KEEP_RUNS = 14
+GRACE_HOURS = GRACE / timedelta(hours=1)
+MOST = 36_500  # runs, or days
+REGISTRY_FILES = 20  # more are put together: each build adds one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; without either, the newest 14.
+
+    The newest are counted apart among runs that completed and among those that did not, so that a series of failures
+    pushes no result out. The newest completed run always stays, and so does a run that holds the newest result of a
+    cell (results.newest) on the same tracks as a kept run: runs of a few models push no other model's result out.
+    Raises: UserError: a number is out of range.
+    """
+
+    keep_runs: int | None = None
+    keep_days: int | None = None
+    grace_hours: float = GRACE_HOURS
+
+    def __post_init__(self) -> None:
+        for name in ("keep_runs", "keep_days"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MOST:
+                raise UserError(f"--{name.replace('_', '-')} must be from 1 to {MOST}, not {value}.")
+        if not 0 <= self.grace_hours <= 24 * MOST:
+            raise UserError(f"--grace-hours must be from 0 to {24 * MOST}, not {self.grace_hours:g}.")
+
+    def kept(self, runs: Iterable[StoredRun], now: datetime) -> list[StoredRun]:
+        """Those that stay, newest first; running ones do."""
+        newest_first = sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True)
+        chosen = self._chosen(newest_first, now)
+        tracks = {cell[0] for run in newest_first if run.run_id in chosen for cell in run.shown}
+        seen: set[tuple[str, ...]] = set()
+        kept = []
+        for run in newest_first:
+            if run.run_id in chosen or any(cell[0] in tracks for cell in run.shown - seen):
+                kept.append(run)
+            seen |= run.shown
+        return kept
+
+    def _chosen(self, newest_first: list[StoredRun], now: datetime) -> set[str]:
+        count = self.keep_runs or (0 if self.keep_days else KEEP_RUNS)
+        left = {True: max(1, count), False: count}  # by whether the run completed
+        since = now - timedelta(days=self.keep_days) if self.keep_days else now
+        chosen = set()
+        for run in newest_first:
+            is_completed = run.status == "completed"
+            if run.status == "running" or run.started_at >= since or left[is_completed] > 0:
+                chosen.add(run.run_id)
+            left[is_completed] -= run.status != "running"
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What goes now, and what goes once readers have had their time."""
+
+    keep: int  # runs
+    runs: Mapping[str, Item]  # by run_id: its records
+    files: Mapping[str, Item]  # by path
+    rows: tuple[BuiltTable, ...]  # that stay in the registry
+    retired: Mapping[str, datetime]  # not needed, but not yet old enough, and since when
+    later: Mapping[str, Item]  # those
+
+    @property
+    def going(self) -> dict[str, Item]:
+        """Everything that goes now, by name."""
+        return {**self.runs, **self.files}
+
+    @property
+    def leaving(self) -> dict[str, Item]:
+        """That, and what goes later."""
+        return {**self.going, **self.later}
+
+
+def make_plan(inventory: Inventory, policy: Policy) -> Plan:
+    """Decide what goes. Pure: of equal inventories and policies, equal plans."""
+    kept = policy.kept(inventory.runs, inventory.now)
+    needed = needed_paths(inventory, kept)
+    since = {path: inventory.retired.get(path, inventory.now) for path in inventory.items if path not in needed}
+    latest = inventory.now - timedelta(hours=policy.grace_hours)
+    due = {path for path, at in since.items() if at <= latest or inventory.items[path].kind == "temporary"}
+    ids = {run.run_id for run in kept}
+    grace = timedelta(hours=policy.grace_hours)
+    older = superseded(inventory.publications, inventory.newest, inventory.now, grace) if inventory.newest else []
+    return Plan(
+        keep=len(kept),
+        runs={run_id: Item("run", size) for run_id, size in inventory.records.items() if run_id not in ids},
+        files={path: item for path, item in inventory.items.items() if path in due}
+        | {f"published/{name}": Item("publication", inventory.publications[name]) for name in older},
+        rows=tuple(
+            row for row in inventory.registry if row.path in needed or (row.path in since and row.path not in due)
+        ),
+        retired={path: at for path, at in since.items() if path not in due},
+        later={path: inventory.items[path] for path in since if path not in due},
+    )
+
+
+def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
+    """The paths that must stay for the `kept` runs, the publication, the champions and the searches."""
+    published = {path for path in inventory.published if not path.startswith("cells/")}
+    needed = published | {run.sample for run in kept if run.sample}
+
+    owners = tuple(f"-{run.run_id}" for run in kept)
+    needed |= {f"cells/{result}" for run in kept for result in run.results}
+    needed |= {f"cells/{result}" for result in inventory.predicting}
+    needed |= {path for path in inventory.items if path.startswith("cells/") and path.endswith(owners)}
+
+    named = {version for run in kept for version in run.versions} | inventory.searched
+    named |= set(inventory.predicting.values())
+    named |= {row.version for row in inventory.registry if row.path in published}
+    snapshots = {run.snapshot for run in kept}
+    snapshots |= {row.snapshot for row in inventory.registry if row.version in named}
+    snapshots |= inventory.shown_snapshots
+    parts = {part for snapshot in snapshots for part in (snapshot, *inventory.bases.get(snapshot, ()))}
+    needed |= {path for part in parts for path in snapshot_paths(part)}
+
+    current = {  # oldest first: the newest of each table stays
+        (row.table_name, row.protocol, row.snapshot): row.version
+        for row in sorted(inventory.registry, key=lambda row: row.built_at)
+        if row.snapshot in snapshots
+    }
+    versions = with_upstream(named | set(current.values()), inventory.registry)
+    return needed | {row.path for row in inventory.registry if row.version in versions}
+
+
+def with_upstream(versions: set[str], registry: Iterable[BuiltTable]) -> set[str]:
+    """`versions`, and all that those were made from; where that was not recorded, all of the same snapshot."""
+    rows = {row.version: row for row in registry}
+    found: set[str] = set()
+    open_ends = list(versions)
+    while open_ends:
+        version = open_ends.pop()
+        if version in found:
+            continue
+        found.add(version)
+        if row := rows.get(version):
+            siblings = [other.version for other in rows.values() if other.snapshot == row.snapshot]
+            open_ends += siblings if row.upstream is None else row.upstream
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What upkeep did, or would do."""
+
+    is_dry_run: bool
+    kept: int  # runs
+    going: Mapping[str, Item]  # by name
+    later: Mapping[str, Item]  # not needed either, but perhaps by readers of an older publication
+    freed: int  # bytes; of a file that has other names, too, when the last of them goes
+    freed_later: int
+    grace_hours: float
+    size: int  # bytes that the warehouse holds when it is done
+    freed_here: int  # bytes, in the working copy of a warehouse elsewhere
+
+
+def tidy(
+    policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool = False
+) -> Report:
+    """Remove what nothing needs, or say what that is.
+
+    Args: wait: seconds for flows in progress to end; on_wait is called once if there are any.
+    Raises: UserError: they have not ended, or a run of another machine has not.
+    """
+    with warehouse.in_use() if dry_run else warehouse.alone(wait, on_wait):
+        inventory = take_inventory(warehouse)
+        running = [run.run_id for run in inventory.runs if run.status == "running"]
+        if running and not dry_run:
+            raise UserError(in_use_message(warehouse.address, f"run {running[0]}"))
+        plan = make_plan(inventory, policy)
+        files = {name: _files_of(name, item, warehouse) for name, item in plan.leaving.items()}
+        going = plan.going if dry_run else carry_out(plan, inventory, warehouse)
+        if not dry_run and (manifest := warehouse.manifest()):
+            remove_superseded(manifest["publication"], warehouse, timedelta(hours=policy.grace_hours))
+        stored = warehouse.sizes() if warehouse.store else None
+
+        def freed(items: Mapping[str, Item]) -> int:
+            if stored is not None:
+                return sum(item.size for item in items.values())
+            return freed_by({file: links for name in items for file, links in files[name].items()})
+
+        return Report(
+            is_dry_run=dry_run,
+            kept=plan.keep,
+            going=going,
+            later=plan.later,
+            freed=freed(going),
+            freed_later=freed({**going, **plan.later}) - freed(going),
+            grace_hours=policy.grace_hours,
+            size=size_of(warehouse.root) if stored is None else sum(stored.values()),
+            freed_here=0 if stored is None or dry_run else warehouse.tidy_copy(stored),
+        )
+
+
+def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[int, int, int]]:
+    """What a disk has of it: see `links_of`; in a store files have one name each."""
+    paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
+    paths += [path.with_name(path.name + checksums.SUFFIX) for path in paths]
+    return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
+
+
+def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:
+    """Remove what `plan` says; the caller holds the warehouse alone. Returns: what went, by name."""
+    _free(plan, inventory, warehouse)
+    try:
+        _write_down(plan, inventory, warehouse)
+    except (OSError, duckdb.Error, UserError) as error:
+        raise UserError(
+            f"{warehouse.address}: what nothing shows was removed, but the rest needs room for a new publication first "
+            f"({one_line(error)[:200]}). Free some space, and run upkeep again."
+        ) from error
+    shown = published_paths(warehouse)
+    for path in plan.files:
+        if path not in shown:
+            warehouse.discard(warehouse.root / path)
+    return {name: item for name, item in plan.going.items() if name not in shown}
+
+
+def _free(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Remove what takes no room to remove: what the killed left, records, then what the publication does not show."""
+    first = [path for path, item in plan.files.items() if item.kind == "temporary"]
+    for file in (
+        *(warehouse.root / path for path in first),
+        *(file for run_id in plan.runs for file in record_files(run_id, warehouse)),
+        *(warehouse.root / path for path in plan.files if _is_record(path)),
+    ):
+        warehouse.discard(file)
+    try:
+        _write_registry(plan, inventory, warehouse)
+    except (OSError, UserError) as error:
+        if not is_about_room(error):
+            raise
+    shown = published_paths(warehouse)
+    for path in plan.files:
+        if path not in shown:
+            warehouse.discard(warehouse.root / path)
+
+
+def _write_down(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Have the registry, the publication and the list of what goes later show what is left."""
+    _write_registry(plan, inventory, warehouse)
+    is_outdated = plan.runs or any(map(_is_record, plan.files)) or len(plan.rows) < len(inventory.registry)
+    if is_outdated or not inventory.published.isdisjoint({*plan.files, *plan.retired}):
+        _publish_again(inventory, warehouse)
+    _remember(plan.retired, inventory, warehouse)
+
+
+def _is_record(path: str) -> bool:
+    return path.startswith("raw/snapshots/")
+
+
+def _write_registry(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
+    """Have it name what is left, if it does not yet, in a few files."""
+    files = warehouse.files("features", "registry")
+    is_outdated = len(plan.rows) < len(inventory.registry) and len(plan.rows) < len(read_registry(warehouse))
+    if is_outdated or len(files) > REGISTRY_FILES:
+        compact_registry(list(plan.rows), warehouse)
+
+
+def _publish_again(inventory: Inventory, warehouse: Warehouse) -> None:
+    """Publish what is recorded now, with the raw data and features that are published already."""
+    for snapshot in sorted(inventory.shown_snapshots)[:1]:
+        features = [row for row in inventory.registry if row.path in inventory.published]
+        publish(load_snapshot(snapshot, warehouse), features, warehouse)
+
+
+def _remember(retired: Mapping[str, datetime], inventory: Inventory, warehouse: Warehouse) -> None:
+    """Record since when each path has not been needed. The newest file counts."""
+    if retired == inventory.retired:
+        return
+    replaced = warehouse.files("upkeep", "retired")
+    if retired:
+        rows: list[dict[str, object]] = [{"path": path, "since": at} for path, at in retired.items()]
+        name = f"{inventory.now:%Y%m%dT%H%M%S%f}"
+        warehouse.write_rows(warehouse.table("upkeep", "retired", name), rows, RETIRED)
+    for file in replaced:
+        warehouse.discard(file)
