@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.children import peak_mib
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT, Job
+from tasks.training.cell_files import PREDICTIONS, REPLICATES, RESULT
+from tasks.training.jobs import Job
 
 MODEL, FEATURE_SET = "random_forest", "rhythm"
 MOST_SECONDS_A_CELL = 0.050

@@ -23,13 +23,14 @@ from flows.parameters import (
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
-from tasks.models.registry import GROUPS, plan_cells
+from tasks.models.registry import GROUPS
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
 from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 from tasks.storage.warehouse import Warehouse
+from tasks.training.grid import plan_cells
 from tasks.training.needs import possible, required_columns
 
 

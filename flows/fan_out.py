@@ -36,8 +36,8 @@ from tasks.orchestration.prefect_tasks import (
 )
 from tasks.specs import Budget, Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training import dask_worker, large_tables
-from tasks.training.cells import Job, make_jobs
+from tasks.training import dask_worker, grid, large_tables
+from tasks.training.jobs import Job, make_jobs
 from tasks.training.needs import required_columns
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
 
@@ -136,7 +136,7 @@ def run_cells(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
-        cells = large_tables.spread(cells, tables, where.at_once) if where.spread else cells
+        cells = grid.distributed(cells, tables, where.at_once) if where.spread else cells
         if where.spread and not any(cell.workers for cell in cells):
             cli.tell(
                 f"--spread changes nothing: no XGBoost model is of a table of more than "

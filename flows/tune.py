@@ -14,13 +14,13 @@ from tasks.compute.processes import Processes, share_of_cores, start_server
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
-from tasks.models.registry import ModelSpec
+from tasks.models.spec import ModelSpec
 from tasks.orchestration.crashed_runs import mark_killed_runs
 from tasks.orchestration.prefect_tasks import features_task, ingest_task, publish_task, trial_task
 from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.storage.warehouse import Warehouse
 from tasks.training import tuning
-from tasks.training.cells import make_jobs
+from tasks.training.jobs import make_jobs
 from tasks.training.needs import required_columns
 from tasks.training.tuning import Best, open_search, tunable
 
@@ -97,7 +97,7 @@ def parser() -> cli.Parser:
     command = cli.source_parser("flows.tune", __doc__, protocol="cold_start", several="")
     add = command.add_argument
     add("--task", required=True, choices=list(tuning.METRICS), help="what the model predicts")
-    add("--model", required=True, help=f"one of {', '.join(tuning.SPACES)}, without its task")
+    add("--model", required=True, help=f"one of {', '.join(tuning.tunable_names())}, without its task")
     add(
         "--trials",
         type=int,

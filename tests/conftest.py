@@ -13,11 +13,11 @@ from tasks.ingest import sample
 from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot
-from tasks.models.registry import plan_cells
 from tasks.prediction import champions
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import make_jobs
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tasks.training.runs import finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 

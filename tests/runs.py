@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
-from tasks.models.registry import plan_cells
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import Job, find_result, make_jobs
+from tasks.training.cell_files import find_result
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 

@@ -1,8 +1,8 @@
 """Trained models as files: in formats that are no pickle, loaded from the warehouse and with their recorded hash only.
 
 A pickle runs whatever code its author put into it, and a changed model file is a changed model. So XGBoost's and
-Keras's own formats and skops are used, skops may make nothing but the types listed here, and a file whose SHA-256 is
-not the one recorded with its cell is refused.
+Keras's own formats and skops are used. skops may make nothing but the types that the model's family lists. A file whose
+SHA-256 is not the one recorded with its cell is refused.
 """
 
 from __future__ import annotations
@@ -10,19 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import ModelFileError
-from tasks.models.registry import ModelSpec
+from tasks.errors import ModelFileError, one_line
+from tasks.models.spec import ModelSpec
 from tasks.storage.checksums import digest_of
 from tasks.storage.warehouse import Warehouse
-
-# Beside what skops trusts by itself: the project's own estimators, and what scikit-learn's trees and neighbours hold.
-TRUSTED = [
-    "tasks.models.mlp.FasterMLPClassifier",
-    "tasks.models.svm.VectorizedSVC",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.tree._tree.Tree",
-]
 
 
 def save_model(estimator: Any, folder: Path) -> tuple[str, str]:
@@ -58,7 +49,12 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
     if path.suffix == ".skops":
         import skops.io
 
-        return skops.io.load(path, trusted=TRUSTED)
+        try:
+            return skops.io.load(path, trusted=list(spec.trusted_types))
+        except (ImportError, skops.io.exceptions.UntrustedTypesFoundException) as error:
+            raise ModelFileError(
+                f"{path}: was written by another version of this project ({one_line(error)}). Train it with --refresh."
+            ) from error
     estimator = spec.build(spec.parameters, 0, threads)
     if path.suffix == ".ubj":
         estimator.load_model(path)

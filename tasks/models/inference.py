@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.models.registry import ModelSpec
+from tasks.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

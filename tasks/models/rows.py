@@ -58,3 +58,8 @@ def chunks_of(rows: Rows) -> list[slice]:
 def blocks_of(n_rows: int) -> list[slice]:
     """So many rows, CHUNK_ROWS at a time."""
     return [slice(start, min(start + CHUNK_ROWS, n_rows)) for start in range(0, n_rows, CHUNK_ROWS)]
+
+
+def classes_of(codes: Rows) -> np.ndarray:
+    """The distinct codes of a target, ascending; read a chunk at a time."""
+    return np.unique(np.concatenate([np.unique(codes[rows]) for rows in chunks_of(codes)]))

@@ -24,9 +24,9 @@ from tasks.orchestration import artifacts, pages
 from tasks.prediction import batch, champions
 from tasks.results import publish
 from tasks.storage.warehouse import Warehouse
-from tasks.training import cells, dask_worker, tuning
+from tasks.training import cell_files, dask_worker, tuning
 from tasks.training import train as training
-from tasks.training.cells import Job
+from tasks.training.jobs import Job
 from tasks.training.runs import CellOutcome, outcome_of
 from tasks.training.tuning import Trial
 from tasks.upkeep import cleanup
@@ -105,7 +105,7 @@ def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float 
 def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
     """Train unless that is done: by an earlier run, or by this one on a worker that was then lost."""
     artifacts.tag_cell(job.cell)
-    stored = None if refresh else cells.find_result(job.key, Warehouse.at(job.warehouse))
+    stored = None if refresh else cell_files.find_result(job.key, Warehouse.at(job.warehouse))
     if stored and stored != job.result:
         outcome = outcome_of(job, "ok", reused=True, result=stored)
         return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
@@ -113,7 +113,7 @@ def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[Cel
         ended = train()
         if ended.status != "ok" and not job.is_stored:
             raise CellError(outcome_of(job, ended.status, error=ended.error))
-    if sample := cells.sample_of(job.result, Warehouse.at(job.warehouse)):
+    if sample := cell_files.sample_of(job.result, Warehouse.at(job.warehouse)):
         get_run_logger().warning("%s: %s", job.cell.title, sample)
     return Completed(data=outcome_of(job, "ok", result=job.result))
 

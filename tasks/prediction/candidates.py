@@ -13,12 +13,14 @@ import polars as pl
 from tasks.errors import UnknownNameError, UserError
 from tasks.features.build import TABLES, genres_of, table_version
 from tasks.features.registry import BuiltTable, read_registry
-from tasks.models.registry import MODELS, ModelSpec
+from tasks.models.registry import MODELS
+from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training import runs
-from tasks.training.cells import REPLICATES, RESULT, Job
+from tasks.training.cell_files import REPLICATES, RESULT
+from tasks.training.jobs import Job
 
 METRIC = {"genre": "accuracy", "popularity": "rmse"}
 SIGN = {"genre": 1.0, "popularity": -1.0}  # times the metric: more is better

@@ -17,7 +17,7 @@ from tasks.results.run_queries import Row, interval
 from tasks.specs import GENERATED
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import read_replicates
+from tasks.training.cell_files import read_replicates
 
 PAIRS = pa.schema(
     [

@@ -25,7 +25,7 @@ from tasks.storage.checksums import WriteError
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse, remove_database
 from tasks.training import runs
-from tasks.training.cells import PREDICTIONS, RESULT, read_replicates
+from tasks.training.cell_files import PREDICTIONS, RESULT, read_replicates
 from tasks.training.tuning import TRIALS
 
 RESULT_TABLES = (

@@ -20,8 +20,8 @@ from tasks.errors import UserError, one_line
 from tasks.models.registry import MODELS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tasks.training import cells
-from tasks.training.cells import Job
+from tasks.training import cell_key
+from tasks.training.jobs import Job
 from tasks.training.runs import library_versions
 from tasks.training.train import train_cell
 
@@ -88,7 +88,7 @@ def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehou
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
     """Train a cell in a process of its own, on this worker. Args: timeout, memory: see tasks.processes.Processes."""
     worker, is_wanted = current_worker()
-    if cells.cell_key(job.cell, job.feature_version) != job.key:
+    if cell_key.cell_key(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
     with ONCE:
         processes = _processes(job.threads, timeout, memory)
@@ -137,7 +137,7 @@ def _seen_here(address: str, probe: str) -> Seen:
 
 
 def _setup() -> dict[str, str]:
-    keys = [cells.code_version(spec.build) + duck.digest(spec.parameters) for spec in MODELS.values()]
+    keys = [cell_key.version_of(spec) + duck.digest(spec.parameters) for spec in MODELS.values()]
     return library_versions() | {"python": ".".join(platform.python_version_tuple()[:2]), CODE: duck.digest(keys)}
 
 

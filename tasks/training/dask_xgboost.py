@@ -18,9 +18,10 @@ from distributed import get_worker
 from xgboost import collective
 from xgboost import dask as together
 
-from tasks.models.streaming import xgboost_parameters
-from tasks.training import cells, dask_worker, large_tables
-from tasks.training.cells import Job
+from tasks.models.xgboost import training_parameters
+from tasks.training import dask_worker, large_tables
+from tasks.training.cell_key import cell_key
+from tasks.training.jobs import Job
 
 WAIT_SECONDS = 60  # for workers that are missing: a nanny starts one anew within seconds
 JOINING = collective.Config(tracker_timeout=WAIT_SECONDS)  # and for one that dies while they find each other
@@ -72,7 +73,7 @@ def _booster(client: Any, estimator: Any, job: Job, workers: list[str]) -> xgboo
     placed = {"allow_other_workers": True, "pure": False}  # or the share of a worker that died would wait for it
     shares = [client.submit(_share, job, n, worker, workers=[worker], **placed) for n, worker in enumerate(workers)]
     x, y = ([client.submit(itemgetter(part), share) for share in shares] for part in (0, 1))
-    parameters = xgboost_parameters(estimator, lambda: _count_classes(client, y))
+    parameters = training_parameters(estimator, lambda: _count_classes(client, y))
     del parameters["n_jobs"]  # a worker uses as many threads as it has
     data = together.DaskQuantileDMatrix(client, _array(client, x), _array(client, y), max_bin=estimator.max_bin)
     if len(data.worker_map) < len(workers):  # Dask may move what it likes
@@ -86,7 +87,7 @@ def _booster(client: Any, estimator: Any, job: Job, workers: list[str]) -> xgboo
 def _share(job: Job, number: int, address: str) -> tuple[np.ndarray, np.ndarray]:
     if get_worker().address != address:
         raise RuntimeError(f"worker {address} died")
-    if cells.cell_key(job.cell, job.feature_version) != job.key:
+    if cell_key(job.cell, job.feature_version) != job.key:
         raise RuntimeError("a worker has other libraries or code than the flow")
     return large_tables.share_of(job, number)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from tasks.features.registry import BuiltTable
-from tasks.models import streaming
-from tasks.models.registry import ModelSpec, spec_of
+from tasks.models.registry import spec_of
 from tasks.models.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of
-from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, Cell
+from tasks.models.spec import ModelSpec
+from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, remove
-from tasks.training.cells import Job, table_name
+from tasks.training.jobs import Job
 
 LARGE_ROWS = 1_000_000  # of a table; up to that many, a cell reads them all into less than 1 GiB
 SORT_MEMORY = "512MB"  # of DuckDB, which writes the rest to disk
@@ -72,17 +71,6 @@ class _Scratch:
         """Their target: genre codes or popularity."""
         column, dtype = ("genre_id", "int64") if task == "genre" else ("target_popularity", self.spec.dtype)
         return StoredRows(file, column, dtype, pq.read_metadata(file).num_rows)
-
-
-def spread(cells: list[Cell], tables: list[BuiltTable], workers: int) -> list[Cell]:
-    """The same cells, XGBoost's on large tables fitted by so many workers together."""
-    n_rows = {(table.table_name, table.protocol): table.rows for table in tables}
-    return [
-        replace(cell, workers=workers)
-        if spec_of(cell).stream is streaming.xgboost and n_rows[table_name(cell), cell.protocol] > LARGE_ROWS
-        else cell
-        for cell in cells
-    ]
 
 
 @contextmanager
@@ -139,7 +127,7 @@ def _choose_rows(connection: duckdb.DuckDBPyConnection, job: Job, spec: ModelSpe
     [(n_rows,)] = connection.execute(count).fetchall()
     n_allowed = min(n_rows, BUDGETS[job.cell.budget].max_train_rows or n_rows)
     n_asked = min(n_allowed, job.cell.train_rows or n_allowed)
-    n_wanted = n_asked if spec.stream else min(n_asked, SUBSAMPLE_ROWS)
+    n_wanted = n_asked if spec.fit_out_of_core else min(n_asked, SUBSAMPLE_ROWS)
     if is_chosen := n_wanted < n_rows:
         select = f"create table features.chosen_rows as {duck.render('training/chosen_rows')}"
         connection.execute(select, {"n_allowed": n_allowed, "n_wanted": n_wanted})

@@ -47,5 +47,5 @@ def curve_cells(cells: Iterable[Cell], train_rows: Iterable[int], *, is_large: b
     cells = list(cells)
     parts = [replace(cell, train_rows=n) for n in train_rows for cell in cells]
     if is_large:
-        parts = [cell for cell in parts if spec_of(cell).stream or (cell.train_rows or 0) < SUBSAMPLE_ROWS]
+        parts = [cell for cell in parts if spec_of(cell).fit_out_of_core or (cell.train_rows or 0) < SUBSAMPLE_ROWS]
     return [*cells, *parts]

@@ -20,7 +20,8 @@ import pyarrow as pa
 from tasks.ingest.snapshots import Snapshot
 from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import Job, parameters_json
+from tasks.training.cell_key import parameters_json
+from tasks.training.jobs import Job
 
 REPORTED_VERSIONS = (
     "prefect",

@@ -21,12 +21,15 @@ from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
 from tasks.models.files import save_model
 from tasks.models.inference import Predicted, join, predict, predict_values
-from tasks.models.registry import ModelSpec, spec_of
+from tasks.models.registry import spec_of
 from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of
+from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, SLICES
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables
-from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT, Job, parameters_json
+from tasks.training.cell_files import PREDICTIONS, REPLICATES, RESULT
+from tasks.training.cell_key import parameters_json
+from tasks.training.jobs import Job
 
 
 def train_cell(job: Job) -> None:
@@ -97,8 +100,8 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
     watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
     rows = (data.x, *(data.y[target] for target in spec.targets))
     by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
-    if isinstance(data.x["train"], StoredRows) and spec.stream:
-        spec.stream(estimator, *by_split)
+    if isinstance(data.x["train"], StoredRows) and spec.fit_out_of_core:
+        spec.fit_out_of_core(estimator, *by_split)
     elif spec.watches_validation:
         estimator.fit(*by_split)
     else:

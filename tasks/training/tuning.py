@@ -21,11 +21,12 @@ import pyarrow as pa
 from tasks.compute.processes import Outcome
 from tasks.errors import UnknownNameError, UserError
 from tasks.evaluation import metrics
-from tasks.models.registry import MODELS, ModelSpec, spec_of
+from tasks.models.registry import MODELS, spec_of
+from tasks.models.spec import ModelSpec
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
-from tasks.training.cells import Job
+from tasks.training.jobs import Job
 
 TRIALS = pa.schema(
     [
@@ -50,55 +51,6 @@ METRICS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The values tried for one setting, bounds included: whole numbers if the bounds are."""
-
-    low: float
-    high: float
-    log: bool = False
-    step: int | None = None  # between whole numbers
-
-    def suggest(self, trial: Any, name: str) -> float:
-        """What an Optuna trial shall take."""
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return int(trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1))
-        return float(trial.suggest_float(name, self.low, self.high, log=self.log))
-
-
-BOOSTED = {
-    "n_estimators": Range(low=100, high=800, step=50),
-    "learning_rate": Range(low=0.02, high=0.1, log=True),
-    "max_depth": Range(low=4, high=10),
-    "min_child_weight": Range(low=1, high=100, log=True),
-    "subsample": Range(low=0.5, high=1.0),
-    "colsample_bynode": Range(low=0.2, high=1.0),
-    "reg_lambda": Range(low=0.1, high=30.0, log=True),
-}
-RANDOMIZED = {
-    "max_features": Range(low=0.2, high=1.0),
-    "min_samples_leaf": Range(low=1, high=12),
-}
-SPACES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
-    {
-        "genre/xgboost_tuned": BOOSTED,
-        "popularity/xgboost_tuned": BOOSTED,
-        "genre/extra_trees": RANDOMIZED,
-        "popularity/extra_trees": RANDOMIZED,
-        "multitask/multitask_tuned": {
-            "bins": Range(low=8, high=24),
-            "width": Range(low=128, high=384, step=64),
-            "depth": Range(low=2, high=4),
-            "dropout": Range(low=0.2, high=0.5),
-            "learning_rate": Range(low=1e-3, high=4e-3, log=True),
-            "weight_decay": Range(low=3e-3, high=0.1, log=True),
-            "head_units": Range(low=32, high=256, step=32),
-            "popularity_weight": Range(low=0.1, high=3.0, log=True),
-        },
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """Settings to be tried; small, so that it can be handed to any process."""
 
@@ -110,9 +62,14 @@ class Trial:
 def tunable(task: str, model: str) -> ModelSpec:
     """The registered model of that name. Raises: UnknownNameError: it has no search space."""
     name = f"{task}/{model}"
-    if name not in SPACES:
-        raise UnknownNameError("model to tune", name, SPACES)
+    if name not in tunable_names():
+        raise UnknownNameError("model to tune", name, tunable_names())
     return MODELS[name]
+
+
+def tunable_names() -> list[str]:
+    """The models with a search space, as task/model."""
+    return [name for name, spec in MODELS.items() if spec.space]
 
 
 def validate(trial: Trial) -> float:
@@ -153,7 +110,7 @@ class Search:
         self._job = job
         self._warehouse = warehouse
         self._spec = spec_of(job.cell)
-        self._space = SPACES[self._spec.name]
+        self._space = self._spec.space
         self._asked: dict[int, Any] = {}
         self._resume()
 
@@ -252,7 +209,7 @@ def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
         raise UserError("Tuning needs Optuna, which is not installed. Install it: pip install -e '.[tune]'.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, cell = spec_of(job.cell), job.cell
-    space = SPACES[spec.name]
+    space = spec.space
     fixed = {name: value for name, value in spec.parameters.items() if name not in space}
     digest = duck.digest(job.feature_version, json.dumps(fixed, sort_keys=True), repr(dict(space)), cell.seed)
     name = f"{cell.task}-{cell.model}-{cell.protocol}-{digest}"

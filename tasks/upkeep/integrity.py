@@ -22,7 +22,7 @@ from tasks.storage import checksums, damage, duck
 from tasks.storage.damage import TABLES_OF_CELL, read_rows
 from tasks.storage.warehouse import LAST_OF_CELL, MANIFEST, Warehouse
 from tasks.training import runs
-from tasks.training.cells import RESULT
+from tasks.training.cell_files import RESULT
 
 # Written again and again, so that no checksum is kept beside them; what is set aside already; what is being written.
 UNRECORDED = re.compile(r"manifest\.json|music\.duckdb|about\.txt|(reports|tuning|tmp|use|damaged)/.*|.*\.sha256")

@@ -40,7 +40,7 @@ from tasks.specs import Cell
 from tasks.storage import leases
 from tasks.storage.object_store import Store, StoreError
 from tasks.storage.warehouse import MANIFEST, Warehouse
-from tasks.training.cells import Job, make_jobs
+from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import STARTED
 from tasks.training.tuning import open_search
 from tasks.upkeep.cleanup import Policy, Report, tidy

@@ -29,10 +29,10 @@ from flows.benchmark import benchmark
 from tasks.features.build import build_features
 from tasks.ingest import sample
 from tasks.ingest.read import ingest
-from tasks.models.registry import plan_cells
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
-from tasks.training.cells import make_jobs
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tests.flows.support import ROOT, query
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

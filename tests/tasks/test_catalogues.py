@@ -8,8 +8,8 @@ from tasks.errors import InputError
 from tasks.features.build import build_features
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import ingest
-from tasks.models.registry import plan_cells
-from tasks.training.cells import make_jobs
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tasks.training.needs import possible, required_columns
 from tasks.training.train import train_cell
 

@@ -17,7 +17,7 @@ from tasks.prediction.candidates import Candidate, candidates, lineage, predicto
 from tasks.prediction.champions import best_of, choose, current, decide, history, predictors
 from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cells import PREDICTIONS, REPLICATES, RESULT
+from tasks.training.cell_files import PREDICTIONS, REPLICATES, RESULT
 from tasks.training.runs import finish_run, start_run
 from tasks.upkeep.cleanup import Policy, tidy
 

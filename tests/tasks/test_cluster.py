@@ -13,11 +13,11 @@ from tasks.compute.processes import Outcome
 from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
-from tasks.models.registry import plan_cells
 from tasks.orchestration import prefect_tasks
 from tasks.training import dask_worker
-from tasks.training.cells import make_jobs
 from tasks.training.dask_worker import Seen, check_cluster, refusal, why_lost
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tasks.training.train import train_cell
 
 HERE = {"numpy": "2.4.0", "xgboost-cpu": "3.2.0", "training code": "a"}

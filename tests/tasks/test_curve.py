@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.models.registry import plan_cells
 from tasks.reporting.sparklines import LogScale
 from tasks.results.learning_curve import answer, signed
 from tasks.specs import BUDGETS
-from tasks.training.cells import make_jobs
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tasks.training.learning_curve import curve_cells, sizes, training_rows
 from tasks.training.train import load, stratified
 

@@ -13,13 +13,14 @@ import pytest
 from tasks.compute.processes import Processes
 from tasks.models import rows
 from tasks.models.inference import Predicted
+from tasks.models.linear import fit_least_squares
 from tasks.models.registry import MODELS, spec_of
 from tasks.models.rows import StoredRows
-from tasks.models.streaming import least_squares
 from tasks.reporting import report, terminal
 from tasks.specs import Cell
 from tasks.training import large_tables, train
-from tasks.training.cells import Job, make_jobs, sample_of
+from tasks.training.cell_files import sample_of
+from tasks.training.jobs import Job, make_jobs
 from tests.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
@@ -57,7 +58,7 @@ def fitted(job: Job) -> Predicted:
 
 def test_every_model_streams_or_says_why_it_does_not() -> None:
     for spec in MODELS.values():
-        assert (spec.stream is None) == bool(spec.needs_memory), spec.name
+        assert (spec.fit_out_of_core is None) == bool(spec.needs_memory), spec.name
 
 
 def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of, shared_warehouse) -> None:
@@ -110,7 +111,7 @@ def test_of_two_genres_as_from_memory(all_is_large, tmp_path) -> None:
         spec = MODELS[name]
         expected, found = (spec.build(spec.parameters_for("brief"), 1, 1) for _ in range(2))
         expected.fit(x, y)
-        spec.stream(found, *stored)
+        spec.fit_out_of_core(found, *stored)
         assert found.classes_.tolist() == [0, 3]
         np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=tolerance)
 
@@ -207,7 +208,7 @@ def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
 def peak_of(stored: tuple[dict[str, StoredRows], dict[str, StoredRows]]) -> float:
     """Of a process that fits least squares to rows on disk, MiB."""
     rows.CHUNK_ROWS = 50_000
-    least_squares(MODELS["popularity/linear"].build({}, 0, 1), *stored)
+    fit_least_squares(MODELS["popularity/linear"].build({}, 0, 1), *stored)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

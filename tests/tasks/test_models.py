@@ -14,11 +14,14 @@ from tasks.models import svm
 from tasks.models.files import load_model, save_model
 from tasks.models.inference import predict
 from tasks.models.mlp import FasterMLPClassifier
-from tasks.models.registry import MODELS, plan_cells
+from tasks.models.registry import MODELS
 from tasks.specs import FEATURE_SETS, METRICS, Cell, FeatureSet, Registry
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
-from tasks.training.cells import Job, cell_key, find_result, make_jobs
+from tasks.training.cell_files import find_result
+from tasks.training.cell_key import cell_key
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import Job, make_jobs
 
 PROBABILISTIC = {"top3_accuracy", "log_loss", "ece"}
 

@@ -17,8 +17,8 @@ from tasks.compute.processes import Outcome, Processes
 from tasks.models.registry import spec_of
 from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training import dask_xgboost, large_tables, train
-from tasks.training.cells import Job, make_jobs
+from tasks.training import dask_xgboost, grid, large_tables, train
+from tasks.training.jobs import Job, make_jobs
 from tests.flows.support import dask_cluster, until
 
 EXACT = {"max_bin": 2048, "subsample": 1.0, "colsample_bytree": 1.0}  # a bin a value, and every row for every tree
@@ -96,9 +96,9 @@ def test_shares_are_all_rows_once(job_of, train_rows) -> None:
 def test_only_xgboost_on_large_tables_is_spread_and_its_cells_are_others(job_of, sample_tables, monkeypatch) -> None:
     names = ("popularity/xgboost", "genre/xgboost_tuned", "popularity/linear", "genre/random_forest")
     cells = [job_of(name).cell for name in names]
-    assert large_tables.spread(cells, sample_tables, 2) == cells
-    monkeypatch.setattr(large_tables, "LARGE_ROWS", 1999)
-    assert [cell.workers for cell in large_tables.spread(cells, sample_tables, 2)] == [2, 2, None, None]
+    assert grid.distributed(cells, sample_tables, 2) == cells
+    monkeypatch.setattr(grid, "LARGE_ROWS", 1999)
+    assert [cell.workers for cell in grid.distributed(cells, sample_tables, 2)] == [2, 2, None, None]
     assert len({job_of("popularity/xgboost", **more).key for more in ({}, {"workers": 2}, {"workers": 3})}) == 3
 
 

@@ -11,8 +11,8 @@ from tasks.errors import UnknownNameError, UserError
 from tasks.models.registry import MODELS
 from tasks.specs import Cell
 from tasks.training import tuning
-from tasks.training.cells import make_jobs
-from tasks.training.tuning import SPACES, TRIALS, open_search, tunable, validate
+from tasks.training.jobs import make_jobs
+from tasks.training.tuning import TRIALS, open_search, tunable, tunable_names, validate
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def rows(home) -> list[dict]:
     return sorted(pl.read_parquet(home.files("tuning", "trials")).to_dicts(), key=lambda row: row["number"])
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", tunable_names())
 def test_the_committed_settings_are_in_their_space(name) -> None:
-    for setting, values in SPACES[name].items():
+    for setting, values in MODELS[name].space.items():
         assert values.low <= MODELS[name].parameters[setting] <= values.high, setting
         assert not values.step or (MODELS[name].parameters[setting] - values.low) % values.step == 0, setting
 
@@ -84,7 +84,7 @@ def test_the_best_is_told_beside_the_committed(job, warehouse) -> None:
     assert best.parameters["max_features"] == best.value
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", tunable_names())
 def test_a_trial_is_worth_its_validation_metric(name, sample_tables, shared_warehouse) -> None:
     spec = MODELS[name]
     cell = Cell(protocol="published", task=spec.task, model=spec.model, feature_set="all", seed=42, budget="smoke")

@@ -22,10 +22,11 @@ from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable, compact_registry, read_registry
 from tasks.ingest.read import ingest
-from tasks.models.registry import plan_cells
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse, link
-from tasks.training.cells import find_result, make_jobs
+from tasks.training.cell_files import find_result
+from tasks.training.grid import plan_cells
+from tasks.training.jobs import make_jobs
 from tasks.training.runs import STARTED, finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 from tasks.training.tuning import open_search

@@ -14,9 +14,9 @@ from tasks.features.build import build_features
 from tasks.ingest.columns import MISSING, match_columns, parse_mapping
 from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot
-from tasks.models.registry import plan_cells
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tasks.training.grid import plan_cells
 from tasks.training.needs import possible, required_columns
 from tests.conftest import TRACK, many, tracks
 

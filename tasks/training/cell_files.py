@@ -1,26 +1,13 @@
-"""A cell's key, and what is stored of a finished cell: one row of results and one file of predictions."""
+"""What is stored of a finished cell: a row of results, its bootstrap replicates, its predictions; and finding them."""
 
 from __future__ import annotations
 
-import ast
-import importlib
-import inspect
-import json
-import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.features.build import genres_of
-from tasks.features.registry import BuiltTable
-from tasks.models.registry import spec_of
-from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
-from tasks.storage import duck
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 
@@ -159,94 +146,6 @@ PREDICTIONS = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """All that a training process needs to know; small, so that it can be handed to any process."""
-
-    cell: Cell
-    key: str
-    result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
-    feature_version: str
-    staging_version: str  # of the tracks that everything else is made from
-    table: str  # the feature table's Parquet file, below the warehouse
-    split_table: str  # features.split_assignment, likewise
-    genres: tuple[str, ...]  # by genre code
-    warehouse: str  # its address
-    threads: int
-    cluster: str | None = None  # the Dask scheduler's address, of a cell that several workers fit together
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether its run has its result."""
-        warehouse = Warehouse.at(self.warehouse)
-        return warehouse.here(warehouse.cell(self.result) / LAST_OF_CELL).exists()
-
-
-def make_jobs(
-    cells: list[Cell], tables: list[BuiltTable], run_id: str, warehouse: Warehouse, threads: int
-) -> list[Job]:
-    """The jobs that train `cells` for a run, each on the table that its feature set and protocol name."""
-    built = {(table.table_name, table.protocol): table for table in tables}
-    mapping = built["features.genre_mapping", None]
-    genres = genres_of(mapping, warehouse)
-    jobs = []
-    for cell in cells:
-        table = built[table_name(cell), cell.protocol]
-        key = cell_key(cell, table.version)
-        jobs.append(
-            Job(
-                cell=cell,
-                key=key,
-                result=f"{key}-{run_id}",
-                feature_version=table.version,
-                staging_version=built["staging.stg_tracks", None].version,
-                table=table.path,
-                split_table=built["features.split_assignment", cell.protocol].path,
-                genres=genres,
-                warehouse=warehouse.address,
-                threads=threads,
-            )
-        )
-    return jobs
-
-
-def table_name(cell: Cell) -> str:
-    """The feature table that a cell trains on."""
-    return f"features.{'tracks_multitask' if cell.task == 'multitask' else FEATURE_SETS[cell.feature_set].table}"
-
-
-def cell_key(cell: Cell, feature_version: str) -> str:
-    """A digest of everything that decides a cell's result; the number of threads does not."""
-    spec = spec_of(cell)
-    budget = BUDGETS[cell.budget]
-    return duck.digest(
-        feature_version,
-        cell.task,
-        cell.model,
-        (
-            cell.feature_set,
-            FEATURE_SETS[cell.feature_set].columns,
-            spec.dtype,
-            spec.importance,
-            SLICES,
-            spec.stream is None,
-        ),
-        cell.seed if spec.is_stochastic or spec.importance == "permutation" else "any seed",
-        parameters_json(cell),
-        (budget.name, budget.max_train_rows, budget.importance_rows),
-        sorted(spec.versions().items()),
-        code_version(spec.build),
-        *([] if cell.train_rows is None else [cell.train_rows]),
-        *([] if cell.workers is None else [_spread_version()]),
-    )
-
-
-def parameters_json(cell: Cell) -> str:
-    """The model's settings as they are stored, with the number of workers where several fit it together."""
-    together = {} if cell.workers is None else {"dask_workers": cell.workers}
-    return json.dumps(spec_of(cell).parameters_for(cell.budget) | together, sort_keys=True)
-
-
 def find_result(key: str, warehouse: Warehouse) -> str | None:
     """The newest stored result of a cell, whichever run trained it; a damaged one is set aside."""
     for result in reversed(whole_cells(warehouse.results(key), warehouse, f"{key}-")):
@@ -284,32 +183,3 @@ def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[
         for row, values in zip(stored.drop("replicates").to_pylist(), stored["replicates"], strict=True)
         if row["split"] == "test"
     }
-
-
-@cache
-def code_version(build: Any) -> str:
-    """Of the code that trains and scores: its syntax tree, so that comments and layout do not count."""
-    from tasks.evaluation import bootstrap, metrics
-    from tasks.models import inference, rows, streaming
-    from tasks.training import large_tables, train
-
-    builders = _functions_of(build)
-    code = "".join(map(inspect.getsource, builders))
-    own = [module for name in ("ensemble", "mlp", "multitask", "svm") if (module := f"tasks.models.{name}") in code]
-    shared = [train, inference, large_tables, rows, metrics, streaming, bootstrap, *builders]
-    used: list[ModuleType | Any] = [*shared, *(importlib.import_module(name) for name in own)]
-    selects = [duck.code(f"training/{name}") for name in ("rows", "chosen_rows")]
-    return duck.digest(*(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(code)))) for code in used), *selects)
-
-
-def _spread_version() -> str:
-    """Of the code that several workers fit a model with."""
-    from tasks.training import dask_xgboost
-
-    return duck.digest(ast.dump(ast.parse(inspect.getsource(dask_xgboost))))
-
-
-def _functions_of(build: Any) -> list[Any]:
-    """A builder and those of its module that it names: an ensemble is made of other models."""
-    named = [build.__globals__.get(name) for name in build.__code__.co_names]
-    return [build, *(found for one in named if inspect.isfunction(one) for found in _functions_of(one))]

@@ -1,0 +1,378 @@
+"""Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's, and a better one.
+
+The only module that imports TensorFlow, and only inside functions: the import takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from tasks.models.rows import Rows, StoredRows, chunks_of
+
+HEADS = ("genre", "popularity")
+BLOCK_ROWS = 4096  # predicted at once
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The losses of one epoch of training, each as the net's own loss is defined."""
+
+    member: int  # of several nets averaged; counted from 1, as epochs
+    epoch: int
+    loss: float  # mean over the batches, dropout included
+    val_loss: float
+
+
+@dataclass(kw_only=True)
+class TwoHeadedNet:
+    """What the nets share: their loss is cross-entropy + popularity_weight x MSE of (points - origin) / unit.
+
+    With one of the two heads a net is its own single-task control: the loss is then that head's alone.
+    """
+
+    popularity_weight: float
+    batch_size: int
+    epochs: int
+    stop_patience: int
+    seed: int
+    threads: int
+    heads: tuple[str, ...] = HEADS
+    history: list[History] = field(default_factory=list, init=False, repr=False)
+    origin: float = field(default=0.0, init=False)
+    unit: float = field(default=100.0, init=False)
+    _net: Any = field(default=None, init=False, repr=False)  # its outputs are probabilities and popularity points
+
+    def predict(self, x: np.ndarray) -> Any:
+        """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).
+
+        Returns: by head; of a net with one head, that head's array, as other single-task estimators do.
+        """
+        outputs = self.outputs(x)
+        predicted = {head: values.argmax(axis=1) if head == "genre" else values for head, values in outputs.items()}
+        return predicted if len(self.heads) > 1 else predicted[self.heads[0]]
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""
+        return self.outputs(x)["genre"]
+
+    def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """By head, in one pass: probabilities (n_rows, n_classes), popularity points (n_rows,). Args: as predict."""
+        x = x.astype(np.float32)
+        # Keras's `predict` is the same, with some 60 ms around it.
+        blocks = [self._net.predict_on_batch(x[at : at + BLOCK_ROWS]) for at in range(0, max(len(x), 1), BLOCK_ROWS)]
+        found = {head: np.concatenate([block[head] for block in blocks]) for head in blocks[0]}
+        return {head: values if head == "genre" else values[:, 0].astype(np.float64) for head, values in found.items()}
+
+    def save(self, path: Path) -> None:
+        """Write the net in Keras's own format; its outputs are probabilities and popularity points."""
+        self._net.save(path)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote, instead of fitting."""
+        self._net = _tensorflow(self.threads).keras.models.load_model(path, compile=False, safe_mode=True)
+
+    def _in_points(self, keras: Any, n_features: int, nets: list[Any]) -> Any:
+        """The mean of nets as one, its popularity in points."""
+        inputs = keras.Input(shape=(n_features,))
+        outputs = [net(inputs) for net in nets]
+        mean = {
+            head: keras.layers.Average()([output[head] for output in outputs]) if len(nets) > 1 else outputs[0][head]
+            for head in self.heads
+        }
+        if "popularity" in mean:
+            mean["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(mean["popularity"])
+        return keras.Model(inputs, mean)
+
+    def tensors(self, tf: Any, x: np.ndarray, truth: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
+        """The rows, and the truth by head."""
+        return tf.constant(x, tf.float32), {
+            head: tf.constant(y, tf.int32)
+            if head == "genre"
+            else tf.constant((y - self.origin) / self.unit, tf.float32)
+            for head, y in truth.items()
+        }
+
+    def _loss(self, tf: Any, outputs: dict[str, Any], truth: dict[str, Any]) -> Any:
+        losses = []
+        if "genre" in self.heads:
+            cross_entropy = tf.keras.losses.sparse_categorical_crossentropy(truth["genre"], outputs["genre"])
+            losses.append(tf.reduce_mean(cross_entropy))
+        if "popularity" in self.heads:
+            squared_error = tf.square(outputs["popularity"][:, 0] - truth["popularity"])
+            losses.append(self.popularity_weight * tf.reduce_mean(squared_error))
+        return tf.add_n(losses)
+
+
+@dataclass(kw_only=True)
+class MultitaskNet(TwoHeadedNet):
+    """12 -> shared Dense layers with BatchNorm and Dropout -> softmax over genres, and a sigmoid for popularity/100.
+
+    Adam, early stopping and a falling learning rate on validation loss.
+    Source: the published study; settings in tasks/models/registry.py.
+    """
+
+    shared_units: tuple[int, ...]
+    head_units: int
+    shared_dropout: float
+    head_dropout: float
+    learning_rate: float
+    plateau_patience: int
+    plateau_factor: float
+
+    def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
+        """Train on split `train`, watching split `val`.
+
+        One graph runs a whole epoch of Adam steps: Keras's own `fit` spends a third of its time between batches. Its
+        callbacks decide as they do there.
+
+        Args: by split: x (n_rows, n_features); of each head: genre (n_rows,) codes from 0; popularity (n_rows,) 0 to
+            100. Split `train` may be on disk: each epoch then reads it in parts of which each is shuffled.
+        """
+        tf = _tensorflow(self.threads)
+        keras = tf.keras
+        keras.utils.set_random_seed(self.seed)
+        by_head = dict(zip(self.heads, targets, strict=True))
+        net = self._build(keras, _n_features(x["train"]), _n_classes(by_head))
+        parts = _Parts(self, tf, x["train"], {head: y["train"] for head, y in by_head.items()})
+        validation = self.tensors(tf, x["val"][:], {head: y["val"][:] for head, y in by_head.items()})
+
+        @tf.function
+        def run_epoch(order: Any, part: Any) -> Any:
+            total = 0.0
+            for start in tf.range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                rows, truth = _rows(tf, part, batch)
+                with tf.GradientTape() as tape:
+                    value = self._loss(tf, net(rows, training=True), truth)
+                gradients = tape.gradient(value, net.trainable_variables)
+                net.optimizer.apply(gradients, net.trainable_variables)
+                total += value * tf.cast(len(batch), tf.float32)
+            return total / tf.cast(len(order), tf.float32)
+
+        @tf.function
+        def validation_loss() -> Any:
+            rows, truth = validation
+            return self._loss(tf, net(rows, training=False), truth)
+
+        watched = {"monitor": "val_loss", "mode": "min"}
+        callbacks = keras.callbacks.CallbackList(
+            [
+                keras.callbacks.EarlyStopping(**watched, patience=self.stop_patience, restore_best_weights=True),
+                keras.callbacks.ReduceLROnPlateau(
+                    **watched, factor=self.plateau_factor, patience=self.plateau_patience
+                ),
+            ],
+            model=net,
+        )
+        net.stop_training = False
+        callbacks.on_train_begin()
+        for epoch in range(self.epochs):
+            loss = parts.mean_of(run_epoch)
+            val_loss = float(validation_loss())
+            self.history.append(History(1, epoch + 1, loss, val_loss))
+            callbacks.on_epoch_end(epoch, {"val_loss": val_loss})
+            if net.stop_training:
+                break
+        callbacks.on_train_end()
+        self._net = self._in_points(keras, _n_features(x["train"]), [net])
+
+    def _build(self, keras: Any, n_features: int, classes: int) -> Any:
+        layers = keras.layers
+        inputs = keras.Input(shape=(n_features,))
+        shared = inputs
+        for units in self.shared_units:
+            shared = layers.Dense(units, activation="relu")(shared)
+            shared = layers.BatchNormalization()(shared)
+            shared = layers.Dropout(self.shared_dropout)(shared)
+        heads = {}
+        for name in self.heads:
+            hidden = layers.Dense(self.head_units, activation="relu")(shared)
+            heads[name] = layers.Dropout(self.head_dropout)(hidden)
+        last = {"genre": (classes, "softmax"), "popularity": (1, "sigmoid")}
+        outputs = {
+            name: layers.Dense(last[name][0], activation=last[name][1], name=name)(hidden)
+            for name, hidden in heads.items()
+        }
+        net = keras.Model(inputs, outputs)
+        net.compile(optimizer=keras.optimizers.Adam(self.learning_rate))
+        net.optimizer.build(net.trainable_variables)
+        return net
+
+
+@dataclass(kw_only=True)
+class EncodedNet(TwoHeadedNet):
+    """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers, Dropout -> two layers per head.
+
+    Each feature becomes `bins` numbers, one per quantile bin of the training rows: -1 below the bin, 1 above it, linear
+    within. Small integers, like the key, thus get a number for each of their values.
+    AdamW with a cosine learning rate; what is validated, and kept at its best epoch, is the moving average of weights.
+    Source: Gorishniy et al. (2022), "On Embeddings for Numerical Features in Tabular Deep Learning".
+    """
+
+    members: int
+    bins: int
+    width: int
+    depth: int
+    head_units: int
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    momentum: float  # of the moving average, per step
+
+    def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
+        """Train each member on split `train`, watching split `val`. Args: as MultitaskNet.fit."""
+        tf = _tensorflow(self.threads)
+        keras = tf.keras
+        keras.utils.set_random_seed(self.seed)
+        by_head = dict(zip(self.heads, targets, strict=True))
+        if "popularity" in by_head:
+            points = _first_chunk(by_head["popularity"]["train"])
+            self.origin, self.unit = float(points.mean()), float(points.std()) or 1.0
+        parts = _Parts(self, tf, x["train"], {head: y["train"] for head, y in by_head.items()})
+        validation = self.tensors(tf, x["val"][:], {head: y["val"][:] for head, y in by_head.items()})
+        n_classes = _n_classes(by_head)
+        nets = [self._fit_member(tf, parts, validation, n_classes, member + 1) for member in range(self.members)]
+        self._net = self._in_points(keras, _n_features(x["train"]), nets)
+
+    def _fit_member(self, tf: Any, parts: _Parts, validation: Any, n_classes: int, member: int) -> Any:
+        net, average = (self._build(tf.keras, _first_chunk(parts.x), n_classes) for _ in range(2))
+        average.set_weights(net.get_weights())
+        steps = self.epochs * -(-len(parts.x) // self.batch_size)
+        rate = tf.keras.optimizers.schedules.CosineDecay(
+            0.05 * self.learning_rate,
+            steps,
+            alpha=0.02,
+            warmup_target=self.learning_rate,
+            warmup_steps=steps // 20,
+        )
+        optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+        optimizer.build(net.trainable_variables)
+
+        @tf.function
+        def run_epoch(order: Any, part: Any) -> Any:
+            total = 0.0
+            for start in tf.range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                rows, truth = _rows(tf, part, batch)
+                with tf.GradientTape() as tape:
+                    value = self._loss(tf, net(rows, training=True), truth)
+                optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
+                step = tf.cast(optimizer.iterations, tf.float32)
+                share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # the first weights are soon forgotten
+                for mean, weights in zip(average.trainable_variables, net.trainable_variables, strict=True):
+                    mean.assign_add(share * (weights - mean))
+                total += value * tf.cast(len(batch), tf.float32)
+            return total / tf.cast(len(order), tf.float32)
+
+        @tf.function
+        def validation_loss() -> Any:
+            rows, truth = validation
+            return self._loss(tf, average(rows, training=False), truth)
+
+        best, best_epoch, weights = np.inf, 0, average.get_weights()
+        for epoch in range(self.epochs):
+            loss = parts.mean_of(run_epoch)
+            val_loss = float(validation_loss())
+            self.history.append(History(member, epoch + 1, loss, val_loss))
+            if val_loss < best:
+                best, best_epoch, weights = val_loss, epoch, average.get_weights()
+            if epoch - best_epoch >= self.stop_patience:
+                break
+        average.set_weights(weights)
+        return average
+
+    def _build(self, keras: Any, x: np.ndarray, n_classes: int) -> Any:
+        layers = keras.layers
+        inputs = keras.Input(shape=(x.shape[1],))
+        kernel, bias = piecewise_linear(x, self.bins)
+        encode = layers.Dense(len(bias), trainable=False)
+        shared = layers.ReLU(max_value=2.0)(encode(inputs))
+        encode.set_weights([2.0 * kernel, 2.0 * bias])
+        shared = layers.Concatenate()([layers.Rescaling(1.0, -1.0)(shared), inputs])
+        for _ in range(self.depth):
+            shared = layers.Dense(self.width, activation="silu")(shared)
+            shared = layers.Dropout(self.dropout)(shared)
+        last = {"genre": (n_classes, "softmax"), "popularity": (1, None)}
+        outputs = {}
+        for head in self.heads:
+            hidden = layers.Dropout(self.dropout)(layers.Dense(self.head_units, activation="silu")(shared))
+            outputs[head] = layers.Dense(last[head][0], activation=last[head][1])(hidden)
+        return keras.Model(inputs, outputs)
+
+
+def piecewise_linear(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """The linear map whose result, cut to 0..1, says how far into each quantile bin of its feature a value is.
+
+    Args: x: (n_rows, n_features), to take the quantiles of.
+    Returns: kernel (n_features, n_bins) and bias (n_bins,), float32; n_bins over all features, at most `bins` of each.
+    """
+    kernels, biases = [], []
+    for values in x.T:
+        edges = np.unique(values)
+        if len(edges) > bins + 1:
+            edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, bins + 1)))
+        slopes = 1.0 / np.diff(edges)
+        kernels.append(slopes)
+        biases.append(-edges[:-1] * slopes)
+    return block_diag(*kernels).astype(np.float32), np.concatenate(biases).astype(np.float32)
+
+
+def _rows(tf: Any, part: Any, chosen: Any) -> Any:
+    return tf.nest.map_structure(lambda values: tf.gather(values, chosen), part)
+
+
+class _Parts:
+    """What is trained on, as tensors: a part at a time if it is on disk, else all at once."""
+
+    def __init__(self, net: TwoHeadedNet, tf: Any, x: Rows, truth: dict[str, Rows]) -> None:
+        self.x = x
+        self._tf = tf
+        self._chunks = chunks_of(x)
+        self._random = np.random.default_rng(net.seed)
+        self._net, self._truth = net, truth
+        self._kept = None if isinstance(x, StoredRows) else self._read(self._chunks[0])
+
+    def _read(self, rows: slice) -> tuple[Any, dict[str, Any]]:
+        return self._net.tensors(self._tf, self.x[rows], {head: y[rows] for head, y in self._truth.items()})
+
+    def mean_of(self, run: Any) -> float:
+        """The mean over the rows of what `run(order, part)` returns for each part, rows and parts in random order."""
+        found, weights = [], []
+        for place in self._random.permutation(len(self._chunks)):
+            part = self._kept or self._read(self._chunks[place])
+            n_rows = len(part[0])
+            found.append(float(run(self._tf.random.shuffle(self._tf.range(n_rows)), part)))
+            weights.append(n_rows)
+        return float(np.average(found, weights=weights))
+
+
+def _first_chunk(rows: Rows) -> np.ndarray:
+    """All rows in memory, or the first of those on disk, which stand in random order (tracks appended later last)."""
+    return rows[chunks_of(rows)[0]]
+
+
+def _n_features(x: Rows) -> int:
+    return int(x[:1].shape[1])
+
+
+def _n_classes(by_head: dict[str, dict[str, Rows]]) -> int:
+    codes = by_head.get("genre", {}).values()
+    return max((int(part[rows].max()) for part in codes for rows in chunks_of(part)), default=0) + 1
+
+
+def _tensorflow(threads: int) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # a process that has used TensorFlow keeps the threads it began with
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf

@@ -1,0 +1,82 @@
+"""Which cells there are: the grid of protocols, models, feature sets and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tasks.errors import UnknownNameError, UserError
+from tasks.features.registry import BuiltTable
+from tasks.models import xgboost
+from tasks.models.registry import GROUPS, MODELS, spec_of
+from tasks.models.spec import ModelSpec
+from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, protocol_named
+from tasks.training.jobs import table_name
+from tasks.training.large_tables import LARGE_ROWS
+
+
+def plan_cells(
+    protocols: list[str], budget: str, models: list[str], feature_sets: list[str], seeds: list[int]
+) -> list[Cell]:
+    """Every cell of the grid, the most expensive first. Deterministic models are trained once, as seed 42.
+
+    Args: models: names of models or of groups of them; empty for those a protocol trains by default. feature_sets:
+        names to restrict the grid to; empty for all.
+    Raises: UnknownNameError: a name that is not registered. UserError: nothing is left to train.
+    """
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise UserError("Seeds must be from 0 to 4294967295.")
+    seeds = list(dict.fromkeys(seeds))
+    known = sorted({spec.model for spec in MODELS.values()})
+    for name in models:
+        if name not in [*known, *GROUPS]:
+            raise UnknownNameError("model", name, [*known, *GROUPS])
+    chosen_sets = [FEATURE_SETS[name].name for name in feature_sets] or list(FEATURE_SETS)
+    grid = [
+        (spec.cost * _relative_cost(feature_set), protocol.name, spec, feature_set, seed)
+        for protocol in map(protocol_named, protocols)
+        for spec in MODELS.values()
+        if {spec.model, spec.group} & set(models or protocol.default_models)
+        for feature_set in chosen_sets
+        if _is_trained(spec, FEATURE_SETS[feature_set], protocol)
+        for seed in (seeds if spec.is_stochastic else [STUDY_SEED])
+    ]
+    if not grid:
+        asked = {"models": models, "feature sets": feature_sets, "protocols": protocols}
+        named = "; ".join(f"{kind} {', '.join(names)}" for kind, names in asked.items() if names)
+        raise UserError(f'Nothing to train: no model takes this together: {named}. See README.md, "Words".')
+    grid.sort(key=lambda item: -item[0])
+    return [
+        Cell(
+            protocol=protocol,
+            task=spec.task,
+            model=spec.model,
+            feature_set=feature_set,
+            seed=seed,
+            budget=budget,
+        )
+        for _, protocol, spec, feature_set, seed in grid
+    ]
+
+
+def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:
+    """Whether a model is trained on a feature set: what measures a leak is for one model, and label_free."""
+    if protocol.is_probe:
+        return spec.is_probe and feature_set.name == "all"
+    if feature_set.leaks:
+        return spec.is_probe and spec.task != feature_set.leaks and protocol.name == "label_free"
+    return feature_set.name in spec.feature_sets
+
+
+def distributed(cells: list[Cell], tables: list[BuiltTable], workers: int) -> list[Cell]:
+    """The same cells, XGBoost's on large tables fitted by so many workers together."""
+    n_rows = {(table.table_name, table.protocol): table.rows for table in tables}
+    return [
+        replace(cell, workers=workers)
+        if spec_of(cell).build.__module__ == xgboost.__name__ and n_rows[table_name(cell), cell.protocol] > LARGE_ROWS
+        else cell
+        for cell in cells
+    ]
+
+
+def _relative_cost(feature_set: str) -> float:
+    return 1.0 if feature_set in {"all", "pca"} else 0.7
