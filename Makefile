@@ -23,6 +23,7 @@ check: $(INSTALLED)  ## style, SQL, types
 	$(PY) -m ruff format --check .
 	$(PY) -m sqlfluff lint --disable-progress-bar sql
 	$(PY) -m mypy
+	.venv/bin/lint-imports --no-logo
 
 bench: $(INSTALLED)  ## measure every ratio again and write benchmarks/results/
 	$(PY) -m benchmarks.suite

@@ -22,7 +22,7 @@ RECORDING = [*MEASURED, "key", "mode"]
 
 
 def measure(csv: Path) -> dict[str, Any]:
-    """The statistics as `tasks.sample` reads them."""
+    """The statistics as `tasks.ingest.sample` reads them."""
     tracks = clean(pd.read_csv(csv))
     genres = sorted(tracks["music_genre"].unique())
     copies = tracks[tracks.duplicated(RECORDING, keep=False)]

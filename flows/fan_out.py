@@ -20,6 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import cli, server
 from flows.parameters import RunnerName
 from flows.preparing import SOURCE_OPTIONS, Preparation
+from tasks.compute.dask_client import check_installed
 from tasks.compute.processes import Processes, share_of_cores, start_server
 from tasks.compute.progress import CellProgress
 from tasks.errors import UserError
@@ -78,7 +79,7 @@ class FanOut:
         at_once, threads = share_of_cores(workers)
         if runner == "local":
             return cls(runner, None, at_once, threads)
-        dask_worker.check_installed()
+        check_installed()
         return cls(runner, address, dask_worker.check_cluster(address, warehouse) if address else at_once, 1, spread)
 
     def prepare(self) -> None:

@@ -14,8 +14,9 @@ from tasks.errors import ProtocolError, UserError
 from tasks.features import targets
 from tasks.features.append import left_out
 from tasks.features.artists import normal_separators, unseparated
-from tasks.features.build import build_features, rare_genres
+from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
+from tasks.features.tables import rare_genres
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import Append, check, ingest
 from tasks.ingest.snapshots import Statistics

@@ -1,1 +1,1 @@
-"""The steps that flows put together: pure functions; only `tasks.observed` imports Prefect."""
+"""The steps that flows put together: pure functions; only `tasks.orchestration` imports Prefect."""

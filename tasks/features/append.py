@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 
 from tasks.features import checks
 from tasks.features import splits as split
-from tasks.features.build import TABLES, Build, Chosen, Table, build_features, table_version, write_table
+from tasks.features.full_build import Build
 from tasks.features.registry import BuiltTable, read_registry, register
 from tasks.features.splits import split_appended
+from tasks.features.tables import TABLES, Chosen, Table, table_version, write_table
 from tasks.ingest.snapshots import Snapshot, load_snapshot
 from tasks.specs import PROBES, STUDY_SEED, Protocol
 from tasks.storage import duck
@@ -36,7 +37,7 @@ ABOUT_STATISTICS = "checks/learnt_from_training_rows"
 
 
 def appended_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.split_assignment of the new rows: see tasks.split.split_appended."""
+    """features.split_assignment of the new rows: see tasks.features.splits.split_appended."""
     taken = connection.execute("select split, count(*) from features.base_split group by split").fetchall()
     assigned = split_appended(protocol, connection.sql(select).to_arrow_table(), dict(taken))
     return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
@@ -66,32 +67,11 @@ LINKING = {table.name: table for table in TABLES if table.is_on_demand}
 EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in LEARNT and not table.is_on_demand)
 
 
-def extend_features(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:
-    """As tasks.features.build_features, of a snapshot that was appended with kept statistics; its base is built first.
-
-    Genres that the base does not know are left out (staging.rare_genres).
-    """
-    build = Extension(
-        snapshot,
-        protocol,
-        {"protocol": protocol.name, **chosen},
-        kept_versions(snapshot, protocol, chosen, warehouse),
-        warehouse,
-    )
-    base: list[BuiltTable] = []
-    if len(build.stored()) < len(build.names):
-        base = build_features(_base(snapshot, warehouse), protocol.name, warehouse=warehouse, **chosen)
-    with warehouse.lock("features"), duck.workspace(spill=warehouse.scratch) as connection:
-        built = build.make({row.table_name: row for row in base}, connection)
-        build.check(built, connection)
-    return [built[name] for name in build.names]
-
-
 def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
     """The version of each table: of what was learnt the base's, of the others by the rule of every feature table."""
     if snapshot.statistics != "kept":
         return Build.planned(snapshot, protocol, chosen, warehouse).versions
-    base = kept_versions(_base(snapshot, warehouse), protocol, chosen, warehouse)
+    base = kept_versions(base_of(snapshot, warehouse), protocol, chosen, warehouse)
     versions = {name: base[name] for name in LEARNT}
     values = {"protocol": protocol.name, **chosen}
     for name, table in BY_NAME.items():
@@ -111,12 +91,33 @@ class Extension:
     versions: dict[str, str]
     warehouse: Warehouse
 
+    @classmethod
+    def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Extension:
+        """With the versions that its tables have."""
+        versions = kept_versions(snapshot, protocol, chosen, warehouse)
+        return cls(snapshot, protocol, {"protocol": protocol.name, **chosen}, versions, warehouse)
+
     @property
     def names(self) -> list[str]:
         """The tables, in order."""
         return [table.name for table in TABLES if not table.is_on_demand]
 
-    def stored(self) -> dict[str, BuiltTable]:
+    def is_stored(self) -> bool:
+        """Whether all tables are there."""
+        return len(self._stored()) == len(self.names)
+
+    def build(self, base: list[BuiltTable]) -> list[BuiltTable]:
+        """All tables in order, those made that are not there yet, and all checked.
+
+        Genres that the base does not know are left out (staging.rare_genres). Args: base: its tables; empty if all
+        of this snapshot's are stored.
+        """
+        with self.warehouse.lock("features"), duck.workspace(spill=self.warehouse.scratch) as connection:
+            built = self._make({row.table_name: row for row in base}, connection)
+            self._check(built, connection)
+        return [built[name] for name in self.names]
+
+    def _stored(self) -> dict[str, BuiltTable]:
         """Those that are there."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
@@ -124,12 +125,12 @@ class Extension:
             name: row for name, row in found.items() if row and is_whole(self.warehouse.root / row.path, self.warehouse)
         }
 
-    def make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
+    def _make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
         """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""
         for schema, name in (("raw", "rejects"), ("staging", "typed_tracks")):
             own = self.warehouse.table(schema, name, self.snapshot.snapshot)
             duck.view(connection, f"{schema}.{name}", self.warehouse.here(own))
-        built = {name: base[name] for name in LEARNT if name in base} | self.stored()
+        built = {name: base[name] for name in LEARNT if name in base} | self._stored()
         for name in LEARNT:
             duck.view(connection, name, self.warehouse.root / built[name].path)
         made: list[BuiltTable] = []
@@ -145,7 +146,7 @@ class Extension:
             register(made, self.warehouse)
         return built
 
-    def check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
+    def _check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
         """Run the checks that are due on all rows; those of groups on the new ones and the ones they are linked to."""
         due = [name for name in checks.due(self.protocol, self.versions, self.warehouse) if name != ABOUT_STATISTICS]
         about_groups = [name for name in due if not LINKING.keys().isdisjoint(duck.upstream(name))]
@@ -244,5 +245,6 @@ def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
     return lines
 
 
-def _base(snapshot: Snapshot, warehouse: Warehouse) -> Snapshot:
+def base_of(snapshot: Snapshot, warehouse: Warehouse) -> Snapshot:
+    """The snapshot that another was appended to."""
     return load_snapshot(str(snapshot.base), warehouse)

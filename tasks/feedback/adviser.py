@@ -1,8 +1,8 @@
 """Feedback on one track: its prediction, what pushed it up or down, what if, and the known tracks most like it.
 
 For whoever offers it otherwise than as a command: `Adviser.load` once, then `Adviser.feedback` for each track that a
-DuckDB workspace sees as a row of staging.typed_tracks: made by `tasks.chosen.choosing` of a file's or a known track, by
-`tasks.preparation.read_rows` of tracks in memory.
+DuckDB workspace sees as a row of staging.typed_tracks: made by `tasks.feedback.track.choosing` of a file's or a known
+track, by `tasks.prediction.preparation.read_rows` of tracks in memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Feedback:
     split: str | None  # that a known track was in when the model was trained
     values: dict[str, float]  # of the 12 audio features, filled where missing
     filled: frozenset[str]  # those that were missing
-    prediction: dict[str, Any]  # a row of tasks.predictor.PREDICTED
+    prediction: dict[str, Any]  # a row of tasks.prediction.predictor.PREDICTED
     because: dict[str, Because]  # by task
     what_if: list[WhatIf]  # empty where no model predicts popularity
     similar: list[dict[str, Any]]  # rows of sql/predict/nearest.sql

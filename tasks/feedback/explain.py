@@ -68,7 +68,7 @@ class Explainer:
         return cls(candidate, estimator, learnt, job_of(candidate, tables, warehouse).genres)
 
     def reasons(self, prepared: pa.Table) -> list[Reasons]:
-        """Why each row is predicted as it is. Args: prepared: as tasks.preparation.prepare makes it from `learnt`."""
+        """Why each row is predicted as it is. Args: prepared: as preparation.prepare makes it from `learnt`."""
         found = contributions(self.estimator, self.candidate.task, model_inputs(self.candidate, prepared))
         features = FEATURE_SETS[self.candidate.cell.feature_set].columns
         names = self.genres if self.candidate.task == "genre" else ()

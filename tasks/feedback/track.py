@@ -28,7 +28,7 @@ class Chosen:
     row_number: int
     is_known: bool  # it is one of the warehouse's own
     source: str
-    notes: tuple[str, ...] = ()  # of the file, as tasks.predict_files.ReadTracks
+    notes: tuple[str, ...] = ()  # of the file, as tasks.prediction.batch.ReadTracks
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def choosing(
 
     Args: tracks: path, URL or sample[:ROWS]; None: one of `known`. track_id: its instance_id, or the row number where a
         file has none; may be left out if the file has one track only. columns: our column names to the file's. units,
-        min_features: as tasks.predict_files.reading. max_bytes: that the file may hold.
+        min_features: as tasks.prediction.batch.reading. max_bytes: that the file may hold.
     Raises: UserError: there is no such track, or more than one, or it is a reject.
     """
     if tracks is None:

@@ -53,7 +53,7 @@ def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehou
             return skops.io.load(path, trusted=list(spec.trusted_types))
         except (ImportError, skops.io.exceptions.UntrustedTypesFoundException) as error:
             raise ModelFileError(
-                f"{path}: was written by another version of this project ({one_line(error)}). Train it with --refresh."
+                f"{path}: cannot be loaded ({one_line(error)}). If an earlier version wrote it, train with --refresh."
             ) from error
     estimator = spec.build(spec.parameters, 0, threads)
     if path.suffix == ".ubj":

@@ -67,7 +67,7 @@ def ingest_task(
     required: Collection[str] = (),
     max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
-    """See tasks.ingest.ingest."""
+    """See tasks.ingest.read.ingest."""
     return read.ingest(source, mapping, max_reject_share, warehouse, append, units, required, max_bytes)
 
 
@@ -75,7 +75,7 @@ def ingest_task(
 def features_task(
     snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse, artist_separators: list[str]
 ) -> list[BuiltTable]:
-    """See tasks.features.build_features."""
+    """See tasks.features.build.build_features."""
     return build.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators)
 
 
@@ -126,7 +126,7 @@ def trial_task(trial: Trial, processes: Processes) -> Outcome:
 
 @task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
 def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]:
-    """See tasks.champions.choose. Returns: what it decided, for people; a run is published whatever comes of it."""
+    """See tasks.prediction.champions.choose. Returns: what it decided, for people; a run is published all the same."""
     try:
         return champions.choose(run_id, warehouse, threads)
     except Exception as error:  # noqa: BLE001 - any: the run itself is done
@@ -154,7 +154,7 @@ def predict_task(
     min_features: int,
     max_bytes: int,
 ) -> batch.Report:
-    """See tasks.predict_files.predict_file."""
+    """See tasks.prediction.batch.predict_file."""
     return batch.predict_file(
         tracks,
         out,
@@ -170,7 +170,7 @@ def predict_task(
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
 def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Path:
-    """See tasks.publish.publish."""
+    """See tasks.results.publish.publish."""
     return publish.publish(snapshot, tables, warehouse)
 
 
@@ -187,5 +187,5 @@ def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None
 def upkeep_task(
     policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool
 ) -> Report:
-    """See tasks.upkeep.tidy."""
+    """See tasks.upkeep.cleanup.tidy."""
     return cleanup.tidy(policy, wait, on_wait, warehouse, dry_run=dry_run)

@@ -29,7 +29,7 @@ class Measured:
     genres: list[str]  # by genre code
     n_validation: int
     n_test: int
-    familiarity: list[dict[str, Any]]  # see tasks.calibration.familiarity
+    familiarity: list[dict[str, Any]]  # see tasks.evaluation.calibration.familiarity
     temperature: float | None = None  # genre only, as the four that follow (on test rows)
     log_loss: float | None = None
     log_loss_uncalibrated: float | None = None

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from tasks.errors import UnknownNameError, UserError
-from tasks.features.build import TABLES, genres_of, table_version
 from tasks.features.registry import BuiltTable, read_registry
+from tasks.features.tables import TABLES, genres_of, table_version
 from tasks.models.registry import MODELS
 from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named

@@ -118,7 +118,7 @@ class Track(BaseModel):
         return self._others
 
     def row(self) -> dict[str, object]:
-        """As tasks.preparation.read_rows takes it."""
+        """As tasks.prediction.preparation.read_rows takes it."""
         values = self.model_dump()
         return {"instance_id": values.pop("track_id")} | values
 

@@ -54,7 +54,7 @@ class Model:
     learnt: Learnt
 
     def predict(self, prepared: pa.Table) -> Predicted:
-        """Predictions for every row. Args: prepared: as tasks.preparation.prepare makes it from `learnt`."""
+        """Predictions for every row. Args: prepared: as tasks.prediction.preparation.prepare makes it from `learnt`."""
         return predict(
             self.estimator,
             self.champion.candidate.spec,
@@ -78,7 +78,7 @@ class Predictor:
         threads: int,
         loaded: Mapping[str, Model] | None = None,
     ) -> Predictor:
-        """Args: by_task: as tasks.champions.predictors. threads: for each model. loaded: those that are, as `models`.
+        """Args: by_task: as champions.predictors. threads: for each model. loaded: those that are, as `models`.
 
         Raises: UserError: a model file is missing or was changed, or its features were prepared by other SQL.
         """

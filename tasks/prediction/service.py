@@ -59,7 +59,7 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Tracks that wait to be predicted, and where their predictions (tasks.predictor.PREDICTED) will be."""
+    """Tracks that wait to be predicted, and where their predictions (tasks.prediction.predictor.PREDICTED) will be."""
 
     rows: Rows
     answer: Future[pa.Table] = field(default_factory=Future)
@@ -100,7 +100,7 @@ class Service:
     def predict(self, rows: Rows) -> pa.Table:
         """Predictions (PREDICTED), one row for each of `rows`, in their order. Waits; may be called by any thread.
 
-        Args: rows: as tasks.preparation.read_rows takes them, one at least.
+        Args: rows: as tasks.prediction.preparation.read_rows takes them, one at least.
         Raises: BadTracksError: naming every value that is refused; UnavailableError: no champion is loaded.
         """
         request = Request(rows)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tasks.errors import one_line
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-Cell = str | Markup  # text is escaped; markup comes from tasks.charts alone
+Cell = str | Markup  # text is escaped; markup comes from tasks.reporting.sparklines alone
 LONGEST_TEXT = 300  # characters of a name or an error that are shown
 
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.evaluation.comparisons import contrast
-from tasks.features.build import TABLES, Table
 from tasks.features.registry import REGISTRY, BuiltTable, read_registry
+from tasks.features.tables import TABLES, Table
 from tasks.ingest.columns import MEASURED
 from tasks.ingest.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.prediction.champions import CHAMPIONS

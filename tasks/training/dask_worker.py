@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tasks.compute.dask_client import connected, current_worker
 from tasks.compute.processes import Outcome, Processes, allow_children
 from tasks.errors import UserError, one_line
 from tasks.models.registry import MODELS
@@ -25,7 +24,6 @@ from tasks.training.jobs import Job
 from tasks.training.runs import library_versions
 from tasks.training.train import train_cell
 
-CONNECT_SECONDS = 10.0
 CODE = "training code"
 ONCE = threading.Lock()
 CHILDREN: set[Any] = set()  # the processes in which a worker trains, of all runs
@@ -37,14 +35,6 @@ class Seen:
 
     setup: dict[str, str]  # what decides the results that it would get
     has_warehouse: bool
-
-
-def check_installed() -> None:
-    """Raises: UserError: what only a cluster needs is not installed."""
-    try:
-        import prefect_dask  # noqa: F401
-    except ImportError as error:
-        raise UserError("Dask is not installed: pip install --constraint constraints.txt -e '.[dask]'") from error
 
 
 def check_cluster(address: str, warehouse: Warehouse) -> int:
@@ -86,7 +76,7 @@ def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehou
 
 
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
-    """Train a cell in a process of its own, on this worker. Args: timeout, memory: see tasks.processes.Processes."""
+    """Train a cell in a process of its own, on this worker. Args: timeout, memory: see Processes."""
     worker, is_wanted = current_worker()
     if cell_key.cell_key(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
@@ -114,20 +104,6 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
     return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
 
 
-def current_worker() -> tuple[Any, Callable[[], bool]]:
-    """The worker that the calling task runs on, and whether the flow still waits for that task."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    key = worker.get_current_task()
-
-    def is_wanted() -> bool:
-        task = worker.state.tasks.get(key)
-        return task is not None and task.state != "cancelled"
-
-    return worker, is_wanted
-
-
 def _seen_here(address: str, probe: str) -> Seen:
     try:
         home = Warehouse.to_read(address)
@@ -148,22 +124,3 @@ def _differing(here: dict[str, str], there: dict[str, str]) -> str:
     if not told and here[CODE] != there[CODE]:
         return f"its {CODE} is another"
     return ", ".join(told)
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """A client of the scheduler at an address. Raises: UserError: none answers there."""
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{address}: no Dask scheduler answers there ({one_line(error)}). Start one (dask scheduler), or give its "
-            "address as tcp://HOST:PORT."
-        ) from error
-    try:
-        yield client
-    finally:
-        with suppress(Exception):
-            client.close(timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]

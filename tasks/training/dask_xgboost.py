@@ -18,8 +18,9 @@ from distributed import get_worker
 from xgboost import collective
 from xgboost import dask as together
 
+from tasks.compute.dask_client import connected, current_worker
 from tasks.models.xgboost import training_parameters
-from tasks.training import dask_worker, large_tables
+from tasks.training import large_tables
 from tasks.training.cell_key import cell_key
 from tasks.training.jobs import Job
 
@@ -32,7 +33,7 @@ class WhileWanted(xgboost.callback.TrainingCallback):
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002 - what XGBoost gives
         """Whether to stop; every worker gives the same answer."""
-        _, is_wanted = dask_worker.current_worker()
+        _, is_wanted = current_worker()
         return bool(collective.allreduce(np.array([not is_wanted()], dtype=np.int32), collective.Op.MAX)[0])
 
 
@@ -41,7 +42,7 @@ def fit(estimator: Any, job: Job) -> None:
 
     Raises: RuntimeError: a worker died, or has other code. Whatever Dask and XGBoost raise, also for too few workers.
     """
-    with dask_worker.connected(job.cluster or "") as client, client.as_current():
+    with connected(job.cluster or "") as client, client.as_current():
         workers = _workers(client, job.cell.workers or 1)
         client.run_on_scheduler(_release_abandoned, workers)
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.features.build import genres_of
 from tasks.features.registry import BuiltTable
+from tasks.features.tables import genres_of
 from tasks.specs import FEATURE_SETS, Cell
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training.cell_key import cell_key

@@ -242,7 +242,7 @@ def test_open_tables_are_what_is_published(warehouse, monkeypatch, capsys) -> No
 @contextmanager
 def other_machine(url: str, cache: Path, models: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
     code = (
-        "import sys; from tests.runs import make_run; from tasks.warehouse import Warehouse\n"
+        "import sys; from tests.runs import make_run; from tasks.storage.warehouse import Warehouse\n"
         "print(make_run(Warehouse.at(sys.argv[1]), 'sample:400', sys.argv[2:]))"
     )
     environment = clean_environment(MUSIC_CACHE=str(cache))

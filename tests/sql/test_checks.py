@@ -12,7 +12,7 @@ import pytest
 
 from flows.preparing import Preparation
 from tasks.errors import CheckError
-from tasks.features import build, checks
+from tasks.features import build, checks, tables
 from tasks.features import splits as split
 from tasks.features.build import build_features
 from tasks.ingest.read import Append, ingest
@@ -79,8 +79,8 @@ def test_a_check_catches_changed_sql(check, file, old, new, sql_copy, warehouse)
     ids=["lost", "twice"],
 )
 def test_a_track_must_be_in_exactly_one_split(change, warehouse, monkeypatch) -> None:
-    original = build.split_tracks
-    monkeypatch.setattr(build, "split_tracks", lambda protocol, tracks: change(original(protocol, tracks)))
+    original = tables.split_tracks
+    monkeypatch.setattr(tables, "split_tracks", lambda protocol, tracks: change(original(protocol, tracks)))
     snapshot = ingest("sample:2000", {}, 0.05, warehouse)
     with pytest.raises(CheckError, match=r"checks/one_split\.sql: track_id \d+, splits [02]"):
         build_features(snapshot, "published", 20, warehouse)
@@ -148,14 +148,16 @@ def test_another_warehouse_is_checked_by_itself(tmp_path, warehouse, tried) -> N
 def test_another_process_checks_what_it_reuses(sample_tables, sample_snapshot, shared_warehouse) -> None:
     code = """if True:
         import sys
-        from tasks import checks, features, snapshots, warehouse
-        home = warehouse.Warehouse.at(sys.argv[1])
-        built = features.build_features(snapshots.load_snapshot(sys.argv[2], home), "published", 20, home)
+        from tasks.features import build, checks, tables
+        from tasks.ingest.snapshots import load_snapshot
+        from tasks.storage.warehouse import Warehouse
+        home = Warehouse.at(sys.argv[1])
+        built = build.build_features(load_snapshot(sys.argv[2], home), "published", 20, home)
         print(all(row.reused for row in built), len(checks.HELD))
     """
     ended = subprocess.run(
         [sys.executable, "-c", code, str(shared_warehouse.root), sample_snapshot.snapshot],
-        cwd=Path(duck.__file__).parents[1],
+        cwd=Path(duck.__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,

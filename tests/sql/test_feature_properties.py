@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.features import build
+from tasks.features import tables
 from tasks.specs import AUDIO_FEATURES, PROTOCOLS
 from tasks.storage import duck
 from tests.untrusted import UNTRUSTED
@@ -228,7 +228,7 @@ def test_groups_are_the_connected_components(connection, links) -> None:
     schema = {"track_id": pl.Int64, "artist_id": pl.Int64}
     store(connection, "features.track_artists", pl.DataFrame(named, schema=schema, orient="row"))
     pairs = duck.render("features/shared_recordings")
-    groups = build.artist_groups(connection, pairs, PROTOCOLS["cold_start"])
+    groups = tables.artist_groups(connection, pairs, PROTOCOLS["cold_start"])
     store(connection, "features.artist_groups", pl.from_arrow(groups))
     group = make(connection, "features.track_groups").sort("track_id")["group_id"].to_list()
 

@@ -31,8 +31,8 @@ READ = """
 import re, sys, time
 from pathlib import Path
 from tasks.errors import UserError
-from tasks.ingest import ingest
-from tasks.warehouse import Warehouse
+from tasks.ingest.read import ingest
+from tasks.storage.warehouse import Warehouse
 began = time.process_time()
 try:
     print("read", ingest(sys.argv[1], {}, 0.05, Warehouse.at(sys.argv[2])).rows_read)

@@ -9,12 +9,12 @@ from distributed import LocalCluster
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
+from tasks.compute import dask_client
 from tasks.compute.processes import Outcome
 from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
 from tasks.orchestration import prefect_tasks
-from tasks.training import dask_worker
 from tasks.training.dask_worker import Seen, check_cluster, refusal, why_lost
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
@@ -55,7 +55,7 @@ def test_a_cluster_is_checked_before_it_is_used(own_cluster, warehouse, monkeypa
     own_cluster.sync(own_cluster._correct_state)
     with pytest.raises(UserError, match="the scheduler has no workers"):
         check_cluster(own_cluster.scheduler_address, warehouse)
-    monkeypatch.setattr(dask_worker, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 0.3)
     with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         check_cluster("tcp://127.0.0.1:9", warehouse)
 

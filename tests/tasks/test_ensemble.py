@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.models.ensemble import Member, StackedEnsemble, mixture_weights
+from tasks.models.estimators.stacked import Member, StackedEnsemble, mixture_weights
 
 
 class Given:

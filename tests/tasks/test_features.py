@@ -9,8 +9,9 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import study
 from tasks.errors import InputError
-from tasks.features.build import TABLES, build_features
+from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
+from tasks.features.tables import TABLES
 from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck

@@ -13,15 +13,16 @@ import pytest
 
 from tasks.errors import CheckError, InputError, UserError
 from tasks.features import append as increment
-from tasks.features import build
-from tasks.features.build import build_features, rare_genres
+from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable, read_registry
+from tasks.features.tables import rare_genres
 from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot, attach, find_snapshot
 from tasks.prediction import champions
 from tasks.prediction.batch import predict_file
 from tasks.prediction.candidates import lineage
 from tasks.results.publish import publish
+from tasks.specs import protocol_named
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables
@@ -108,7 +109,7 @@ def test_kept_is_what_the_full_selects_make_by_the_statistics_of_the_base(home, 
     built = {row.table_name: row for row in build_features(snapshot, protocol, 20, home)}
     base = {row.table_name: row for row in build_features(read("base", home), protocol, 20, home)}
     assert all(built[name] is base[name] or built[name].version == base[name].version for name in increment.LEARNT)
-    spec = build.protocol_named(protocol)
+    spec = protocol_named(protocol)
     with duck.workspace(home.root / "tmp") as connection:
         attach(connection, snapshot.snapshot, home)
         for name in (*increment.LEARNT, "staging.rare_genres", "features.split_assignment"):
@@ -177,7 +178,7 @@ def test_a_new_track_is_linked_through_other_new_ones_but_not_through_training(w
 
 
 def test_a_track_on_the_wrong_side_is_caught(home, monkeypatch, warehouse) -> None:
-    label_free = build.protocol_named("label_free")
+    label_free = protocol_named("label_free")
     split = increment.split_appended
     monkeypatch.setattr(increment, "split_appended", lambda _, tracks, taken: split(label_free, tracks, taken))
     for name in ("base", "new"):
@@ -345,17 +346,17 @@ def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> 
 
 KILLED = """
 import os, signal, sys
-from tasks import features, increment
-from tasks.snapshots import find_snapshot
-from tasks.warehouse import Warehouse
-home, write = Warehouse.at(sys.argv[1]), increment.write_table
+from tasks.features import append, build
+from tasks.ingest.snapshots import find_snapshot
+from tasks.storage.warehouse import Warehouse
+home, write = Warehouse.at(sys.argv[1]), append.write_table
 def killing(table, *others):
     rows = write(table, *others)
     if table.name == "features.tracks_std":
         os.kill(os.getpid(), signal.SIGKILL)
     return rows
-increment.write_table = killing
-features.build_features(find_snapshot(sys.argv[2], home), "cold_start", 20, home)
+append.write_table = killing
+build.build_features(find_snapshot(sys.argv[2], home), "cold_start", 20, home)
 """
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.compute.processes import Processes
-from tasks.models.multitask import piecewise_linear
+from tasks.models.estimators.nets import piecewise_linear
 from tasks.models.registry import MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2

@@ -340,7 +340,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import pyarrow as pa
-from tasks.predict_files import writing
+from tasks.prediction.batch import writing
 with writing(Path(sys.argv[1]), pa.schema([("n", pa.int64())])) as write:
     write(pa.table({"n": list(range(100_000))}))
     print("written", flush=True)

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from tasks.errors import InputError, UserError
-from tasks.features.build import build_features, rare_genres
+from tasks.features.build import build_features
+from tasks.features.tables import rare_genres
 from tasks.ingest.read import ingest
 from tasks.reporting.terminal import print_run
 from tasks.results.publish import publish

@@ -333,8 +333,9 @@ def test_nothing_goes_while_a_flow_holds_the_warehouse(warehouse) -> None:
 
 CRASHING = """
 import os, signal, sys
-from tasks import upkeep, warehouse
-from tasks.warehouse import Warehouse
+from tasks.storage import warehouse
+from tasks.storage.warehouse import Warehouse
+from tasks.upkeep import cleanup
 
 left = int(sys.argv[2])
 def dying(function):
@@ -346,13 +347,13 @@ def dying(function):
         return function(*args, **kwargs)
     return called
 
-upkeep.Warehouse.discard = dying(Warehouse.discard)
-upkeep.publish = dying(upkeep.publish)
-upkeep.compact_registry = dying(upkeep.compact_registry)
+cleanup.Warehouse.discard = dying(Warehouse.discard)
+cleanup.publish = dying(cleanup.publish)
+cleanup.compact_registry = dying(cleanup.compact_registry)
 warehouse.remove = dying(warehouse.remove)
 unlink = warehouse.Path.unlink
 warehouse.Path.unlink = dying(unlink)
-upkeep.tidy(upkeep.Policy(keep_runs=1, grace_hours=0), 60.0, lambda: None, Warehouse.existing(sys.argv[1]))
+cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0), 60.0, lambda: None, Warehouse.existing(sys.argv[1]))
 """
 
 

@@ -1,0 +1,173 @@
+"""All feature tables of a snapshot, made from all its rows: those that are there are taken, the others made."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+from tasks.errors import InputError, ProtocolError
+from tasks.features import checks
+from tasks.features.registry import BuiltTable, read_registry, register
+from tasks.features.tables import TABLES, Chosen, Table, table_version, write_table
+from tasks.ingest.snapshots import Snapshot, attach
+from tasks.specs import Protocol
+from tasks.storage import duck
+from tasks.storage.damage import is_whole
+from tasks.storage.warehouse import Warehouse, flush, link
+
+STATISTICS = "features.statistics"
+AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
+ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
+
+
+def build_all(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:
+    """Every table of the protocol, in order, those made that are not there yet, and all checked.
+
+    Raises: as tasks.features.build.build_features.
+    """
+    build = Build.planned(snapshot, protocol, chosen, warehouse)
+    graph = TopologicalSorter(build.steps())
+    graph.prepare()
+    built: dict[str, BuiltTable] = {}
+    running: dict[Future[BuiltTable | None], str] = {}
+    flushing: list[Future[None]] = []
+    with (
+        warehouse.lock("features"),
+        duck.workspace(spill=warehouse.scratch) as connection,
+        ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
+        ThreadPoolExecutor(max_workers=1) as flusher,
+    ):
+        attach(connection, snapshot.snapshot, warehouse)
+        registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
+        try:
+            while graph.is_active():
+                for name in graph.get_ready():
+                    running[pool.submit(build.do, name, registered, duck.cursor(connection))] = name
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(done)
+                    if row := done.result():
+                        built[name] = row
+                        duck.view(connection, name, warehouse.here(row.path))
+                        if not row.reused:
+                            flushing.append(flusher.submit(flush, warehouse.root / row.path))
+                    graph.done(name)
+        finally:
+            for file in flushing:
+                file.result()
+            register([row for row in built.values() if not row.reused], warehouse)
+    return [built[name] for name in build.tables]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What one build makes: tables, the view of all that was learnt, and checks."""
+
+    protocol: Protocol
+    snapshot: Snapshot
+    values: dict[str, object]  # what the SELECTs bind
+    tables: dict[str, Table]
+    versions: dict[str, str]
+    warehouse: Warehouse
+
+    @classmethod
+    def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Build:
+        """With the tables that the protocol needs."""
+        values = {"protocol": protocol.name, **chosen}
+        wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
+        for table in reversed(TABLES):
+            if table.name in wanted or not table.is_on_demand:
+                wanted |= {table.name, *table.upstream(protocol)}
+        tables = {table.name: table for table in TABLES if table.name in wanted}
+        return cls(protocol, snapshot, values, tables, _versions(snapshot, protocol, values, tables), warehouse)
+
+    def steps(self) -> dict[str, list[str]]:
+        """Each step's name, and the names of those that come before it."""
+        selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
+        selects[STATISTICS] = "features/statistics"
+        selects |= {name: name for name in checks.due(self.protocol, self.versions, self.warehouse)}
+        return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
+
+    def do(
+        self, name: str, registered: dict[tuple[str, str], BuiltTable], cursor: duckdb.DuckDBPyConnection
+    ) -> BuiltTable | None:
+        """One step. Returns: the table that was made, or was there."""
+        if name == STATISTICS:
+            cursor.execute(f"create view {STATISTICS} as {duck.render('features/statistics')}")
+            return None
+        if name not in self.tables:
+            checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
+            return None
+        row = registered.get((name, self.versions[name]))
+        if row is None or not is_whole(self.warehouse.root / row.path, self.warehouse):
+            row = self._make(self.tables[name], cursor)
+        if name == "features.track_artists":
+            check_artists(row.rows > 0, self.snapshot, self.protocol)
+        if name == "features.genre_mapping":
+            _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
+        return row
+
+    def _make(self, table: Table, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
+        schema, name = table.name.split(".")
+        version = self.versions[table.name]
+        path = self.warehouse.table(schema, name, version)
+        started = time.perf_counter()
+        with self.warehouse.replacing(path, flushed=False) as temporary:
+            if table.name == "staging.stg_tracks" and (whole := self._all_typed(cursor)):
+                link(whole, temporary)
+                rows = pq.read_metadata(whole).num_rows
+            else:
+                rows = write_table(table, self.protocol, self.values, cursor, temporary, self.snapshot.rows_read)
+        return BuiltTable(
+            table_name=table.name,
+            protocol=self.protocol.name if table.is_by_protocol else None,
+            version=version,
+            snapshot=self.snapshot.snapshot,
+            path=str(path.relative_to(self.warehouse.root)),
+            rows=rows,
+            built_at=datetime.now(UTC),
+            build_seconds=time.perf_counter() - started,
+            reused=False,
+            upstream=tuple(self.versions[at] for at in table.upstream(self.protocol) if at in self.versions),
+        )
+
+    def _all_typed(self, cursor: duckdb.DuckDBPyConnection) -> Path | None:
+        """The file of staging.typed_tracks if staging.stg_tracks drops none of its rows, and so is that file."""
+        snapshot = self.snapshot
+        [(n_rare,)] = cursor.execute("select count(*) from staging.rare_genres").fetchall()
+        if n_rare or snapshot.rejected_rows or snapshot.rows_without_genre or snapshot.base:
+            return None
+        return self.warehouse.here(self.warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+
+
+def _versions(
+    snapshot: Snapshot, protocol: Protocol, values: dict[str, object], tables: dict[str, Table]
+) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for table in tables.values():
+        read = [versions.get(name, snapshot.snapshot) for name in table.upstream(protocol)]
+        versions[table.name] = table_version(table, protocol, values, read)
+    return versions
+
+
+def check_artists(has_artists: bool, snapshot: Snapshot, protocol: Protocol) -> None:
+    """Raises: ProtocolError: the protocol needs artists, and there are none."""
+    if protocol.needs_artists and not has_artists:
+        raise ProtocolError(
+            f"{protocol.name} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the "
+            "split. Name their column with --columns artist_name=..., or choose another --protocol."
+        )
+
+
+def _check_genres(n_genres: int, snapshot: Snapshot, min_genre_rows: object) -> None:
+    if n_genres < 2 and "music_genre" in snapshot.columns:
+        raise InputError(
+            f"{snapshot.source}: {n_genres} genre(s) with at least {min_genre_rows} valid rows; 2 are needed. "
+            "Give more rows, or lower --min-genre-rows; without column music_genre popularity alone is predicted."
+        )
