@@ -17,7 +17,13 @@ from tasks.results.publish import COMPARED_TABLES, NEWEST_TABLES, RESULT_TABLES,
 from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{file.name}" for file in ROOT.glob("docs/*.md")),
+]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 MANUAL = "\n".join(text for name, text in TEXTS.items() if name.startswith(("README", "docs/")))
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
