@@ -18,7 +18,7 @@ from tasks.features.tables import TABLES, Table
 from tasks.ingest.columns import MEASURED
 from tasks.ingest.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.prediction.champions import CHAMPIONS
-from tasks.results import open_tables
+from tasks.results import descriptions, open_tables
 from tasks.specs import FEATURE_SETS, METRICS, PROBES, PROTOCOLS
 from tasks.storage import duck
 from tasks.storage.checksums import WriteError
@@ -95,6 +95,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
                 files = open_tables.export(connection, folder, publication)
                 files += open_tables.stored(features, predictions, warehouse)
                 files = open_tables.register(connection, files, folder, publication)
+                descriptions.comment(connection)
                 contents = duck.contents(connection)
                 connection.execute("checkpoint")  # closing does so, too, but is silent where it fails
             _check(temporary, contents)

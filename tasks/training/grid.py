@@ -43,7 +43,7 @@ def plan_cells(
     if not grid:
         asked = {"models": models, "feature sets": feature_sets, "protocols": protocols}
         named = "; ".join(f"{kind} {', '.join(names)}" for kind, names in asked.items() if names)
-        raise UserError(f'Nothing to train: no model takes this together: {named}. See docs/words.md.')
+        raise UserError(f"Nothing to train: no model takes this together: {named}. See docs/words.md.")
     grid.sort(key=lambda item: -item[0])
     return [
         Cell(
