@@ -96,7 +96,7 @@ def parser() -> cli.Parser:
     """The command's options."""
     command = cli.source_parser("flows.tune", __doc__, protocol="cold_start", several="")
     add = command.add_argument
-    add("--task", required=True, choices=list(tuning.METRICS), help="what the model predicts")
+    add("--task", required=True, choices=list(tuning.JUDGED_BY), help="what the model predicts")
     add("--model", required=True, help=f"one of {', '.join(tuning.tunable_names())}, without its task")
     add(
         "--trials",

@@ -31,18 +31,6 @@ AUDIO_FEATURES = (
 MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
 EVALUATED = ("val", "test")  # the splits that models are judged on
 SLICES = ("all", "imputed", "observed")
-METRICS = {
-    "genre": (
-        "accuracy",
-        "precision_macro",
-        "recall_macro",
-        "f1_macro",
-        "top3_accuracy",  # these three: of models with probabilities
-        "log_loss",
-        "ece",
-    ),
-    "popularity": ("rmse", "mae", "r2", "spearman"),
-}
 # Wherever results of the sample, or of a model of it, are shown.
 GENERATED = "GENERATED DATA: of the built-in sample; it says nothing about real music."
 STUDY_SEED = 42
@@ -84,6 +72,60 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A figure of how good predictions are, as it is ranked, compared and shown. What it is: tasks/evaluation."""
+
+    name: str
+    task: Task
+    label: str  # as people read it
+    digits: int  # shown
+    higher_is_better: bool = True
+    is_headline: bool = False  # models are ranked by it: one a task
+    is_listed: bool = True  # in leaderboards for people; in SQL all are
+    needs_probabilities: bool = False
+
+
+METRICS = Registry(
+    "metric",
+    Metric(name="accuracy", task="genre", label="accuracy", digits=3, is_headline=True),
+    Metric(name="precision_macro", task="genre", label="macro precision", digits=3),
+    Metric(name="recall_macro", task="genre", label="macro recall", digits=3),
+    Metric(name="f1_macro", task="genre", label="macro F1", digits=3),
+    Metric(
+        name="top3_accuracy",
+        task="genre",
+        label="top-3 accuracy",
+        digits=3,
+        is_listed=False,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="log_loss",
+        task="genre",
+        label="log loss",
+        digits=3,
+        higher_is_better=False,
+        is_listed=False,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="ece",
+        task="genre",
+        label="calibration error",
+        digits=3,
+        higher_is_better=False,
+        is_listed=False,
+        needs_probabilities=True,
+    ),
+    Metric(name="rmse", task="popularity", label="RMSE", digits=2, higher_is_better=False, is_headline=True),
+    Metric(name="mae", task="popularity", label="MAE", digits=2, higher_is_better=False),
+    Metric(name="r2", task="popularity", label="R2", digits=3),
+    Metric(name="spearman", task="popularity", label="Spearman", digits=3),
+)
+HEADLINES = {metric.task: metric for metric in METRICS.values() if metric.is_headline}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

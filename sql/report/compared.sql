@@ -19,7 +19,7 @@ figures as (
     where
         metrics.split = 'test'
         and metrics.slice = 'all'
-        and metrics.metric in ('accuracy', 'rmse')
+        and metrics.metric in ({{ headlines }})
         and metrics.value is not null
         and metrics.run_id in ($run_id, $other)
     group by all

@@ -49,7 +49,7 @@ select
     p_holm,
     case
         when coalesce(p_holm, 1) >= 0.05 then null
-        when (value_a > value_b) = (metric not in ('rmse', 'mae', 'log_loss', 'ece')) then model_a
+        when (value_a > value_b) = (metric not in ({{ lower_is_better }})) then model_a
         else model_b
     end as better,
     budget,

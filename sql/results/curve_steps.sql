@@ -8,7 +8,7 @@ points as (
     where
         status = 'ok'
         and value is not null
-        and metric in ('accuracy', 'rmse')
+        and metric in ({{ headlines }})
 ),
 
 steps as (

@@ -15,9 +15,9 @@ select
     rows_after,
     value_b as value_before,
     value_a as value_after,
-    if(metric = 'rmse', value_b - value_a, value_a - value_b) as gain,
-    if(metric = 'rmse', -ci_high, ci_low) as gain_low,
-    if(metric = 'rmse', -ci_low, ci_high) as gain_high,
+    if(metric in ({{ lower_is_better }}), value_b - value_a, value_a - value_b) as gain,
+    if(metric in ({{ lower_is_better }}), -ci_high, ci_low) as gain_low,
+    if(metric in ({{ lower_is_better }}), -ci_low, ci_high) as gain_high,
     p_value,
     rows_after = max(rows_after) over (
         partition by run_id, protocol, task, model, feature_set, seed, metric

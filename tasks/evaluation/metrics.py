@@ -121,19 +121,19 @@ def permutation_importance(
         over 3 shuffles. Source: Breiman (2001), Random Forests, section 10.
     """
     random = np.random.default_rng(seed)
-    base = {task: _goodness(task, y_true[task], predicted) for task, predicted in predict(x).items()}
+    base = {task: _score(task, y_true[task], predicted) for task, predicted in predict(x).items()}
     losses = {task: np.zeros(x.shape[1]) for task in base}
     for feature in range(x.shape[1]):
         shuffled = np.repeat(x[None], PERMUTATION_REPEATS, axis=0)
         for repeat in shuffled:
             repeat[:, feature] = random.permutation(repeat[:, feature])
         for task, predicted in predict(shuffled.reshape(-1, x.shape[1])).items():
-            scores = [_goodness(task, y_true[task], part) for part in np.split(predicted, PERMUTATION_REPEATS)]
+            scores = [_score(task, y_true[task], part) for part in np.split(predicted, PERMUTATION_REPEATS)]
             losses[task][feature] = base[task] - np.mean(scores)
     return losses
 
 
-def _goodness(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+def _score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
     if task == "genre":
         return float(metrics.accuracy_score(y_true, y_pred))
     return -float(metrics.root_mean_squared_error(y_true, y_pred))

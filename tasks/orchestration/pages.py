@@ -16,7 +16,7 @@ from tasks.ingest.snapshots import Snapshot, attach
 from tasks.reporting import report
 from tasks.results import database, learning_curve, run_queries
 from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
-from tasks.specs import GENERATED
+from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
@@ -159,7 +159,7 @@ def _parity(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, s
 def _leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, str]]:
     table = []
     for row in run_queries.leaks(connection, run):
-        digits = 3 if row["metric"] == "accuracy" else 2
+        digits = METRICS[row["metric"]].digits
         table.append(
             {
                 "leak": row["leak"],

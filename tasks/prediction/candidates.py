@@ -15,15 +15,13 @@ from tasks.features.registry import BuiltTable, read_registry
 from tasks.features.tables import TABLES, genres_of, table_version
 from tasks.models.registry import MODELS
 from tasks.models.spec import ModelSpec
-from tasks.specs import BUDGETS, FEATURE_SETS, Cell, protocol_named
+from tasks.specs import BUDGETS, FEATURE_SETS, HEADLINES, METRICS, Cell, protocol_named
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training import runs
 from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
-METRIC = {"genre": "accuracy", "popularity": "rmse"}
-SIGN = {"genre": 1.0, "popularity": -1.0}  # times the metric: more is better
 # How honest a protocol is about new songs, best first. `published` fills by genre: it cannot even prepare one.
 PROTOCOLS = ("cold_start", "label_free")
 PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
@@ -57,9 +55,9 @@ class Candidate:
         return MODELS[f"{self.cell.task}/{self.cell.model}"]
 
     @property
-    def goodness(self) -> float:
-        """The metric, higher being better."""
-        return SIGN[self.task] * self.value
+    def score(self) -> float:
+        """The metric, turned so that higher is better."""
+        return self.value if METRICS[self.metric].higher_is_better else -self.value
 
     @property
     def tier(self) -> tuple[int, int]:
@@ -108,10 +106,10 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
         return
     [result] = results
     scores = {(m["task"], m["metric"]): m for m in result["metrics"] if m["split"] == "val" and m["slice"] == "all"}
-    for task, metric in METRIC.items():
-        score = scores.get((task, metric))
+    for task, metric in HEADLINES.items():
+        found = scores.get((task, metric.name))
         has_probabilities = task != "genre" or (task, "log_loss") in scores
-        if score and has_probabilities and score["value"] is not None:
+        if found and has_probabilities and found["value"] is not None:
             yield Candidate(
                 task=task,
                 cell=Cell(**{name: row[name] for name in Cell.__dataclass_fields__}),
@@ -119,7 +117,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
                 **{name: started[name] for name in ("started_at", "source", "is_generated")},
                 **{name: row[name] for name in ("staging_version", "feature_version", "cell_key", "result")},
                 **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
-                **{name: score[name] for name in ("metric", "value", "ci_low", "ci_high")},
+                **{name: found[name] for name in ("metric", "value", "ci_low", "ci_high")},
             )
 
 
@@ -135,7 +133,8 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
         raise UserError(
             f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does."
         )
-    return SIGN[candidate.task] * np.array(values[0])
+    found = np.array(values[0])
+    return found if METRICS[candidate.metric].higher_is_better else -found
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
@@ -210,7 +209,7 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     chosen = {
         task: max(
             (one for one in stored if one.task == task),
-            key=lambda one: (not one.is_generated, one.tier, one.started_at, -one.cell.seed, one.goodness),
+            key=lambda one: (not one.is_generated, one.tier, one.started_at, -one.cell.seed, one.score),
             default=None,
         )
         for task in tasks

@@ -26,7 +26,6 @@ from tasks.evaluation.bootstrap import interval
 from tasks.features.targets import constant_targets, obstacle
 from tasks.prediction.calibrate import Measured, measure_in_child
 from tasks.prediction.candidates import (
-    METRIC,
     Candidate,
     candidates,
     lineage,
@@ -34,7 +33,7 @@ from tasks.prediction.candidates import (
     validation_replicates,
     validation_rows,
 )
-from tasks.specs import Cell
+from tasks.specs import HEADLINES, Cell
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import Warehouse
 
@@ -106,18 +105,18 @@ class Decision:
 
 def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], np.ndarray]) -> Candidate:
     """The one that the rule chooses among candidates of one task, tier and set of validation rows."""
-    best = max(contenders, key=lambda one: (one.goodness, -one.predict_seconds))
+    best = max(contenders, key=lambda one: (one.score, -one.predict_seconds))
 
     def is_equal(one: Candidate) -> bool:
         if one is best:
             return True
         error = float(np.nanstd(replicates(best) - replicates(one), ddof=1))
-        return best.goodness - one.goodness <= error
+        return best.score - one.score <= error
 
     equal = [one for one in contenders if is_equal(one)]
     longest = ABOUT_AS_FAST * min(one.predict_seconds for one in equal) + ABOUT_AS_FAST_SECONDS
     fast = [one for one in equal if one.predict_seconds <= longest]
-    return min(fast, key=lambda one: (-one.goodness, one.predict_seconds, one.cell.model, one.cell.feature_set))
+    return min(fast, key=lambda one: (-one.score, one.predict_seconds, one.cell.model, one.cell.feature_set))
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
@@ -155,7 +154,7 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
         standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
         decisions, refused = [], []
         of_run = candidates(warehouse, run_id)
-        for task in METRIC:
+        for task in HEADLINES:
             contenders = _contenders([one for one in of_run if one.task == task])
             if contenders and (reason := _nothing_to_choose_by(contenders[0], warehouse)):
                 refused.append(f"{reason[0].upper()}{reason[1:]}.")
@@ -204,7 +203,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     """
     chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
     if model is not None:
-        named = predictors_named(model, METRIC, warehouse)
+        named = predictors_named(model, HEADLINES, warehouse)
         measured = measure_in_child(list(named.values()), warehouse, threads)
         for one, what in zip(named.values(), measured, strict=True):
             chosen[one.task] = Champion(

@@ -9,12 +9,11 @@ import pyarrow as pa
 
 from tasks.evaluation.comparisons import contrast
 from tasks.reporting import sparklines
-from tasks.reporting.figures.results import DIGITS, LEADERS
 from tasks.reporting.page import Column, Figure, Page, Section, Table, numbers, shortened, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
 from tasks.results.run_queries import Row, interval
-from tasks.specs import GENERATED
+from tasks.specs import GENERATED, HEADLINES, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training.cell_files import read_replicates
@@ -38,7 +37,7 @@ def comparison_page(connection: duckdb.DuckDBPyConnection, run: Row, other: Row,
     cells = run_queries.rows(connection, duck.render("report/changed_cells"), **both)
     settings = _settings(connection, run, other)
     failures = _failures(cells)
-    drawn = [_figure(task, metric, figures) for task, metric in (("genre", "accuracy"), ("popularity", "rmse"))]
+    drawn = [_figure(task, metric.name, figures) for task, metric in HEADLINES.items()]
     return Page(
         title=f"{run['run_id']} against {other['run_id']}",
         kind="Two benchmark runs",
@@ -150,19 +149,19 @@ def _parameters(cells: list[Row]) -> Figure:
 
 def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
     rows = [row for row in figures if row["metric"] == metric]
-    title, name = f"{task.capitalize()}: difference in {LEADERS[metric]}", f"difference-{task}"
+    title, name = f"{task.capitalize()}: difference in {METRICS[metric].label}", f"difference-{task}"
     if not rows:
         return Figure(name=name, title=title, finding=f"No {task} figure that both runs have.")
-    digits = DIGITS[metric]
+    digits = METRICS[metric].digits
     ends = [row[end] for row in rows for end in ("ci_low", "ci_high")] + [
         row["value_a"] - row["value_b"] for row in rows
     ]
     scale = Scale.over([*ends, 0.0])
     same = [row for row in rows if row["results_a"] == row["results_b"]]
     sure = [row for row in rows if row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0)]
-    better = [row for row in sure if (row["value_a"] > row["value_b"]) == (metric == "accuracy")]
+    better = [row for row in sure if (row["value_a"] > row["value_b"]) == METRICS[metric].higher_is_better]
     table = Table(
-        caption=f"{LEADERS[metric]}, this run minus the other",
+        caption=f"{METRICS[metric].label}, this run minus the other",
         columns=[
             *texts("model", "features", "protocol"), Column("difference", "plot"),
             *numbers("difference", "interval", "this", "other"), Column("how"),

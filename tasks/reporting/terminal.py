@@ -17,7 +17,7 @@ from tasks.features.registry import BuiltTable
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
 from tasks.results.run_queries import LEADERBOARDS, interval, number
-from tasks.specs import GENERATED
+from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
@@ -59,9 +59,7 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
         found = [row for row in points if row["task"] == task and row["value"] is not None]
         if found:
             kind = f"protocol {found[0]['protocol']}, budget {run['budget']}, {_data(run)}"
-            title = _plain(
-                f"\n{task.capitalize()}: {learning_curve.NAMES[metric]} by training rows, same test rows, {kind}"
-            )
+            title = _plain(f"\n{task.capitalize()}: {METRICS[metric].label} by training rows, same test rows, {kind}")
             console.print(title, soft_wrap=True)
             console.print(_curve_table(metric, found))
             for step in steps:
@@ -87,7 +85,7 @@ def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
         made.add_column(name, justify="right", no_wrap=True)
     for model in dict.fromkeys(row["model"] for row in points):
         at = {row["n_train"]: row for row in points if row["model"] == model}
-        values = [number(at[n]["value"], learning_curve.DIGITS[metric]) if n in at else "" for n in sizes]
+        values = [number(at[n]["value"], METRICS[metric].digits) if n in at else "" for n in sizes]
         most = at[max(at)]
         made.add_row(model, *values, f"{most['fit_seconds']:.1f}", f"{most['peak_rss_mb']:.0f}")
     return made
@@ -192,7 +190,7 @@ def _leaks(console: Console, title: str, names: list[str], figures: dict[str, st
         if with_bars:
             made.add_column("", no_wrap=True)
         for row in rows:
-            digits = 3 if row["metric"] == "accuracy" else 2
+            digits = METRICS[row["metric"]].digits
             cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
             cells += [f"{row['inflation']:+.{digits}f}", interval(row["inflation_low"], row["inflation_high"], digits)]
             cells += [bars.bar(abs(row["inflation"]), most[row["metric"]], console.encoding)] if with_bars else []
@@ -228,7 +226,7 @@ def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
     has_test = {(r["task"], r["model"], r["feature_set"]) for r in rows if r["split"] == "test"}
     for row in rows:
         cell = (row["task"], row["model"], row["feature_set"])
-        is_headline = row["metric"] in {"accuracy", "rmse"} and (row["split"] == "test" or cell not in has_test)
+        is_headline = METRICS[row["metric"]].is_headline and (row["split"] == "test" or cell not in has_test)
         if is_headline or not row["is_within"]:
             figures = [f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['difference']:+.4f}"]
             table.add_row(*cell, row["split"], row["metric"], *figures, "" if row["is_within"] else "off")

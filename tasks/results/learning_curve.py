@@ -5,9 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from tasks.results.run_queries import Row, rows
-
-DIGITS = {"accuracy": 3, "rmse": 2}
-NAMES = {"accuracy": "accuracy", "rmse": "RMSE"}
+from tasks.specs import HEADLINES, METRICS
 
 
 def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
@@ -19,10 +17,11 @@ def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
         connection,
         """
         select * from results.learning_curve
-        where run_id = $run_id and (metric in ('accuracy', 'rmse') or metric is null)
+        where run_id = $run_id and (list_contains($headlines, metric) or metric is null)
         order by status <> 'ok', task, model, feature_set, n_train, train_rows
         """,
         run_id=run_id,
+        headlines=[metric.name for metric in HEADLINES.values()],
     )
 
 
@@ -57,7 +56,7 @@ def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 def answer(step: Row) -> str:
     """What more data would buy one model, in a sentence, judged by what the last doubling bought."""
-    digits, name = DIGITS[step["metric"]], NAMES[step["metric"]]
+    digits, name = METRICS[step["metric"]].digits, METRICS[step["metric"]].label
     gain, low, high = (signed(step[column], digits) for column in ("gain", "gain_low", "gain_high"))
     before = "" if step["gain_before"] is None else f"; the doubling before: {signed(step['gain_before'], digits)}"
     bought = (

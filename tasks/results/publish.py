@@ -58,7 +58,6 @@ FEATURE_SET = pa.schema(
         pa.field("leaks", pa.string()),
     ]
 )
-ALL_METRICS = [metric for metrics in METRICS.values() for metric in metrics]
 
 
 def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
@@ -243,7 +242,7 @@ def _feature_sets() -> list[dict[str, object]]:
 
 
 def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str, **columns: object) -> None:
-    select = duck.render(f"results/{name}", metrics=ALL_METRICS, measured_features=MEASURED, **columns)
+    select = duck.render(f"results/{name}", metrics=list(METRICS), measured_features=MEASURED, **columns)
     connection.execute(f"create {kind} results.{name} as {select}")
 
 

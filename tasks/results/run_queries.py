@@ -6,9 +6,11 @@ from typing import Any
 
 import duckdb
 
-LEADERBOARDS = {
-    "genre": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
-    "popularity": ("rmse", "mae", "r2", "spearman"),
+from tasks.specs import HEADLINES, METRICS
+
+LEADERBOARDS: dict[str, tuple[str, ...]] = {
+    task: tuple(metric.name for metric in METRICS.values() if metric.task == task and metric.is_listed)
+    for task in HEADLINES
 }
 Row = dict[str, Any]
 
@@ -73,10 +75,11 @@ def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
         """
         select *
         from results.leak_ledger
-        where inflation is not null and metric in ('accuracy', 'rmse')
+        where inflation is not null and list_contains($headlines, metric)
             and staging_version in (select staging_version from results.cells where run_id = $run_id)
         """,
         run_id=run["run_id"],
+        headlines=[metric.name for metric in HEADLINES.values()],
     )
 
 

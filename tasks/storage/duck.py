@@ -19,7 +19,7 @@ import jinja2
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.errors import UserError
-from tasks.specs import AUDIO_FEATURES, MISSING
+from tasks.specs import AUDIO_FEATURES, HEADLINES, METRICS, MISSING
 
 SQL_ROOT = Path(__file__).resolve().parents[2] / "sql"
 OPENING = threading.Lock()
@@ -28,6 +28,9 @@ LEAST_MIB = 150  # for DuckDB, below which small files fail, too
 DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
 SPILL_LIMIT = "10GB"  # of a question to the published database, unless $MUSIC_SPILL_LIMIT says otherwise
 MANY_ROWS = 500_000
+# Lists of metrics for `in (...)`.
+HEADLINE_NAMES = ", ".join(f"'{metric.name}'" for metric in HEADLINES.values())
+LOWER_IS_BETTER = ", ".join(f"'{metric.name}'" for metric in METRICS.values() if not metric.higher_is_better)
 Contents = dict[tuple[str, str], tuple[object, ...]]
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
@@ -171,7 +174,11 @@ def render(name: str, **columns: object) -> str:
 
     Args: columns: what the template loops over; names from data must come quoted by `identifier`.
     """
-    return _templates().get_template(f"{name}.sql").render(audio_features=AUDIO_FEATURES, **columns)
+    return (
+        _templates()
+        .get_template(f"{name}.sql")
+        .render(audio_features=AUDIO_FEATURES, headlines=HEADLINE_NAMES, lower_is_better=LOWER_IS_BETTER, **columns)
+    )
 
 
 def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:

@@ -23,6 +23,7 @@ from tasks.errors import UnknownNameError, UserError
 from tasks.evaluation import metrics
 from tasks.models.registry import MODELS, spec_of
 from tasks.models.spec import ModelSpec
+from tasks.specs import HEADLINES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
@@ -45,8 +46,8 @@ TRIALS = pa.schema(
     ]
 )
 # What a search is judged by. Multi-task nets by accuracy + R2: both are shares, of rows and of variance.
-METRICS: Mapping[str, str] = MappingProxyType(
-    {"genre": "accuracy", "popularity": "rmse", "multitask": "accuracy_plus_r2"}
+JUDGED_BY: Mapping[str, str] = MappingProxyType(
+    {**{str(task): metric.name for task, metric in HEADLINES.items()}, "multitask": "accuracy_plus_r2"}
 )
 
 
@@ -85,7 +86,7 @@ def validate(trial: Trial) -> float:
             for target, values in predicted.values.items()
             for name, value in metrics.score(target, data.y[target]["val"], values).items()
         }
-    return scores["accuracy"] + scores["r2"] if spec.task == "multitask" else scores[METRICS[spec.task]]
+    return scores["accuracy"] + scores["r2"] if spec.task == "multitask" else scores[JUDGED_BY[spec.task]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Search:
     def __init__(self, name: str, study: Any, job: Job, warehouse: Warehouse, keep: Callable[[], None]) -> None:
         self.name = name
         self._keep = keep  # the journal
-        self.metric = METRICS[job.cell.task]
+        self.metric = JUDGED_BY[job.cell.task]
         self._study = study
         self._job = job
         self._warehouse = warehouse
@@ -219,7 +220,7 @@ def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
         study = optuna.create_study(
             study_name=name,
             storage=JournalStorage(JournalFileBackend(str(journal))),
-            direction="minimize" if METRICS[cell.task] == "rmse" else "maximize",
+            direction="maximize" if cell.task == "multitask" or HEADLINES[cell.task].higher_is_better else "minimize",
             load_if_exists=True,
         )
         # Not the same random numbers again after a resumption.

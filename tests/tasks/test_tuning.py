@@ -91,7 +91,7 @@ def test_a_trial_is_worth_its_validation_metric(name, sample_tables, shared_ware
     [job] = make_jobs([cell], sample_tables, "tuning", shared_warehouse, 1)
     trial = tuning.Trial(number=0, job=job, parameters=spec.parameters_for("smoke"))
     low, high = {"accuracy": (0.15, 1.0), "rmse": (5.0, 40.0), "accuracy_plus_r2": (0.1, 2.0)}[
-        tuning.METRICS[spec.task]
+        tuning.JUDGED_BY[spec.task]
     ]
     assert low < validate(trial) < high
 

@@ -13,8 +13,9 @@ from tasks.reporting import plots, sparklines
 from tasks.reporting.page import Column, Figure, Plot, Section, Table, numbers, shortened
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import LogScale, Mark, Scale
-from tasks.results.learning_curve import DIGITS, NAMES, answer, curve_of, last_gains, signed
+from tasks.results.learning_curve import answer, curve_of, last_gains, signed
 from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
+from tasks.specs import METRICS
 
 COSTS: dict[str, tuple[str, Callable[..., Scale]]] = {
     "fit_seconds": ("Fit seconds", LogScale.over),
@@ -55,7 +56,7 @@ def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Sect
 
 def _bought(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers: list[str]) -> Figure:
     metric = LEADERBOARDS[task][0]
-    digits = DIGITS[metric]
+    digits = METRICS[metric].digits
     sizes = sorted({row["n_train"] for rows in by_model.values() for row in rows})
     names = [step["model"] for step in steps] or list(by_model)
     scale = Scale.over([end for step in steps for end in (step["gain_low"], step["gain_high"])], zero=True)
@@ -147,7 +148,7 @@ def _at(rows: list[Row], n: int, column: str) -> float | None:
 
 
 def _title(metric: str) -> str:
-    return NAMES[metric][0].upper() + NAMES[metric][1:]
+    return METRICS[metric].label[0].upper() + METRICS[metric].label[1:]
 
 
 def _failures(failed: list[Row]) -> Figure:

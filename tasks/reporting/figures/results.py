@@ -11,11 +11,9 @@ from tasks.reporting.page import Column, Figure, Table, numbers
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
 from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
-from tasks.specs import FEATURE_SETS
+from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
-LEADERS = {"accuracy": "accuracy", "rmse": "RMSE", "f1_macro": "macro F1"}
-DIGITS = {"accuracy": 3, "rmse": 2, "f1_macro": 3}
 NOTHING = "No cell of this kind succeeded in this run."
 
 
@@ -58,12 +56,12 @@ def leaderboard(results: Results, task: str) -> Figure:
     metrics = LEADERBOARDS[task]
     boards = results.of_task(task)
     scale = Scale.over(value for board in boards.values() for row in board for value in (row["low"], row["high"]))
-    plot = f"{LEADERS[metrics[0]]}, 95 % interval"
+    plot = f"{METRICS[metrics[0]].label}, 95 % interval"
     columns = [
-        Column("model"), Column("features"), Column(plot, "plot"), Column(LEADERS[metrics[0]], "number"),
+        Column("model"), Column("features"), Column(plot, "plot"), Column(METRICS[metrics[0]].label, "number"),
         *numbers("interval", *(name.removesuffix("_macro") for name in metrics[1:]), "± seeds"),
     ]  # fmt: skip
-    digits = DIGITS[metrics[0]]
+    digits = METRICS[metrics[0]].digits
     tables = []
     for protocol, board in boards.items():
         has_seeds = any(row["seeds"] > 1 for row in board)
@@ -92,7 +90,7 @@ def leaderboard(results: Results, task: str) -> Figure:
     findings = [best_in_words(protocol, board, metrics[0], leads) for protocol, board in boards.items()]
     return Figure(
         name=f"leaderboard-{task}",
-        title=f"{task.capitalize()}: {LEADERS[metrics[0]]} on test rows",
+        title=f"{task.capitalize()}: {METRICS[metrics[0]].label} on test rows",
         finding="\n".join(findings) or NOTHING,
         tables=tables,
         note=" ".join(["The vertical line is the best model's figure.", *_samples(boards)]) if tables else "",
@@ -113,8 +111,8 @@ def _samples(boards: dict[str, list[Row]]) -> list[str]:
 
 def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]) -> str:
     """Which model is best, and whether it is more than chance ahead of the next. Args: leads: sql/report/leads.sql."""
-    best, digits = board[0], DIGITS[metric]
-    figure = f"{LEADERS[metric]} {number(best[metric], digits)}"
+    best, digits = board[0], METRICS[metric].digits
+    figure = f"{METRICS[metric].label} {number(best[metric], digits)}"
     text = f"{protocol}: {best['model']} on {best['feature_set']} is best, {figure}"
     if best["low"] is not None:
         text += f" ({best['low']:.{digits}f} to {best['high']:.{digits}f})"
@@ -136,12 +134,14 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
         if compared.keys() != figures.keys() or any(abs(compared[m] - figures[m]) > 1e-9 for m in figures):
             continue
         ends = (row["ci_low"], row["ci_high"])
-        is_turned = (row["model_a"] == best["model"]) == (metric == "rmse")
+        is_turned = (row["model_a"] == best["model"]) == (not METRICS[metric].higher_is_better)
         low, high = sorted(-end for end in ends) if is_turned else ends
         chance = "" if row["better"] else ", not beyond chance"
         if not row["better"] and (low > 0 or high < 0):
             chance += " once corrected for the number of models"
-        return f" (paired 95 % interval {low:+.{DIGITS[metric]}f} to {high:+.{DIGITS[metric]}f}{chance})"
+        return (
+            f" (paired 95 % interval {low:+.{METRICS[metric].digits}f} to {high:+.{METRICS[metric].digits}f}{chance})"
+        )
     return ""
 
 
@@ -162,7 +162,7 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
         name for name in FEATURE_SETS if any(row["feature_set"] == name for board in boards.values() for row in board)
     ]
     scale = Scale.over(row[metric] for board in boards.values() for row in board)
-    digits = DIGITS[metric]
+    digits = METRICS[metric].digits
     tables, best = [], []
     for protocol, board in boards.items():
         figures = {(row["model"], row["feature_set"]): row[metric] for row in board}
@@ -179,8 +179,12 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
         )
         tables.append(
             Table(
-                caption=f"{LEADERS[metric]}, protocol {protocol}",
-                columns=[Column("model"), Column(LEADERS[metric], "plot"), *(Column(name, "number") for name in sets)],
+                caption=f"{METRICS[metric].label}, protocol {protocol}",
+                columns=[
+                    Column("model"),
+                    Column(METRICS[metric].label, "plot"),
+                    *(Column(name, "number") for name in sets),
+                ],
                 rows=rows,
                 axis=sparklines.axis(scale, sparklines.plain),
                 shown=20,
@@ -188,7 +192,7 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
         )
     return Figure(
         name=f"{metric.removesuffix('_macro')}-by-features",
-        title=f"{LEADERS[metric]} by feature set and model",
+        title=f"{METRICS[metric].label} by feature set and model",
         finding="\n".join(best) or NOTHING,
         tables=tables,
         legend=[(sparklines.key(at), name) for at, name in enumerate(sets)] if tables else (),
@@ -245,16 +249,16 @@ def ledger(results: Results) -> Figure:
         reason = "It needs budget full, and protocols published and label_free or the probes, for the same tracks."
         return Figure(name="leaks", title=title, finding=f"No leak was measured. {reason}")
     tables = []
-    for metric in ("accuracy", "rmse"):
+    for metric in (headline.name for headline in HEADLINES.values()):
         of_metric = sorted((r for r in rows if r["metric"] == metric), key=lambda row: -abs(row["inflation"]))
         ends = (row[end] for row in of_metric for end in ("inflation", "inflation_low", "inflation_high"))
-        scale, digits = Scale.over([*ends, 0.0]), DIGITS[metric]
+        scale, digits = Scale.over([*ends, 0.0]), METRICS[metric].digits
         has_slices = any(row["published_imputed"] is not None for row in of_metric)
         slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
         names = ("filled rows", "other rows", "cold start") if has_slices else ()
         tables.append(
             Table(
-                caption=f"Inflation of {LEADERS[metric]} by each leak",
+                caption=f"Inflation of {METRICS[metric].label} by each leak",
                 columns=[
                     Column("leak"), Column("model"), Column("features"), Column("inflation, 95 % interval", "plot"),
                     *(Column(name, "number") for name in ("inflation", "interval", "with it", "without", *names)),
@@ -290,10 +294,10 @@ def _leaks_in_words(rows: list[Row]) -> list[str]:
     found = []
     for leak in dict.fromkeys(row["leak"] for row in rows):
         parts = []
-        for metric in ("accuracy", "rmse"):
+        for metric in (headline.name for headline in HEADLINES.values()):
             if of_leak := [row for row in rows if (row["leak"], row["metric"]) == (leak, metric)]:
-                row, digits = max(of_leak, key=lambda row: abs(row["inflation"])), DIGITS[metric]
-                text = f"{row['inflation']:+.{digits}f} of {row['model']}'s {LEADERS[metric]}"
+                row, digits = max(of_leak, key=lambda row: abs(row["inflation"])), METRICS[metric].digits
+                text = f"{row['inflation']:+.{digits}f} of {row['model']}'s {METRICS[metric].label}"
                 text += f", {row['with_leak']:.{digits}f}"
                 if row["inflation_low"] is not None:
                     text += (
