@@ -1,4 +1,5 @@
--- results.champions: one row per model that became champion for a task (tasks/prediction/champions.py has the rule), newest first.
+-- results.champions: one row per model that became champion for a task, newest first. The rule is in
+-- tasks/prediction/champions.py.
 -- is_current: it is the one that stands, for its task and kind of data (is_generated). replaced: the champion before.
 -- value: its metric on validation rows, with the 95 % interval. On test rows: log_loss, ece (of calibrated
 -- probabilities, and before calibration by temperature), coverage (the share of tracks whose popularity is within the

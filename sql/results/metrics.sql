@@ -1,7 +1,7 @@
 -- results.metrics: one row per cell of results.cells, split (val, test), slice (all, imputed, observed) and metric.
 -- value is NULL where the metric is not defined; a slice without rows has none. ci_low to ci_high is the 95 %
--- percentile bootstrap interval (tasks/evaluation/bootstrap.py); n counts rows. Units: rmse and mae popularity points, log_loss
--- nats.
+-- percentile bootstrap interval (tasks/evaluation/bootstrap.py); n counts rows. Units: rmse and mae popularity points,
+-- log_loss nats.
 with
 
 measured as (
