@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -26,6 +25,7 @@ from typing import Any, Literal, TypeVar
 
 import psutil
 
+from tasks.compat import fork_server, leave_fork_server
 from tasks.errors import UserError
 
 PRELOADED = [
@@ -42,7 +42,6 @@ LOOK_SECONDS = 0.1  # between two looks at how much memory a child uses
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait for one another leave the core to whoever has work
 START_LOCK = threading.Lock()
-server: Any = forkserver._forkserver  # the one multiprocessing itself uses
 
 Argument = TypeVar("Argument")
 
@@ -185,16 +184,11 @@ def start_server(threads: int) -> Any:
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload([*PRELOADED, *(name for name in STORES if name in sys.modules)])
             with START_LOCK, _without_main_module():
-                server.ensure_running()
+                fork_server.ensure_running()
     finally:
         for name, value in saved.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     return context
-
-
-def allow_children() -> None:
-    """Let a daemonic process (a Dask worker under its nanny is one) have children: these end with it all the same."""
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -218,9 +212,7 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
     os.dup2(output, 1)
     os.dup2(output, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills its children
-    if server._forkserver_alive_fd is not None:  # held by a child, it would keep the server alive
-        os.close(server._forkserver_alive_fd)
-        server._forkserver_alive_fd = None
+    leave_fork_server()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     _scratch(log).mkdir()

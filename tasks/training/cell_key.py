@@ -21,6 +21,7 @@ from tasks.storage import duck
 
 # The modules by which every cell is trained and scored, whatever its model.
 SHARED = (
+    "tasks.compat",
     "tasks.training.train",
     "tasks.training.large_tables",
     "tasks.models.inference",

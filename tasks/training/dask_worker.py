@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tasks.compat import allow_children
 from tasks.compute.dask_client import connected, current_worker
-from tasks.compute.processes import Outcome, Processes, allow_children
+from tasks.compute.processes import Outcome, Processes
 from tasks.errors import UserError, one_line
 from tasks.models.registry import MODELS
 from tasks.storage import duck

@@ -18,6 +18,7 @@ from distributed import get_worker
 from xgboost import collective
 from xgboost import dask as together
 
+from tasks.compat import release_locks
 from tasks.compute.dask_client import connected, current_worker
 from tasks.models.xgboost import training_parameters
 from tasks.training import large_tables
@@ -65,9 +66,7 @@ def _workers(client: Any, n_workers: int) -> list[str]:
 def _release_abandoned(workers: list[str], dask_scheduler: Any) -> None:
     """Release XGBoost's locks on workers that nobody waits for: a process that is killed takes its lock with it."""
     if not any(dask_scheduler.workers[worker].processing for worker in workers):
-        locks = dask_scheduler.extensions["multi_locks"]
-        for owner in [owner for owner, locked in locks.requests.items() if locked & set(workers)]:
-            locks.release(owner)
+        release_locks(dask_scheduler, workers)
 
 
 def _booster(client: Any, estimator: Any, job: Job, workers: list[str]) -> xgboost.Booster:

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.compat import decrease_of_impurity
 from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
 from tasks.models.files import save_model
@@ -238,12 +239,10 @@ def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: in
 
 def _feature_importances(estimator: Any) -> np.ndarray:
     """The mean decrease of impurity, or the gain, as shares that add up to 1."""
-    accelerated = getattr(estimator, "_onedal_estimator", None)
-    if accelerated is None:
+    decrease = decrease_of_impurity(estimator)
+    if decrease is None:
         return np.asarray(estimator.feature_importances_)
-    # scikit-learn-intelex has them from training; its feature_importances_ would turn a thousand trees into
-    # scikit-learn's own for that, which takes 10 s and 3 GB.
-    decrease = np.asarray(accelerated.var_importance_)
+    decrease = np.asarray(decrease)
     return decrease / (decrease.sum() or 1.0)  # 0 of trees without a split
 
 
