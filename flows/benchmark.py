@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import cli, preparing
-from flows.fan_out import FanOut, add_runner, run_cells, run_flow
+from flows.fan_out import run_cells, run_flow
 from flows.parameters import (
     BudgetName,
     Bytes,
@@ -26,6 +26,7 @@ from tasks.ingest.units import parse_units
 from tasks.models.registry import GROUPS
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.executors import Limits, executor_of
 from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
@@ -85,7 +86,7 @@ def benchmark(
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    where = FanOut.of(runner, dask_address, workers, home, spread=spread)
+    executor = executor_of(runner, dask_address, workers, home, spread=spread)
     protocols = protocols_of(protocol)
     chosen = (models or [], feature_sets or [], seeds or [STUDY_SEED])
     required = required_columns(plan_cells(protocols, "smoke", *chosen))
@@ -112,11 +113,9 @@ def benchmark(
         snapshot,
         tables,
         spent,
-        where,
+        executor,
+        Limits(cell_timeout or spent.cell_timeout, cell_memory, refresh),
         home,
-        timeout=cell_timeout,
-        memory=cell_memory,
-        refresh=refresh,
         chooses_champions=True,
     )
 
@@ -143,7 +142,7 @@ def parser() -> cli.Parser:
         help="end a cell that uses more; by default the largest is ended when all together pass 90 %% of the memory",
     )
     add("--cell-timeout", type=float, metavar="SECONDS", help="end a cell after this long; by default 3600, smoke 120")
-    add_runner(command)
+    cli.add_runner(command)
     return command
 
 

@@ -46,7 +46,7 @@ def source_parser(
     prog: str,
     description: str | None,
     protocol: str = "published",
-    several: str = ", one that measures a leak (see README.md), probes for those, or all",
+    several: str = ", one that measures a leak (see docs/words.md), probes for those, or all",
 ) -> Parser:
     """A parser with the options that say what to read, how, and where to keep it."""
     parser = Parser(prog=f"python -m {prog}", description=description)
@@ -117,6 +117,24 @@ def add_max_source_bytes(parser: argparse.ArgumentParser) -> None:
     """The option that bounds what is read."""
     text = f"refuse a source that is larger, as it is or unpacked; by default {MAX_BYTES // 10**9}GB"
     parser.add_argument("--max-source-bytes", type=size, default=MAX_BYTES, metavar="SIZE", help=text)
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """The options that say where cells are trained."""
+    add = parser.add_argument
+    add("--workers", type=int, metavar="N", help="cells trained at once; by default one per core")
+    add(
+        "--runner",
+        choices=["local", "dask"],
+        default="local",
+        help="train here, or on a Dask cluster; by default local",
+    )
+    add(
+        "--spread",
+        action="store_true",
+        help="fit XGBoost to more than a million rows on all workers of the cluster together",
+    )
+    add("--dask-address", metavar="tcp://HOST:PORT", help="the cluster's scheduler; by default a cluster of its own")
 
 
 def add_track(parser: argparse.ArgumentParser) -> None:

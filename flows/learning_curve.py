@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import cli, preparing
-from flows.fan_out import FanOut, add_runner, run_cells, run_flow
+from flows.fan_out import run_cells, run_flow
 from flows.parameters import BudgetName, Bytes, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.sources import MAX_BYTES
@@ -14,6 +14,7 @@ from tasks.ingest.units import parse_units
 from tasks.models.registry import GROUPS
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
+from tasks.orchestration.executors import Limits, executor_of
 from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED
@@ -69,7 +70,7 @@ def learning_curve(
     """
     home = Warehouse.at(warehouse)
     mark_killed_runs(home)
-    where = FanOut.of(runner, dask_address, workers, home, spread=spread)
+    executor = executor_of(runner, dask_address, workers, home, spread=spread)
     required = required_columns(plan_cells([protocol], "smoke", models or [], ["all"], [STUDY_SEED]))
     snapshot = ingest_task(
         preparing.default_source(source),
@@ -90,11 +91,9 @@ def learning_curve(
         snapshot,
         tables,
         spent,
-        where,
+        executor,
+        Limits(spent.cell_timeout, None, refresh),
         home,
-        timeout=None,
-        memory=None,
-        refresh=refresh,
         chooses_champions=False,
     )
 
@@ -107,7 +106,7 @@ def parser() -> cli.Parser:
     add("--models", type=cli.names, metavar="A,B", help=f"train only these, or groups of them: {', '.join(GROUPS)}")
     add("--smallest", type=int, default=1000, metavar="N", help="the fewest training rows; by default 1000")
     add("--refresh", action="store_true", help="train anew what was trained before")
-    add_runner(command)
+    cli.add_runner(command)
     return command
 
 
