@@ -10,8 +10,8 @@ from tasks.models import xgboost
 from tasks.models.registry import GROUPS, MODELS, spec_of
 from tasks.models.spec import ModelSpec
 from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, protocol_named
+from tasks.training import large_tables
 from tasks.training.jobs import table_name
-from tasks.training.large_tables import LARGE_ROWS
 
 
 def plan_cells(
@@ -72,7 +72,8 @@ def distributed(cells: list[Cell], tables: list[BuiltTable], workers: int) -> li
     n_rows = {(table.table_name, table.protocol): table.rows for table in tables}
     return [
         replace(cell, workers=workers)
-        if spec_of(cell).build.__module__ == xgboost.__name__ and n_rows[table_name(cell), cell.protocol] > LARGE_ROWS
+        if spec_of(cell).build.__module__ == xgboost.__name__
+        and n_rows[table_name(cell), cell.protocol] > large_tables.LARGE_ROWS
         else cell
         for cell in cells
     ]

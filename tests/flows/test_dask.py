@@ -53,7 +53,7 @@ def test_ctrl_c_ends_a_run_and_its_cells_on_the_workers(environment, cluster) ->
 
 def test_a_run_spreads_large_xgboost_models_and_nothing_else(prefect_server, cluster, tmp_path, monkeypatch) -> None:
     scheduler, _ = cluster
-    monkeypatch.setattr("tasks.training.grid.LARGE_ROWS", 0)
+    monkeypatch.setattr("tasks.training.large_tables.LARGE_ROWS", 0)
     home = Warehouse.at(tmp_path)
     options = {"source": "sample:2000", "models": ["xgboost", "linear"], "feature_sets": ["all"]}
     options |= {"warehouse": str(tmp_path), "budget": "brief", "runner": "dask", "dask_address": scheduler}

@@ -97,7 +97,7 @@ def test_only_xgboost_on_large_tables_is_spread_and_its_cells_are_others(job_of,
     names = ("popularity/xgboost", "genre/xgboost_tuned", "popularity/linear", "genre/random_forest")
     cells = [job_of(name).cell for name in names]
     assert grid.distributed(cells, sample_tables, 2) == cells
-    monkeypatch.setattr(grid, "LARGE_ROWS", 1999)
+    monkeypatch.setattr(large_tables, "LARGE_ROWS", 1999)
     assert [cell.workers for cell in grid.distributed(cells, sample_tables, 2)] == [2, 2, None, None]
     assert len({job_of("popularity/xgboost", **more).key for more in ({}, {"workers": 2}, {"workers": 3})}) == 3
 
