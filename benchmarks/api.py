@@ -73,21 +73,21 @@ def main() -> None:
     parser.add_argument("--model", help="instead of the champions")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options = parser.parse_args()
-    home = Warehouse.at(options.warehouse)
+    warehouse = Warehouse.at(options.warehouse)
     threads = os.cpu_count() or 1
     names = [name for name in Track.model_fields if name != "track_id"]
     sample = pl.concat(generate(MAX_TRACKS, seed=1)).select(names).to_dicts()
-    predictor = Predictor.load(predictors(home, options.model, threads), home, threads)
+    predictor = Predictor.load(predictors(warehouse, options.model, threads), warehouse, threads)
     models = list(predictor.models.values())
     for n in (1, MAX_TRACKS):
-        with duck.workspace(home.root / "tmp") as connection:
+        with duck.workspace(warehouse.root / "tmp") as connection:
             read_rows(connection, sample[:n])
             prepared = predictor.prepare(connection, 1, n)
         chosen = [model.champion.candidate for model in models]
         inputs = [model_inputs(one, prepared[one.feature_version]) for one in chosen]
         show(f"plain predict in memory, {n} at once", timed(lambda x=inputs: plain(models, x), options.seconds), n)  # type: ignore[misc]
     named = ["--model", options.model] if options.model else []
-    with serving("--warehouse", home.address, *named) as address:
+    with serving("--warehouse", warehouse.address, *named) as address:
 
         def client(n: int) -> list[float]:
             with httpx.Client(base_url=address, timeout=60.0) as http:

@@ -28,8 +28,8 @@ def prepare_music(csv: Path, out: Path, protocol: str = "published") -> None:
     from tasks.ingest.read import ingest
     from tasks.storage.warehouse import Warehouse
 
-    home = Warehouse.at(out)
-    build_features(ingest(str(csv), {}, 0.05, home), protocol, 20, home)
+    warehouse = Warehouse.at(out)
+    build_features(ingest(str(csv), {}, 0.05, warehouse), protocol, 20, warehouse)
 
 
 def prepare_polars(csv: Path, out: Path) -> None:

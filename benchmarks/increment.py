@@ -43,16 +43,16 @@ def _child(way: str, protocol: str, folder: Path) -> None:
     from tasks.ingest.read import Append, ingest
     from tasks.storage.warehouse import Warehouse
 
-    home = Warehouse.at(folder / ("whole" if way == "full" else "appended"))
+    warehouse = Warehouse.at(folder / ("whole" if way == "full" else "appended"))
     append = None
     if way in {"relearned", "kept"}:
-        base = ingest(str(folder / "base.csv"), {}, 0.05, home)
+        base = ingest(str(folder / "base.csv"), {}, 0.05, warehouse)
         append = Append(base.snapshot, "kept" if way == "kept" else "relearned")
     before, started = time.process_time(), time.perf_counter()
     name = {"full": "whole", "base": "base"}.get(way, "new")
-    snapshot = ingest(str(folder / f"{name}.csv"), {}, 0.05, home, append)
+    snapshot = ingest(str(folder / f"{name}.csv"), {}, 0.05, warehouse, append)
     ingested = time.process_time()
-    build_features(snapshot, protocol, 20, home)
+    build_features(snapshot, protocol, 20, warehouse)
     ended = time.process_time()
     seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "ingest": ingested - before, "features": ended - ingested}))

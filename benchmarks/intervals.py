@@ -52,9 +52,9 @@ def main() -> None:
     """Print the seconds of each part, and the processes' memory and CPU seconds (their start is part of these)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("warehouse", help="one with a finished run")
-    home = Warehouse.to_read(parser.parse_args().warehouse)
+    warehouse = Warehouse.to_read(parser.parse_args().warehouse)
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    with duckdb.connect(str(home.database), read_only=True) as connection:
+    with duckdb.connect(str(warehouse.database), read_only=True) as connection:
         found = connection.execute("""
             select figures.results[1] as result, arg_max(registry.path, registry.built_at), figures.task
             from results.figures as figures
@@ -63,7 +63,7 @@ def main() -> None:
             group by result, figures.task
         """).fetchall()
     jobs = [
-        (str(home.here(home.cell(result) / "predictions.parquet")), str(home.here(path)), task)
+        (str(warehouse.here(warehouse.cell(result) / "predictions.parquet")), str(warehouse.here(path)), task)
         for result, path, task in found
     ]
     started = time.perf_counter()
@@ -72,11 +72,11 @@ def main() -> None:
     between = time.perf_counter()
     cpu = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copy(home.database, folder)
+        copy = shutil.copy(warehouse.database, folder)
         with duckdb.connect(str(copy)) as connection:
             for table in publish.COMPARED_TABLES:
                 connection.execute(f"drop table results.{table}")
-            publish.compare(connection, home)
+            publish.compare(connection, warehouse)
     ended = time.perf_counter()
     cells = len({result for result, *_ in found})
     print(f"{cells} cells: intervals {between - started:.1f} s, {cpu:.1f} CPU s, peak {peak:.0f} MiB a process")

@@ -31,19 +31,19 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--tracks", type=int, default=5)
     options = parser.parse_args()
-    home = Warehouse.at(options.warehouse)
-    known = known_tracks(home)
+    warehouse = Warehouse.at(options.warehouse)
+    known = known_tracks(warehouse)
     ids = pq.read_table(known.standardized, columns=["track_id"])["track_id"].to_numpy()
     some = [int(one) for one in ids[:: max(1, len(ids) // options.tracks)][: options.tracks]]
     before = peak_mib()
-    print(f"first, nothing read before: {by_sql(some[0], options.k, known, home)[1]:.2f} s")
-    found = [by_sql(one, options.k, known, home)[0] for one in some]
+    print(f"first, nothing read before: {by_sql(some[0], options.k, known, warehouse)[1]:.2f} s")
+    found = [by_sql(one, options.k, known, warehouse)[0] for one in some]
     after = peak_mib()
     frame = pl.read_parquet(known.standardized, columns=list(AUDIO_FEATURES))
     x = np.ascontiguousarray(frame.to_numpy())
     ours, plain = [], []
     for track_id, rows in zip(some, found, strict=True):
-        seconds = by_sql(track_id, options.k, known, home)[1]
+        seconds = by_sql(track_id, options.k, known, warehouse)[1]
         squares, alone = by_numpy(x, int(np.flatnonzero(ids == track_id)[0]), options.k)
         ours.append(seconds)
         plain.append(alone)
@@ -55,9 +55,9 @@ def main() -> None:
     print(f"memory: SQL {after - before:,.0f} MiB on top of {before:,.0f}; NumPy's array {x.nbytes / 2**20:,.0f} MiB")
 
 
-def by_sql(track_id: int, k: int, known: Known, home: Warehouse) -> tuple[pa.Table, float]:
+def by_sql(track_id: int, k: int, known: Known, warehouse: Warehouse) -> tuple[pa.Table, float]:
     """The nearest tracks and the seconds it took to find them."""
-    with choosing(None, track_id, {}, known, home) as chosen:
+    with choosing(None, track_id, {}, known, warehouse) as chosen:
         started = time.perf_counter()
         return nearest(chosen.connection, known, 1, k, is_known=True), time.perf_counter() - started
 

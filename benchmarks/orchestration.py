@@ -57,14 +57,14 @@ def trivial_cell(job: Job) -> None:
         "history": [],
         "calibration": [],
     }
-    home = Warehouse.at(job.warehouse)
-    with home.new_folder(home.cell(job.result)) as folder:
+    warehouse = Warehouse.at(job.warehouse)
+    with warehouse.new_folder(warehouse.cell(job.result)) as folder:
         pq.write_table(pa.Table.from_pylist([result], RESULT), folder / "result.parquet")
         pq.write_table(REPLICATES.empty_table(), folder / "replicates.parquet")
         pq.write_table(PREDICTIONS.empty_table(), folder / "predictions.parquet")
 
 
-def measure(cells: int, home: Warehouse) -> Fanned:
+def measure(cells: int, warehouse: Warehouse) -> Fanned:
     """Run as many empty tasks, and then the flow on `cells` trivial cells, of both tasks.
 
     Nothing else is to have run in this process, so that its peaks are those of the flow.
@@ -103,7 +103,7 @@ def measure(cells: int, home: Warehouse) -> Fanned:
 
     empty_seconds = empty_tasks()
     with Processes(threads, timeout=120.0) as processes:  # their server has then imported its libraries
-        processes.run(abs, 1, home.temporary("log"))
+        processes.run(abs, 1, warehouse.temporary("log"))
 
     original, original_publish = train.train_cell, publish.publish
     train.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
@@ -114,14 +114,14 @@ def measure(cells: int, home: Warehouse) -> Fanned:
             feature_sets=[FEATURE_SET],
             seeds=list(range(1, cells // 2 + 1)),
             budget="smoke",
-            warehouse=str(home.root),
+            warehouse=str(warehouse.root),
             return_state=True,
         )
     finally:
         train.train_cell, publish.publish = original, original_publish
     run_id = str(state.result())
-    [began] = pq.read_table(home.table("runs", "started", run_id))["started_at"].to_pylist()
-    [ended] = pq.read_table(home.table("runs", "finished", run_id))["finished_at"].to_pylist()
+    [began] = pq.read_table(warehouse.table("runs", "started", run_id))["started_at"].to_pylist()
+    [ended] = pq.read_table(warehouse.table("runs", "finished", run_id))["finished_at"].to_pylist()
     return Fanned(
         cells=cells,
         seconds=(ended - began).total_seconds(),
@@ -129,18 +129,18 @@ def measure(cells: int, home: Warehouse) -> Fanned:
         peak_mib=peaks[0],
         published_mib=peaks[1],
         publish_seconds=publishing[0],
-        plain_publish_seconds=_plain_publish(home),
+        plain_publish_seconds=_plain_publish(warehouse),
     )
 
 
-def _plain_publish(home: Warehouse) -> float:
+def _plain_publish(warehouse: Warehouse) -> float:
     """Seconds in which DuckDB alone makes tables of the stored results."""
     import duckdb
 
     began = time.perf_counter()
-    with duckdb.connect(str(home.temporary("plain"))) as connection:
+    with duckdb.connect(str(warehouse.temporary("plain"))) as connection:
         connection.execute("set enable_progress_bar = false")
         for name in ("result", "replicates"):
-            files = str(home.root / "cells" / "*" / f"{name}.parquet")
+            files = str(warehouse.root / "cells" / "*" / f"{name}.parquet")
             connection.execute(f"create table {name} as from read_parquet('{files}')")
     return time.perf_counter() - began

@@ -71,20 +71,20 @@ class Timed:
     ours: Seconds
 
 
-def compare(home: Warehouse, rows: int, model: str | None, file_format: str, pairs: int = 1) -> Timed:
+def compare(warehouse: Warehouse, rows: int, model: str | None, file_format: str, pairs: int = 1) -> Timed:
     """Predict `rows` generated tracks from a CSV or Parquet file both ways, in turn, and print each pair."""
     threads = os.cpu_count() or 1
-    path = sample_file(home, rows)
+    path = sample_file(warehouse, rows)
     with tempfile.TemporaryDirectory() as folder:
         if file_format == "Parquet":
             frame = pl.scan_csv(path, infer_schema_length=None, null_values=["?"])
             path = Path(folder) / "tracks.parquet"
             frame.sink_parquet(path)
-        predictor = Predictor.load(predictors(home, model, threads), home, threads)
+        predictor = Predictor.load(predictors(warehouse, model, threads), warehouse, threads)
         models = list(predictor.models.values())
         with ExitStack() as stack:
             with Seconds() as reading_alone:
-                read = stack.enter_context(reading(stack.enter_context(opened(str(path), home)), {}, home))
+                read = stack.enter_context(reading(stack.enter_context(opened(str(path), warehouse)), {}, warehouse))
             with Seconds() as preparing_alone:
                 inputs: list[list[np.ndarray]] = [[] for _ in models]
                 for first in range(1, read.rows + 1, BATCH_ROWS):
@@ -101,7 +101,7 @@ def compare(home: Warehouse, rows: int, model: str | None, file_format: str, pai
             with Seconds() as alone:
                 plain(models, arrays)
             with Seconds() as ours:
-                report = predict_file(str(path), str(Path(folder) / "out.parquet"), home, model)
+                report = predict_file(str(path), str(Path(folder) / "out.parquet"), warehouse, model)
             print(
                 f"{file_format}: plain predict {alone}, ours end to end {ours}, "
                 f"{report.rows_read / ours.wall:,.0f} rows a second; "
@@ -119,9 +119,9 @@ def main() -> None:
     parser.add_argument("--model", help="instead of the champions")
     parser.add_argument("--pairs", type=int, default=1, help="how often plain and ours take turns")
     options = parser.parse_args()
-    home = Warehouse.at(options.warehouse)
+    warehouse = Warehouse.at(options.warehouse)
     for file_format in ("CSV", "Parquet"):
-        compare(home, options.rows, options.model, file_format, options.pairs)
+        compare(warehouse, options.rows, options.model, file_format, options.pairs)
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, the arrays of `plain` included")
 
 

@@ -82,9 +82,9 @@ def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
     from tasks.ingest.read import ingest
     from tasks.storage.warehouse import Warehouse
 
-    home = Warehouse.at(folder / "fits")
-    built = build_features(ingest(f"sample:{FITTED_ROWS}", {}, 0.05, home), "published", 20, home)
-    table = next(home.root / row.path for row in built if row.table_name == "features.tracks_std")
+    warehouse = Warehouse.at(folder / "fits")
+    built = build_features(ingest(f"sample:{FITTED_ROWS}", {}, 0.05, warehouse), "published", 20, warehouse)
+    table = next(warehouse.root / row.path for row in built if row.table_name == "features.tracks_std")
     pairs = [("genre", name) for name in CLASSIFIERS] + [("popularity", name) for name in REGRESSORS]
     with Processes(1, 600.0) as processes:
         for task, model in [*pairs, ("multitask", "multitask")]:
@@ -92,7 +92,7 @@ def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
                 continue
             sides = []
             for is_ours in (True, False):
-                ended = processes.run(fits.time_fit, fits.Fit(task, model, is_ours, table), home.temporary("log"))
+                ended = processes.run(fits.time_fit, fits.Fit(task, model, is_ours, table), warehouse.temporary("log"))
                 if ended.status != "ok":
                     raise SystemExit(f"{task} {model}: {ended.error}")
                 sides.append(ended.value)
@@ -146,12 +146,12 @@ def prediction(folder: Path) -> Iterator[Measured]:
     from benchmarks.predict import Timed, compare
     from tasks.storage.warehouse import Warehouse
 
-    home = Warehouse.at(folder / "predict")
+    warehouse = Warehouse.at(folder / "predict")
     # A process of its own, with which Prefect's temporary server ends.
     what = ["--source", "sample:5000", "--protocol", "cold_start", "--budget", "full", "--models", "xgboost_tuned"]
-    command = [sys.executable, "-m", "flows.benchmark", *what, "--warehouse", home.address]
+    command = [sys.executable, "-m", "flows.benchmark", *what, "--warehouse", warehouse.address]
     subprocess.run(command, check=True, capture_output=True)
-    found: Timed = compare(home, PREDICTED_ROWS, None, "Parquet")
+    found: Timed = compare(warehouse, PREDICTED_ROWS, None, "Parquet")
     yield Measured(
         f"predict {PREDICTED_ROWS:,} tracks from Parquet",
         "the model's own predict on prepared rows in memory",

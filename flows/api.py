@@ -63,10 +63,10 @@ def main() -> int:
     known = {spec.model for spec in MODELS.values() if spec.keeps_model}
     if options.model is not None and options.model not in known:
         raise UnknownNameError("model", options.model, known)
-    home = Warehouse.to_read(options.warehouse)
+    warehouse = Warehouse.to_read(options.warehouse)
     with (
         listen(options.host, options.port) as listening,
-        Service(home, options.model, os.cpu_count() or 1, cli.tell) as service,
+        Service(warehouse, options.model, os.cpu_count() or 1, cli.tell) as service,
     ):
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

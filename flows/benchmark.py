@@ -84,9 +84,9 @@ def benchmark(
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
     """
-    home = Warehouse.at(warehouse)
-    mark_killed_runs(home)
-    executor = executor_of(runner, dask_address, workers, home, spread=spread)
+    opened = Warehouse.at(warehouse)
+    mark_killed_runs(opened)
+    executor = executor_of(runner, dask_address, workers, opened, spread=spread)
     protocols = protocols_of(protocol)
     chosen = (models or [], feature_sets or [], seeds or [STUDY_SEED])
     required = required_columns(plan_cells(protocols, "smoke", *chosen))
@@ -94,7 +94,7 @@ def benchmark(
         preparing.default_source(source),
         parse_mapping(columns),
         max_reject_share,
-        home,
+        opened,
         units=parse_units(units),
         required=required,
         max_bytes=max_source_bytes,
@@ -103,7 +103,7 @@ def benchmark(
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
     tables = preparing.build_each(
         protocols,
-        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        lambda name: features_task(snapshot, name, min_genre_rows, opened, artist_separators or []),
         silently=True,
     )
     made = [name for name in protocols if name in {table.protocol for table in tables}]
@@ -115,7 +115,7 @@ def benchmark(
         spent,
         executor,
         Limits(cell_timeout or spent.cell_timeout, cell_memory, refresh),
-        home,
+        opened,
         chooses_champions=True,
     )
 
@@ -156,9 +156,9 @@ def main() -> int:
         options["feature_sets"] or [],
         options["seeds"],
     )
-    home = Warehouse.at(options["warehouse"])
-    run_id = run_flow(benchmark, options, home, cells)
-    return 1 if terminal.print_run(run_id, home) == "failed" else 0
+    opened = Warehouse.at(options["warehouse"])
+    run_id = run_flow(benchmark, options, opened, cells)
+    return 1 if terminal.print_run(run_id, opened) == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def run_cells(
     budget: Budget,
     executor: Executor,
     limits: Limits,
-    home: Warehouse,
+    warehouse: Warehouse,
     *,
     chooses_champions: bool,
 ) -> State:
@@ -54,7 +54,7 @@ def run_cells(
     run = start_run(
         snapshot,
         budget.name,
-        home,
+        warehouse,
         flow_run.id,
         runner=executor.name,
         cells_at_once=executor.at_once,
@@ -69,7 +69,7 @@ def run_cells(
                 f"--spread changes nothing: no XGBoost model is of a table of more than "
                 f"{large_tables.LARGE_ROWS:,} rows"
             )
-        jobs = make_jobs(cells, tables, run.run_id, home, executor.threads)
+        jobs = make_jobs(cells, tables, run.run_id, warehouse, executor.threads)
         for outcome in _train(jobs, executor, limits):
             outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
@@ -77,25 +77,25 @@ def run_cells(
         status = "failed"
         raise
     finally:
-        finish_run(run, status, outcomes, home)
+        finish_run(run, status, outcomes, warehouse)
         challenges = chooses_champions and status == "completed"
-        decided = champions_task(run.run_id, executor.threads, home) if challenges else []
-        publish_task(snapshot, tables, home)
-    report_task(snapshot, tables, run.run_id, home)
+        decided = champions_task(run.run_id, executor.threads, warehouse) if challenges else []
+        publish_task(snapshot, tables, warehouse)
+    report_task(snapshot, tables, run.run_id, warehouse)
 
     for line in decided:
         cli.tell(line)
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
-    if (report := home.report(run.run_id)).exists():
+    if (report := warehouse.report(run.run_id)).exists():
         message += f"; report {report}"
-    get_run_logger().info("%s; published in %s", message, home.address)
+    get_run_logger().info("%s; published in %s", message, warehouse.address)
     if status == "failed":
         return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
     return Completed(name=WITH_FAILURES if failed else None, message=message, data=run.run_id)
 
 
-def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse, cells: list[Cell]) -> str:
+def run_flow(flow: Flow[..., State], options: dict[str, Any], warehouse: Warehouse, cells: list[Cell]) -> str:
     """Run a flow that ends with `run_cells`, for its command.
 
     Args: options: the flow's parameters. cells: what they ask for, of any budget.
@@ -104,7 +104,7 @@ def run_flow(flow: Flow[..., State], options: dict[str, Any], home: Warehouse, c
     """
     ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS}, required=required_columns(cells))
     chosen = (options["runner"], options["dask_address"], options["workers"])
-    executor_of(*chosen, home, spread=options["spread"]).prepare()
+    executor_of(*chosen, warehouse, spread=options["spread"]).prepare()
     state = server.run_with_prefect(flow, options, ahead.carry_out)
     cli.tell(state.message or "")
     return str(state.result(raise_on_failure=False))

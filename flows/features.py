@@ -54,14 +54,14 @@ def features(
         statistics: of an appended snapshot: relearned makes every table anew; kept prepares the new rows alone, by what
             was learnt before, and adds them to training.
     """
-    home = Warehouse.at(warehouse)
-    mark_killed_runs(home)
+    opened = Warehouse.at(warehouse)
+    mark_killed_runs(opened)
     append = preparing.appending(append_to, statistics)
     snapshot = ingest_task(
         preparing.default_source(source),
         parse_mapping(columns),
         max_reject_share,
-        home,
+        opened,
         append,
         parse_units(units),
         max_bytes=max_source_bytes,
@@ -69,11 +69,11 @@ def features(
     tag_run(f"protocol:{protocol}", snapshot.tag)
     tables = preparing.build_each(
         protocols_of(protocol),
-        lambda name: features_task(snapshot, name, min_genre_rows, home, artist_separators or []),
+        lambda name: features_task(snapshot, name, min_genre_rows, opened, artist_separators or []),
         silently=True,
     )
-    publish_task(snapshot, tables, home)
-    report_task(snapshot, tables, None, home)
+    publish_task(snapshot, tables, opened)
+    report_task(snapshot, tables, None, opened)
     return tables
 
 

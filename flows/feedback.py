@@ -44,18 +44,18 @@ def feedback(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: that the file may hold, as it is or unpacked.
     """
-    home = Warehouse.to_read(warehouse, advice=TRAIN)
+    opened = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
-    with home.in_use(reads_only=True):
-        adviser = Adviser.load(home, model)
+    with opened.in_use(reads_only=True):
+        adviser = Adviser.load(opened, model)
         file = (converted, min_features, max_source_bytes)
-        with choosing(tracks, track_id, mapping, adviser.known, home, *file) as chosen:
+        with choosing(tracks, track_id, mapping, adviser.known, opened, *file) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found = adviser.feedback(chosen)
-    write(html(found), target, home)
+    write(html(found), target, opened)
     print_feedback(found)
     cli.tell(f"written: {target}")
     return target

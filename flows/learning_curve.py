@@ -68,32 +68,32 @@ def learning_curve(
         dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
     """
-    home = Warehouse.at(warehouse)
-    mark_killed_runs(home)
-    executor = executor_of(runner, dask_address, workers, home, spread=spread)
+    opened = Warehouse.at(warehouse)
+    mark_killed_runs(opened)
+    executor = executor_of(runner, dask_address, workers, opened, spread=spread)
     required = required_columns(plan_cells([protocol], "smoke", models or [], ["all"], [STUDY_SEED]))
     snapshot = ingest_task(
         preparing.default_source(source),
         parse_mapping(columns),
         max_reject_share,
-        home,
+        opened,
         units=parse_units(units),
         required=required,
         max_bytes=max_source_bytes,
     )
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = features_task(snapshot, protocol, min_genre_rows, home, artist_separators or [])
+    tables = features_task(snapshot, protocol, min_genre_rows, opened, artist_separators or [])
     cells = possible(plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED]), snapshot)
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(
-        curve_cells(cells, sizes(training_rows(tables, spent, home), smallest), is_large=is_large),
+        curve_cells(cells, sizes(training_rows(tables, spent, opened), smallest), is_large=is_large),
         snapshot,
         tables,
         spent,
         executor,
         Limits(spent.cell_timeout, None, refresh),
-        home,
+        opened,
         chooses_champions=False,
     )
 
@@ -114,9 +114,9 @@ def main() -> int:
     """The command `python -m flows.learning_curve`."""
     options = cli.parameters(parser(), learning_curve)
     cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
-    home = Warehouse.at(options["warehouse"])
-    run_id = run_flow(learning_curve, options, home, cells)
-    return 1 if terminal.print_curve(run_id, home) == "failed" else 0
+    opened = Warehouse.at(options["warehouse"])
+    run_id = run_flow(learning_curve, options, opened, cells)
+    return 1 if terminal.print_curve(run_id, opened) == "failed" else 0
 
 
 if __name__ == "__main__":

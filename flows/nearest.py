@@ -39,12 +39,12 @@ def nearest(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: that the file may hold, as it is or unpacked.
     """
-    home = Warehouse.to_read(warehouse, advice=PREPARE)
+    opened = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
-    with home.in_use(reads_only=True):
-        known = known_tracks(home)
-        with choosing(tracks, track_id, mapping, known, home, converted, min_features, max_source_bytes) as chosen:
+    with opened.in_use(reads_only=True):
+        known = known_tracks(opened)
+        with choosing(tracks, track_id, mapping, known, opened, converted, min_features, max_source_bytes) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found: list[dict[str, Any]] = find_nearest(

@@ -44,11 +44,11 @@ def predict(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
     """
-    home = Warehouse.to_read(warehouse, advice=TRAIN)
+    opened = Warehouse.to_read(warehouse, advice=TRAIN)
     report: Report = predict_task(
         tracks,
         out,
-        home,
+        opened,
         model,
         parse_mapping(columns),
         max_reject_share,
@@ -96,10 +96,10 @@ def main() -> int:
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
         server.run_with_prefect(predict, options)
         return 0
-    home = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
+    opened = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
     max_bytes = options.pop("max_source_bytes")
-    _print(predict_file(**options, warehouse=home, columns=columns, units=units, max_bytes=max_bytes))
+    _print(predict_file(**options, warehouse=opened, columns=columns, units=units, max_bytes=max_bytes))
     return 0
 
 

@@ -46,8 +46,8 @@ def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters
 
     @functools.wraps(body)
     def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        home = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
-        with home.in_use(_tell_of_upkeep):
+        warehouse = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
+        with warehouse.in_use(_tell_of_upkeep):
             return body(*args, **kwargs)
 
     held.__signature__ = signature  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ class Preparation:
     source: str
     mapping: dict[str, str]
     protocols: list[str]
-    home: Warehouse
+    warehouse: Warehouse
     max_reject_share: float
     min_genre_rows: int
     max_source_bytes: int
@@ -102,13 +102,13 @@ class Preparation:
             required=required,
             protocols=protocols_of(protocol),
             append=appending(append_to, statistics),
-            home=Warehouse.at(warehouse),
+            warehouse=Warehouse.at(warehouse),
             max_reject_share=max_reject_share,
             min_genre_rows=min_genre_rows,
             max_source_bytes=max_source_bytes,
             artist_separators=normal_separators(artist_separators or []),
         )
-        check(asked.source, asked.home, asked.append, max_source_bytes)
+        check(asked.source, asked.warehouse, asked.append, max_source_bytes)
         return asked
 
     def carry_out(self) -> None:
@@ -118,17 +118,17 @@ class Preparation:
         """
         if "://" in self.source:
             return
-        home = self.home
-        with home.in_use(_tell_of_upkeep):
-            known = {file.stem for file in home.files("raw", "snapshots")}
+        warehouse = self.warehouse
+        with warehouse.in_use(_tell_of_upkeep):
+            known = {file.stem for file in warehouse.files("raw", "snapshots")}
             share, most = self.max_reject_share, self.max_source_bytes
-            snapshot = ingest(self.source, self.mapping, share, home, self.append, self.units, self.required, most)
+            snapshot = ingest(self.source, self.mapping, share, warehouse, self.append, self.units, self.required, most)
             notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
             cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            chosen = (self.min_genre_rows, home, self.artist_separators)
+            chosen = (self.min_genre_rows, warehouse, self.artist_separators)
             tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
-            said = [*snapshot.notes, rare_genres(tables, home), unseparated(tables, home)]
-            for line in (*said, *left_out(tables, home), *targets.notes(tables, home)):
+            said = [*snapshot.notes, rare_genres(tables, warehouse), unseparated(tables, warehouse)]
+            for line in (*said, *left_out(tables, warehouse), *targets.notes(tables, warehouse)):
                 if line:
                     cli.tell(line)
 

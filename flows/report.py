@@ -24,11 +24,11 @@ def main() -> int:
     """The command `python -m flows.report`."""
     options = parser().parse_args()
     out = cli.out_file(options.out) if options.out else None
-    home = Warehouse.to_read(options.warehouse)
+    warehouse = Warehouse.to_read(options.warehouse)
     written = (
-        write_comparison(options.run, options.compare, home, out)
+        write_comparison(options.run, options.compare, warehouse, out)
         if options.compare
-        else write_report(options.run, home, out)
+        else write_report(options.run, warehouse, out)
     )
     sys.stdout.write(f"{written}\n")
     return 0

@@ -61,23 +61,23 @@ def tune(
         max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
         artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
     """
-    home = Warehouse.at(warehouse)
-    mark_killed_runs(home)
+    opened = Warehouse.at(warehouse)
+    mark_killed_runs(opened)
     spec = tunable(task, model)
     cell = searched(spec, protocol)
     snapshot = ingest_task(
         preparing.default_source(source),
         parse_mapping(columns),
         max_reject_share,
-        home,
+        opened,
         units=parse_units(units),
         required=required_columns([cell]),
         max_bytes=max_source_bytes,
     )
-    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, home, artist_separators or [])
-    [job] = make_jobs([cell], tables, "tuning", home, threads or share_of_cores(1)[1])
+    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, opened, artist_separators or [])
+    [job] = make_jobs([cell], tables, "tuning", opened, threads or share_of_cores(1)[1])
     started = time.monotonic()
-    with open_search(job, home) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
+    with open_search(job, opened) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
         cli.tell(f"{search.name}: {search.n_finished} of {trials} trials done before")
         while search.n_finished < trials and (timeout is None or time.monotonic() - started < timeout):
             trial = search.ask()
@@ -88,7 +88,7 @@ def tune(
             shown = f"{search.metric} {outcome.value:.4f}" if outcome.status == "ok" else f"{outcome.error}"
             cli.tell(f"trial {search.n_finished} of {trials}: {shown}, {seconds:.1f} s")
         best = search.best()
-    publish_task(snapshot, tables, home)
+    publish_task(snapshot, tables, opened)
     return best
 
 

@@ -48,11 +48,11 @@ def upkeep(
         wait: seconds to wait for flows in progress to end.
         warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
     """
-    home = Warehouse.existing(warehouse)
-    mark_killed_runs(home)
+    opened = Warehouse.existing(warehouse)
+    mark_killed_runs(opened)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
     report = upkeep_task(
-        policy, wait, lambda: cli.tell("Waiting for the flows in progress to end ..."), home, dry_run=dry_run
+        policy, wait, lambda: cli.tell("Waiting for the flows in progress to end ..."), opened, dry_run=dry_run
     )
     get_run_logger().info("%s", summary(report))
     return report
@@ -143,9 +143,9 @@ def parser(*, of_flow: bool = False) -> cli.Parser:
 def main() -> int:
     """The command `python -m flows.upkeep`."""
     if (asked := parser().parse_args()).check:
-        home = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
-        with home.in_use(reads_only=True):
-            findings = check(home, dry_run=asked.dry_run)
+        opened = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
+        with opened.in_use(reads_only=True):
+            findings = check(opened, dry_run=asked.dry_run)
         print_findings(findings)
         return 1 if findings.faults else 0
     options = cli.parameters(parser(of_flow=True), upkeep)

@@ -64,15 +64,15 @@ class Warehouse:
 
         Raises: UserError: the folder or the store cannot be made or written to.
         """
-        home = _named(root)
-        path = home.root
-        if glob.has_magic(home.address):
+        warehouse = _named(root)
+        path = warehouse.root
+        if glob.has_magic(warehouse.address):
             raise UserError(
-                f"{home.address}: a warehouse's path must not hold any of * ? [, which DuckDB would expand."
+                f"{warehouse.address}: a warehouse's path must not hold any of * ? [, which DuckDB would expand."
             )
         is_new = not (path / "tmp").is_dir()
-        if is_new and home.store:
-            home.store.make()
+        if is_new and warehouse.store:
+            warehouse.store.make()
         try:
             (path / "tmp").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -81,7 +81,7 @@ class Warehouse:
             ) from error
         if not os.access(path / "tmp", os.W_OK):
             raise UserError(f"{path}: the warehouse is not writable. Choose another with --warehouse.")
-        return home
+        return warehouse
 
     @classmethod
     def existing(cls, root: str | Path | None = None, advice: str = "Choose another with --warehouse.") -> Warehouse:
@@ -99,14 +99,16 @@ class Warehouse:
         Args: advice: what to do if it holds nothing; by default an empty one is one, too.
         Raises: UserError: there is none.
         """
-        home = _named(root)
-        if not (home.store.exists() if home.store else home.root.is_dir()):
-            raise UserError(f"{home.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
-        if advice and not (home.store.names("raw/snapshots") if home.store else (home.root / "raw").is_dir()):
-            raise UserError(f"{home.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
-        if home.store:
-            (home.root / "tmp").mkdir(parents=True, exist_ok=True)
-        return home
+        warehouse = _named(root)
+        if not (warehouse.store.exists() if warehouse.store else warehouse.root.is_dir()):
+            raise UserError(f"{warehouse.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
+        if advice and not (
+            warehouse.store.names("raw/snapshots") if warehouse.store else (warehouse.root / "raw").is_dir()
+        ):
+            raise UserError(f"{warehouse.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
+        if warehouse.store:
+            (warehouse.root / "tmp").mkdir(parents=True, exist_ok=True)
+        return warehouse
 
     @property
     def scratch(self) -> Path:

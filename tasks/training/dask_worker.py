@@ -107,10 +107,10 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
 
 def _seen_here(address: str, probe: str) -> Seen:
     try:
-        home = Warehouse.to_read(address)
+        warehouse = Warehouse.to_read(address)
     except UserError:
         return Seen(_setup(), has_warehouse=False)
-    return Seen(_setup(), home.store is not None or (home.root / "tmp" / probe).exists())
+    return Seen(_setup(), warehouse.store is not None or (warehouse.root / "tmp" / probe).exists())
 
 
 def _setup() -> dict[str, str]:
