@@ -1,6 +1,7 @@
 -- results.calibration: one row per genre cell of results.cells, split (val, test) and bin of the most probable genre's
 -- probability (15 of equal width from 0 to 1, those with rows). confidence: its mean in the bin; accuracy: how often it
 -- was the true genre; n: rows.
+{% from "results/cell.sql" import identity %}
 with
 
 measured as (
@@ -11,11 +12,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells', has_task=false) }},
     measured.split,
     measured.bin,
     measured.n,

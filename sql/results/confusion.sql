@@ -1,4 +1,5 @@
 -- results.confusion: one row per genre cell of results.cells, split, true genre and predicted genre; n counts rows.
+{% from "results/cell.sql" import identity %}
 with
 
 counted as (
@@ -9,11 +10,7 @@ counted as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells', has_task=false) }},
     counted.split,
     counted.true_genre,
     counted.predicted_genre,

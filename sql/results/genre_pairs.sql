@@ -1,6 +1,7 @@
 -- results.genre_pairs: one row per genre cell of results.newest, split and pair of genres: confusion, the share of the
 -- two genres' rows that are taken for the other of them, and accuracy_if_merged, the accuracy over all rows if the two
 -- were one genre. Rap and Hip-Hop, which share recordings, is the pair to look at.
+{% from "results/cell.sql" import identity, same_cell %}
 with
 
 counted as (
@@ -15,11 +16,7 @@ counted as (
 )
 
 select
-    a.run_id,
-    a.protocol,
-    a.model,
-    a.feature_set,
-    a.seed,
+    {{ identity('a', has_task=false) }},
     a.split,
     a.true_genre as genre_a,
     b.true_genre as genre_b,
@@ -31,20 +28,12 @@ select
 from counted as a
 inner join counted as b
     on
-        a.run_id = b.run_id
-        and a.protocol = b.protocol
-        and a.model = b.model
-        and a.feature_set = b.feature_set
-        and a.seed = b.seed
+        {{ same_cell('a', 'b', has_task=false) }}
         and a.split = b.split
         and a.true_genre = b.predicted_genre
         and a.predicted_genre = b.true_genre
         and a.true_genre < b.true_genre
 inner join results.newest as newest
     on
-        a.run_id = newest.run_id
-        and a.protocol = newest.protocol
-        and a.model = newest.model
-        and a.feature_set = newest.feature_set
-        and a.seed = newest.seed
+        {{ same_cell('a', 'newest', has_task=false) }}
         and newest.task = 'genre'

@@ -1,5 +1,6 @@
 -- results.genres: one row per genre cell of results.newest, split and genre: precision, recall, f1 (0 to 1) and n, the
 -- genre's rows. From results.confusion.
+{% from "results/cell.sql" import same_cell %}
 with
 
 counted as (
@@ -11,11 +12,7 @@ counted as (
     from results.confusion as confusion
     inner join results.newest as newest
         on
-            confusion.run_id = newest.run_id
-            and confusion.protocol = newest.protocol
-            and confusion.model = newest.model
-            and confusion.feature_set = newest.feature_set
-            and confusion.seed = newest.seed
+            {{ same_cell('confusion', 'newest', has_task=false) }}
             and newest.task = 'genre'
 ),
 

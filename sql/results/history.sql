@@ -1,6 +1,7 @@
 -- results.history: one row per cell of results.cells, member (of several nets averaged, from 1) and epoch (from 1), of
 -- models trained in epochs. loss, val_loss: as the net defines its loss, on training (dropout included) and validation
 -- rows; val_loss is NULL where the model does not watch validation.
+{% from "results/cell.sql" import identity %}
 with
 
 measured as (
@@ -11,12 +12,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     measured.member,
     measured.epoch,
     measured.loss,

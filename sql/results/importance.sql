@@ -1,6 +1,7 @@
 -- results.importance: one row per cell of results.cells and feature. method says what importance means: impurity or
 -- gain (shares that add up to 1), coefficient (mean absolute value, per standard deviation of the feature), permutation
 -- (loss of accuracy, or growth of RMSE in popularity points, when the feature is shuffled among validation rows).
+{% from "results/cell.sql" import identity %}
 with
 
 measured as (
@@ -11,12 +12,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     measured.feature_name,
     measured.importance,
     measured.method

@@ -1,4 +1,5 @@
 -- results.latest: results.metrics of the cells of results.newest, with what their runs ran on.
+{% from "results/cell.sql" import same_cell %}
 select
     metrics.*,
     newest.budget,
@@ -19,9 +20,4 @@ select
 from results.metrics as metrics
 inner join results.newest as newest
     on
-        metrics.run_id = newest.run_id
-        and metrics.protocol = newest.protocol
-        and metrics.task = newest.task
-        and metrics.model = newest.model
-        and metrics.feature_set = newest.feature_set
-        and metrics.seed = newest.seed
+        {{ same_cell('metrics', 'newest') }}

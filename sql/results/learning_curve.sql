@@ -4,6 +4,7 @@
 -- those of a larger. train_rows is NULL for all rows of the training split, which is an ordinary cell of results.cells;
 -- the others are no cells of results.cells, so that nothing made from it mixes them in. A cell that failed has one row,
 -- without metric. sampled_from and units are as in results.cells.
+{% from "results/cell.sql" import identity %}
 with
 
 scored as (
@@ -22,12 +23,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     cells.budget,
     cells.train_rows,
     cells.n_train,
@@ -55,11 +51,6 @@ left join measured
         and cells.task = measured.task
 where cells.run_id in (select curves.run_id from reported_cells as curves where curves.train_rows is not null)
 order by
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     cells.n_train nulls last,
     measured.metric

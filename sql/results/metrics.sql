@@ -2,6 +2,7 @@
 -- value is NULL where the metric is not defined; a slice without rows has none. ci_low to ci_high is the 95 %
 -- percentile bootstrap interval (tasks/evaluation/bootstrap.py); n counts rows. Units: rmse and mae popularity points,
 -- log_loss nats.
+{% from "results/cell.sql" import identity %}
 with
 
 measured as (
@@ -12,12 +13,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     measured.split,
     measured.slice,
     measured.metric,

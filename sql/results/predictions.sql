@@ -1,12 +1,8 @@
 -- results.predictions: one row per cell of results.cells and row of its val and test splits.
 -- y_true and y_pred: popularity points, or genre_id of features.genre_mapping, whose names stand in *_genre.
+{% from "results/cell.sql" import identity %}
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
+    {{ identity('cells') }},
     predicted.split,
     predicted.track_id,
     predicted.y_true,

@@ -1,5 +1,6 @@
 -- results.scores: one row per successful cell of results.cells, its metrics on the test split, slice 'all', as
 -- columns, each with its 95 % interval (_low, _high).
+{% from "results/cell.sql" import same_cell %}
 select
     cells.task,
     cells.protocol,
@@ -31,12 +32,7 @@ from results.cells as cells
 inner join results.runs as runs on cells.run_id = runs.run_id
 inner join results.metrics as metrics
     on
-        cells.run_id = metrics.run_id
-        and cells.protocol = metrics.protocol
-        and cells.task = metrics.task
-        and cells.model = metrics.model
-        and cells.feature_set = metrics.feature_set
-        and cells.seed = metrics.seed
+        {{ same_cell('cells', 'metrics') }}
 where
     cells.status = 'ok'
     and metrics.split = 'test'
