@@ -1,29 +1,29 @@
-"""What runs: one Prefect flow a file, each also a command (`python -m flows.NAME`)."""
+"""Commands and Prefect flows, one a file: `python -m flows.NAME`."""
 
 import os
 import resource
 import sys
 import warnings
 
-# Prefect reads these when it is first imported, which is after this. A worker has imported it before and keeps its own.
+# Prefect reads these at its first import, which comes later. In a worker it was imported before: its settings stay.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")
-# The commands print what people need; the full log is in the Prefect UI (level INFO here shows it on the console).
+# Commands print only what users need; the full log is in the Prefect UI. Level INFO also shows it on the console.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-# A server that is gone is waited for half a minute at a time, not a minute; one that hangs 10 s for each answer.
+# Wait half a minute, not a minute, for a server that is gone, and 10 s for each answer of one that hangs.
 os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
 os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "10")
-# What Prefect tells of its own threads, at length, when its server is gone.
+# When its server is gone, Prefect logs long messages about its own threads.
 os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
-# Prefect says so whenever it is imported; who needs its home is told what to do (flows/server.py).
+# Prefect warns at every import; commands that need its home directory give advice (flows/server.py).
 warnings.filterwarnings("ignore", "Failed to create the Prefect home directory", UserWarning)
 
-LEAST_ADDRESS_SPACE = 4 * 2**30  # bytes, below which libraries crash instead of saying what they lack
+LEAST_ADDRESS_SPACE = 4 * 2**30  # bytes; with less, libraries crash without a message
 
 
 def _check_address_space() -> None:
-    """Leave with one line where the process may map too little memory: DuckDB, Arrow and TensorFlow crash there."""
+    """Exits with one line if the limit on address space is so low that DuckDB, Arrow and TensorFlow would crash."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
         sys.exit(

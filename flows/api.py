@@ -1,4 +1,4 @@
-"""Answer HTTP requests with predictions: POST /predict, GET /healthz, and /docs; on this machine only by default."""
+"""Answer prediction requests by HTTP: POST /predict, GET /healthz and /docs. By default on this machine only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import socket
 import uvicorn
 
 from flows import cli
+from flows.options import Parser, add_warehouse
 from tasks.errors import UnknownNameError, UserError
 from tasks.models.registry import MODELS
 from tasks.prediction.connections import MOST, PatientProtocol
@@ -18,15 +19,15 @@ from tasks.prediction.http_api import make_app
 from tasks.prediction.service import Service
 from tasks.storage.warehouse import Warehouse
 
-GRACE_SECONDS = 10  # for requests in progress when it is ended
-FILES = 4_096  # open at once, connections included, where the system lets this process have so many
+GRACE_SECONDS = 10  # for requests in progress when the service ends
+FILES = 4_096  # open at once, including connections, if the system allows it
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.Parser(prog="python -m flows.api", description=__doc__)
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    command = Parser(prog="python -m flows.api", description=__doc__)
     add = command.add_argument
-    cli.add_warehouse(command)
+    add_warehouse(command)
     add("--host", default="127.0.0.1", help="the address to listen on; by default 127.0.0.1")
     add("--port", type=int, default=8000, help="the port, 0 for any; by default 8000")
     add("--model", metavar="NAME", help="predict with this one instead of the champions")
@@ -34,7 +35,7 @@ def parser() -> cli.Parser:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises: UserError: not possible there."""
+    """Returns a listening socket. Raises: UserError: the address cannot be used."""
     if not 0 <= port <= 65_535:
         raise UserError(f"--port {port}: must be from 0 to 65535.")
     try:
@@ -43,13 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--host {host} --port {port}: cannot listen there ({reason}). Choose another.") from error
-    # Inherited by connections: asyncio sets it only where the protocol is named, and answers would wait 40 ms for ACKs.
+    # Connections inherit it. asyncio sets it only if the protocol is named; without it answers wait 40 ms for ACKs.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def room_for_connections() -> int:
-    """How many connections leave enough files for everything else, once this process may open as many as it can."""
+    """Raises the limit on open files as far as allowed. Returns how many connections fit below it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FILES:
         soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
@@ -58,7 +59,7 @@ def room_for_connections() -> int:
 
 
 def main() -> int:
-    """The command `python -m flows.api`: serves until a signal ends it."""
+    """Runs `python -m flows.api` until a signal ends it."""
     options = parser().parse_args()
     known = {spec.model for spec in MODELS.values() if spec.keeps_model}
     if options.model is not None and options.model not in known:
@@ -74,7 +75,7 @@ def main() -> int:
             cli.tell(f"Note: {host} is open to others, and there is no authentication.")
         cli.tell(f"Listening on http://{shown}:{port} (try /docs). Ctrl-C ends it.")
         PatientProtocol.most = room_for_connections()
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # says at length when there are no more files
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it logs long messages if no more files can be opened
         config = uvicorn.Config(
             make_app(service),
             http=PatientProtocol,

@@ -1,4 +1,4 @@
-"""A run's cells: trained in processes of this machine or on the workers of a Dask cluster, recorded and published."""
+"""Trains the cells of a run, on this machine or on Dask workers, and records and publishes their results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.training.jobs import Job, make_jobs
 from tasks.training.needs import required_columns
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
 
-# The state of a flow run some of whose cells failed: completed, as its results are published, but told apart by name.
+# Name of the state of a flow run in which some cells failed. The type is completed, as the results are published.
 WITH_FAILURES = "CompletedWithFailures"
 
 
@@ -46,10 +46,11 @@ def run_cells(
     *,
     chooses_champions: bool,
 ) -> State:
-    """Train a run's cells, one task run each, record and publish what came of them, however the run ends, and report.
+    """Trains a run's cells, one task run each, and writes the report. Results are published however the run ends.
 
     Args: chooses_champions: let the run's best models challenge the champions.
-    Returns: the flow's end; its result is the run's id.
+
+    Returns: the flow's final state; its result is the run's id.
     """
     run = start_run(
         snapshot,
@@ -63,15 +64,15 @@ def run_cells(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
-        cells = grid.distributed(cells, tables, executor.at_once) if executor.spreads else cells
-        if executor.spreads and not any(cell.workers for cell in cells):
+        cells = grid.distributed(cells, tables, executor.at_once) if executor.distributes_fits else cells
+        if executor.distributes_fits and not any(cell.workers for cell in cells):
             cli.tell(
                 f"--spread changes nothing: no XGBoost model is of a table of more than "
                 f"{large_tables.LARGE_ROWS:,} rows"
             )
         jobs = make_jobs(cells, tables, run.run_id, warehouse, executor.threads)
         for outcome in _train(jobs, executor, limits):
-            outcomes.append(outcome)  # noqa: PERF402 - those that ended stay if the run is interrupted
+            outcomes.append(outcome)  # noqa: PERF402 - outcomes so far must survive an interruption
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
     except Exception:
         status = "failed"
@@ -96,26 +97,32 @@ def run_cells(
 
 
 def run_flow(flow: Flow[..., State], options: dict[str, Any], warehouse: Warehouse, cells: list[Cell]) -> str:
-    """Run a flow that ends with `run_cells`, for its command.
+    """Runs, for a command, a flow that ends with `run_cells`.
 
-    Args: options: the flow's parameters. cells: what they ask for, of any budget.
+    Args:
+        flow: the flow.
+        options: its parameters.
+        warehouse: the warehouse that they name.
+        cells: the cells that they ask for, of any budget.
 
     Returns: the run's id.
     """
-    ahead = Preparation.of(**{name: options[name] for name in SOURCE_OPTIONS}, required=required_columns(cells))
+    given = {name: options[name] for name in SOURCE_OPTIONS}
+    preparation = Preparation.of(**given, required=required_columns(cells))
+    preparation.check()
     chosen = (options["runner"], options["dask_address"], options["workers"])
     executor_of(*chosen, warehouse, spread=options["spread"]).prepare()
-    state = server.run_with_prefect(flow, options, ahead.carry_out)
+    state = server.run_with_prefect(flow, options, preparation.before_flow)
     cli.tell(state.message or "")
     return str(state.result(raise_on_failure=False))
 
 
 def _train(jobs: list[Job], executor: Executor, limits: Limits) -> Iterator[CellOutcome]:
-    """Yields how each cell ended, as they end."""
+    """Yields the outcome of each cell when it ends."""
     progress = CellProgress(len(jobs))
     with executor.started(limits, progress) as submit, progress, progress_artifact(progress):
         together = [job for job in jobs if job.cell.workers]
-        # What needs all workers at once must not wait for one of them that trains another cell.
+        # A cell that needs all workers at once must not wait for a worker that trains another cell.
         for part in (together, [job for job in jobs if not job.cell.workers]):
             futures = {submit(job): job for job in part}
             for future in as_completed(list(futures)):
@@ -124,11 +131,11 @@ def _train(jobs: list[Job], executor: Executor, limits: Limits) -> Iterator[Cell
 
 
 def _outcome(future: Future, job: Job) -> CellOutcome:
-    """A cell's row, however its task run ended."""
+    """Returns a cell's outcome, however its task run ended."""
     future.wait()
     try:
         result = future.result(raise_on_failure=False)
-    except Exception as error:  # noqa: BLE001 - of Dask, whose worker or scheduler died
+    except Exception as error:  # noqa: BLE001 - any of Dask's, whose worker or scheduler died
         if job.is_stored:
             return outcome_of(job, "ok", result=job.result)
         reason = dask_worker.why_lost(error)

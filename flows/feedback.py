@@ -1,4 +1,4 @@
-"""Feedback on one track: what pushes its genre and popularity, what if, and the known tracks most like it."""
+"""Explain the prediction of one track: contributions, what-if curves, and similar known tracks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows import cli
+from flows.options import Parser, parser_of
+from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TrackId, Tracks, Units, WarehouseName
 from tasks.errors import UserError
 from tasks.feedback.adviser import Adviser
 from tasks.feedback.page import html
 from tasks.feedback.text import print_feedback
-from tasks.feedback.track import choosing
+from tasks.feedback.track import selected_track
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
@@ -21,28 +23,30 @@ from tasks.storage.warehouse import Warehouse
 
 
 def feedback(
-    tracks: str | None = None,
-    track_id: int | None = None,
-    out: str | None = None,
-    model: str | None = None,
-    warehouse: str | None = None,
-    columns: str = "",
-    units: str = "",
-    min_features: int = MIN_FEATURES,
-    max_source_bytes: int = MAX_BYTES,
+    tracks: Tracks | None = None,
+    track_id: TrackId | None = None,
+    out: File | None = None,
+    model: StoredModelName | None = None,
+    warehouse: WarehouseName | None = None,
+    columns: Columns = "",
+    units: Units = "",
+    min_features: Features = MIN_FEATURES,
+    max_source_bytes: Bytes = MAX_BYTES,
 ) -> Path:
-    """Print a summary and write the page. Returns: its path.
+    """Prints a summary and writes the page. Returns the page's path.
 
     Args:
-        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing. None: one of the known tracks.
-        track_id: which; may be left out for a file of one track.
-        out: .html; by default named after the tracks, in the current directory.
-        model: in the place of the champion of each task that it predicts.
-        warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
-        columns: the file's own names as ours=theirs,... or the path of a TOML file.
-        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
+            Left out: one of the warehouse's own tracks.
+        track_id: the track's instance_id or, where there is none, its row number. May be left out for a file of one
+            track.
+        out: .html. By default named after the tracks, in the current directory.
+        model: explain the prediction of this model instead of the champions.
+        warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
         min_features: refuse a file with fewer of the 12 audio features.
-        max_source_bytes: that the file may hold, as it is or unpacked.
+        max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
@@ -51,7 +55,7 @@ def feedback(
     with opened.in_use(reads_only=True):
         adviser = Adviser.load(opened, model)
         file = (converted, min_features, max_source_bytes)
-        with choosing(tracks, track_id, mapping, adviser.known, opened, *file) as chosen:
+        with selected_track(tracks, track_id, mapping, adviser.known, opened, *file) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found = adviser.feedback(chosen)
@@ -62,7 +66,7 @@ def feedback(
 
 
 def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
-    """Where the page goes. Raises: UserError: not a page's name, or not a place for it."""
+    """Returns the path of the page. Raises: UserError: the name is not a page's, or nothing can be written there."""
     path = urlsplit(tracks).path if tracks and "://" in tracks else tracks or ""
     name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
     parts = [name or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
@@ -72,21 +76,13 @@ def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
     return target
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.Parser(prog="python -m flows.feedback", description=__doc__)
-    cli.add_track(command)
-    add = command.add_argument
-    add("--out", metavar="FILE", help=".html; by default TRACKS' name with .feedback.html")
-    add("--model", metavar="NAME", help="feedback by this model instead of the champions")
-    cli.add_warehouse(command)
-    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
-    cli.add_values(command)
-    return command
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    return parser_of("flows.feedback", __doc__, feedback)
 
 
 def main() -> int:
-    """The command `python -m flows.feedback`."""
+    """Runs `python -m flows.feedback`. Returns the exit code."""
     feedback(**vars(parser().parse_args()))
     return 0
 

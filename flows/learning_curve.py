@@ -1,21 +1,33 @@
-"""What more training data buys: train models on ever more of the training rows, always judged on the same test rows."""
+"""Train models on growing parts of the training rows, to see what more data improves on the same test rows."""
 
 from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows import cli, preparing
+from flows import cli
 from flows.fan_out import run_cells, run_flow
-from flows.parameters import BudgetName, Bytes, Count, DaskAddress, ModelName, ProtocolName, RunnerName, Share
-from tasks.ingest.columns import parse_mapping
+from flows.options import Parser, parser_of
+from flows.parameters import (
+    BudgetName,
+    Bytes,
+    Columns,
+    Count,
+    DaskAddress,
+    Models,
+    ProtocolName,
+    RunnerName,
+    Separators,
+    Share,
+    Source,
+    Units,
+    WarehouseName,
+)
+from flows.preparing import Preparation, holding_warehouse
 from tasks.ingest.sources import MAX_BYTES
-from tasks.ingest.units import parse_units
-from tasks.models.registry import GROUPS
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
 from tasks.orchestration.executors import Limits, executor_of
-from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED
 from tasks.storage.warehouse import Warehouse
@@ -26,64 +38,71 @@ from tasks.training.needs import possible, required_columns
 
 
 @flow(name="learning-curve", flow_run_name="learning curve {protocol}")
-@preparing.holding_warehouse
+@holding_warehouse
 def learning_curve(
-    source: str | None = None,
+    source: Source | None = None,
     protocol: ProtocolName = "cold_start",
     budget: BudgetName | None = None,
-    models: list[ModelName] | None = None,
+    models: Models | None = None,
     smallest: Count = 1000,
     refresh: bool = False,
     workers: Count | None = None,
-    warehouse: str | None = None,
-    columns: str = "",
+    warehouse: WarehouseName | None = None,
+    columns: Columns = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     max_source_bytes: Bytes = MAX_BYTES,
-    artist_separators: list[str] | None = None,
+    artist_separators: Separators | None = None,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
     spread: bool = False,
-    units: str = "",
+    units: Units = "",
 ) -> State:
-    """Ingest, build features, train each model on all training rows and on halves of halves of them, publish.
+    """Ingest, build features, train each model on all training rows, a half, a quarter and so on, publish.
 
     Args:
-        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
-        protocol: how rows are filled and split: a protocol's name.
+        source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
+            before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
+            holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
+        protocol: how rows are filled and split: published, label_free or cold_start.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
-            default full for a real source.
-        models: train only these models, or groups of them (study, better, single_head), on all features.
+            default smoke for the sample, full for a real source.
+        models: train only these models, or groups of them, on all features: study, better, single_head.
         smallest: the fewest training rows: halving ends before it.
-        refresh: train anew what was trained before.
-        workers: cells trained at once, one process each; by default one per core.
-        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
-        columns: the file's own names as ours=theirs,... or the path of a TOML file.
-        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        refresh: train again what was trained before.
+        workers: cells trained at once, one process each. By default one per core.
+        warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
+            ./warehouse.
+        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
         max_reject_share: stop if a larger share of the rows has bad values.
-        min_genre_rows: genres with fewer valid rows are dropped.
-        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
-        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
-        runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster.
-        dask_address: of the cluster's scheduler, tcp://HOST:PORT; by default a cluster on this machine, for this run.
+        min_genre_rows: drop genres with fewer valid rows.
+        max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
+        artist_separators: what separates several artists in one name, such as ', ' ' & ' ' x ' /. Lists, ';' and feat.
+            always do.
+        runner: where cells are trained: in processes of this machine (local), or on the workers of a Dask cluster
+            (dask).
+        dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
     """
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
     required = required_columns(plan_cells([protocol], "smoke", models or [], ["all"], [STUDY_SEED]))
-    snapshot = ingest_task(
-        preparing.default_source(source),
-        parse_mapping(columns),
+    snapshot, tables = Preparation.of(
+        source,
+        columns,
+        protocol,
+        warehouse,
         max_reject_share,
-        opened,
-        units=parse_units(units),
+        min_genre_rows,
+        max_source_bytes,
+        artist_separators,
+        units=units,
         required=required,
-        max_bytes=max_source_bytes,
-    )
+    ).in_flow()
     spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    tables = features_task(snapshot, protocol, min_genre_rows, opened, artist_separators or [])
     cells = possible(plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED]), snapshot)
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(
@@ -98,20 +117,13 @@ def learning_curve(
     )
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.source_parser("flows.learning_curve", __doc__, protocol="cold_start", several="")
-    add = command.add_argument
-    add("--budget", choices=list(BUDGETS), help="settings; by default smoke for the sample, full for a real source")
-    add("--models", type=cli.names, metavar="A,B", help=f"train only these, or groups of them: {', '.join(GROUPS)}")
-    add("--smallest", type=int, default=1000, metavar="N", help="the fewest training rows; by default 1000")
-    add("--refresh", action="store_true", help="train anew what was trained before")
-    cli.add_runner(command)
-    return command
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    return parser_of("flows.learning_curve", __doc__, learning_curve)
 
 
 def main() -> int:
-    """The command `python -m flows.learning_curve`."""
+    """Runs `python -m flows.learning_curve`. Returns the exit code."""
     options = cli.parameters(parser(), learning_curve)
     cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
     opened = Warehouse.at(options["warehouse"])

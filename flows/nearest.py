@@ -1,14 +1,16 @@
-"""The known tracks nearest to one track, by their audio features."""
+"""Find the known tracks nearest to one track, by their audio features."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flows import cli
-from tasks.feedback.nearest import MOST, known_tracks
+from flows.options import Parser, parser_of
+from flows.parameters import Bytes, Columns, Count, Features, TrackId, Tracks, Units, WarehouseName
+from tasks.feedback.nearest import known_tracks
 from tasks.feedback.nearest import nearest as find_nearest
 from tasks.feedback.text import print_nearest
-from tasks.feedback.track import choosing
+from tasks.feedback.track import selected_track
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
@@ -18,33 +20,37 @@ PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --p
 
 
 def nearest(
-    tracks: str | None = None,
-    track_id: int | None = None,
-    k: int = 10,
-    warehouse: str | None = None,
-    columns: str = "",
-    units: str = "",
-    min_features: int = MIN_FEATURES,
-    max_source_bytes: int = MAX_BYTES,
+    tracks: Tracks | None = None,
+    track_id: TrackId | None = None,
+    k: Count = 10,
+    warehouse: WarehouseName | None = None,
+    columns: Columns = "",
+    units: Units = "",
+    min_features: Features = MIN_FEATURES,
+    max_source_bytes: Bytes = MAX_BYTES,
 ) -> list[dict[str, Any]]:
-    """Print the k nearest known tracks. Returns: them, as sql/predict/nearest.sql.
+    """Prints the k nearest known tracks. Returns them as rows of sql/predict/nearest.sql.
 
     Args:
-        tracks: path, URL or sample[:ROWS]; any of the audio features may be missing. None: one of the known tracks.
-        track_id: which; may be left out for a file of one track.
-        k: how many, 1 to 1000.
-        warehouse: whose tracks are known; by default $MUSIC_WAREHOUSE, else ./warehouse.
-        columns: the file's own names as ours=theirs,... or the path of a TOML file.
-        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
+            Left out: one of the warehouse's own tracks.
+        track_id: the track's instance_id or, where there is none, its row number. May be left out for a file of one
+            track.
+        k: how many tracks, 1 to 1000.
+        warehouse: whose tracks are known, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
         min_features: refuse a file with fewer of the 12 audio features.
-        max_source_bytes: that the file may hold, as it is or unpacked.
+        max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
     opened = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
     with opened.in_use(reads_only=True):
         known = known_tracks(opened)
-        with choosing(tracks, track_id, mapping, known, opened, converted, min_features, max_source_bytes) as chosen:
+        with selected_track(
+            tracks, track_id, mapping, known, opened, converted, min_features, max_source_bytes
+        ) as chosen:
             for line in chosen.notes:
                 cli.tell(line)
             found: list[dict[str, Any]] = find_nearest(
@@ -55,20 +61,13 @@ def nearest(
     return found
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.Parser(prog="python -m flows.nearest", description=__doc__)
-    cli.add_track(command)
-    add = command.add_argument
-    add("--k", type=int, default=10, metavar="N", help=f"how many, at most {MOST:,}; by default 10")
-    cli.add_warehouse(command)
-    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
-    cli.add_values(command)
-    return command
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    return parser_of("flows.nearest", __doc__, nearest)
 
 
 def main() -> int:
-    """The command `python -m flows.nearest`."""
+    """Runs `python -m flows.nearest`. Returns the exit code."""
     nearest(**vars(parser().parse_args()))
     return 0
 

@@ -1,4 +1,4 @@
-"""Predict genre and popularity of new tracks with the champions, each with how sure it is."""
+"""Predict genre and popularity of new tracks with the champions, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import cli, server
-from flows.parameters import Bytes, Features, Share, StoredModelName
+from flows.options import Parser, parser_of
+from flows.parameters import Bytes, Columns, Features, File, Share, StoredModelName, Tracks, Units, WarehouseName
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
@@ -21,28 +22,29 @@ from tasks.storage.warehouse import Warehouse
 
 @flow(name="predict", flow_run_name="predict {tracks}")
 def predict(
-    tracks: str,
-    out: str | None = None,
-    warehouse: str | None = None,
+    tracks: Tracks,
+    out: File | None = None,
+    warehouse: WarehouseName | None = None,
     model: StoredModelName | None = None,
-    columns: str = "",
+    columns: Columns = "",
     max_reject_share: Share = 0.05,
-    units: str = "",
+    units: Units = "",
     min_features: Features = MIN_FEATURES,
     max_source_bytes: Bytes = MAX_BYTES,
 ) -> Path:
-    """Predict every track of a file. Returns: the file of predictions.
+    """Predict every track of a file. The result is the path of the predictions.
 
     Args:
-        tracks: path, URL without secrets or sample[:ROWS]; any of the audio features may be missing.
-        out: .parquet, .csv or .csv.gz; by default named after the tracks, in the current directory.
-        warehouse: where the models are; by default $MUSIC_WAREHOUSE, else ./warehouse.
-        model: predict with this one instead of the champion of each task that it predicts.
-        columns: the file's own names as ours=theirs,... or the path of a TOML file.
-        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
+        tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
+            A flow run keeps its parameters: give it no URL that holds secrets.
+        out: .parquet, .csv or .csv.gz. By default named after the tracks, in the current directory.
+        warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        model: predict with this model instead of the champion of each task that it predicts.
+        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
         max_reject_share: stop if a larger share of the rows has bad values.
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
         min_features: refuse a file with fewer of the 12 audio features.
-        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
+        max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
     report: Report = predict_task(
@@ -60,25 +62,9 @@ def predict(
     return report.out
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.Parser(prog="python -m flows.predict", description=__doc__)
-    add = command.add_argument
-    add("tracks", metavar="TRACKS", help="CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]")
-    add("--out", metavar="FILE", help=".parquet, .csv or .csv.gz; by default TRACKS' name with .predictions.parquet")
-    cli.add_warehouse(command)
-    add("--model", metavar="NAME", help="predict with this one instead of the champions")
-    add("--columns", default="", metavar="OURS=THEIRS,...", help="the file's own names, or a TOML file of such pairs")
-    cli.add_values(command)
-    add(
-        "--max-reject-share",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="stop if more of the rows have bad values; by default 0.05",
-    )
-    cli.add_max_source_bytes(command)
-    return command
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    return parser_of("flows.predict", __doc__, predict)
 
 
 def _print(report: Report) -> None:
@@ -87,10 +73,10 @@ def _print(report: Report) -> None:
 
 
 def main() -> int:
-    """The command `python -m flows.predict`: a flow run where a Prefect server is configured, else without Prefect.
+    """Runs `python -m flows.predict`: as a flow if a Prefect server is configured, else without Prefect.
 
-    Prefect's temporary server takes longer to start than most files take to predict. A URL that holds secrets stays out
-    of Prefect, which keeps a flow run's parameters.
+    Prefect's temporary server takes longer to start than most files take to predict. A URL with secrets is not given to
+    Prefect, which stores the parameters of a flow run.
     """
     options = cli.parameters(parser(), predict)
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):

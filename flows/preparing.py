@@ -1,4 +1,4 @@
-"""What the bodies of flows share: the lock that upkeep respects, the source, and tables protocol by protocol."""
+"""Code that flows share: the lock against upkeep, the default source, and the preparation of each protocol."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from prefect import get_run_logger
 
 from flows import cli
 from tasks.errors import ProtocolError, UserError
@@ -19,9 +21,10 @@ from tasks.features.registry import BuiltTable
 from tasks.features.tables import rare_genres
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import Append, check, ingest
-from tasks.ingest.snapshots import Statistics
+from tasks.ingest.snapshots import Snapshot, Statistics
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
+from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.specs import protocols_of
 from tasks.storage.warehouse import Warehouse
 
@@ -41,8 +44,8 @@ SOURCE_OPTIONS = (
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Of a flow with a parameter `warehouse`: while it runs, upkeep removes nothing that it may have found there."""
-    signature = inspect.signature(body, eval_str=True)  # Prefect would look the names of types up in this module
+    """Decorates a flow with a parameter `warehouse`: while the flow runs, upkeep removes nothing there."""
+    signature = inspect.signature(body, eval_str=True)  # else Prefect would look up the names of types in this module
 
     @functools.wraps(body)
     def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -60,7 +63,7 @@ def _tell_of_upkeep() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """What a command ingests and builds ahead of its flow, which then finds it done."""
+    """What a flow reads and which feature tables it builds: the options that all flows on a source share."""
 
     source: str
     mapping: dict[str, str]
@@ -90,12 +93,13 @@ class Preparation:
         units: str = "",
         required: Collection[str] = (),
     ) -> Preparation:
-        """What a flow's parameters ask for.
+        """Returns the preparation that a flow's parameters ask for.
 
         Args: required: our columns that must have values.
-        Raises: UserError: they can be refused before the source is read.
+
+        Raises: UserError: an option is wrong.
         """
-        asked = cls(
+        return cls(
             source=default_source(source),
             mapping=parse_mapping(columns),
             units=parse_units(units),
@@ -108,35 +112,49 @@ class Preparation:
             max_source_bytes=max_source_bytes,
             artist_separators=normal_separators(artist_separators or []),
         )
-        check(asked.source, asked.warehouse, asked.append, max_source_bytes)
-        return asked
 
-    def carry_out(self) -> None:
-        """Ingest and build. A source elsewhere is left to the flow, so that it is fetched once.
+    def check(self) -> None:
+        """Raises: UserError: the source can be refused before it is read."""
+        check(self.source, self.warehouse, self.append, self.max_source_bytes)
 
-        Raises: UserError: the source is refused.
+    def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
+        """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
+        return self._carry_out(ingest_task, features_task, get_run_logger().info)
+
+    def before_flow(self) -> None:
+        """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
+
+        So a source can be refused at once. A URL is left to the flow, so that it is fetched only once.
         """
-        if "://" in self.source:
-            return
+        if "://" not in self.source:
+            with self.warehouse.in_use(_tell_of_upkeep):
+                self._carry_out(ingest, build_features, cli.tell)
+
+    def _carry_out(
+        self,
+        read: Callable[..., Snapshot],
+        build: Callable[..., list[BuiltTable]],
+        log: Callable[[str], None],
+    ) -> tuple[Snapshot, list[BuiltTable]]:
         warehouse = self.warehouse
-        with warehouse.in_use(_tell_of_upkeep):
-            known = {file.stem for file in warehouse.files("raw", "snapshots")}
-            share, most = self.max_reject_share, self.max_source_bytes
-            snapshot = ingest(self.source, self.mapping, share, warehouse, self.append, self.units, self.required, most)
-            notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
-            cli.tell(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-            chosen = (self.min_genre_rows, warehouse, self.artist_separators)
-            tables = build_each(self.protocols, lambda name: build_features(snapshot, name, *chosen))
-            said = [*snapshot.notes, rare_genres(tables, warehouse), unseparated(tables, warehouse)]
-            for line in (*said, *left_out(tables, warehouse), *targets.notes(tables, warehouse)):
-                if line:
-                    cli.tell(line)
+        known = {file.stem for file in warehouse.files("raw", "snapshots")}
+        share, most = self.max_reject_share, self.max_source_bytes
+        snapshot = read(self.source, self.mapping, share, warehouse, self.append, self.units, self.required, most)
+        notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
+        log(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
+        chosen = (self.min_genre_rows, warehouse, self.artist_separators)
+        tables = build_each(self.protocols, lambda name: build(snapshot, name, *chosen), log)
+        found = [*snapshot.notes, rare_genres(tables, warehouse), unseparated(tables, warehouse)]
+        for line in (*found, *left_out(tables, warehouse), *targets.notes(tables, warehouse)):
+            if line:
+                log(line)
+        return snapshot, tables
 
 
 def build_each(
-    protocols: list[str], build: Callable[[str], list[BuiltTable]], *, silently: bool = False
+    protocols: list[str], build: Callable[[str], list[BuiltTable]], log: Callable[[str], None]
 ) -> list[BuiltTable]:
-    """The tables of all protocols. One that the data does not allow is told and left out.
+    """Builds the tables of all protocols. A protocol that the data does not allow is left out, and logged.
 
     Raises: ProtocolError: the data allows none of them.
     """
@@ -149,18 +167,18 @@ def build_each(
             refused.append(error)
     if not tables:
         raise refused[0]
-    for reason in [] if silently else refused:
-        cli.tell(str(reason))
+    for reason in refused:
+        log(str(reason))
     return tables
 
 
 def appending(append_to: str | None, statistics: Statistics) -> Append | None:
-    """What the source is appended to, if to anything. Raises: UserError: nothing, of which statistics would be kept."""
+    """Returns what the source is appended to, if anything. Raises: UserError: no statistics could be kept."""
     if append_to is None and statistics == "kept":
         raise UserError("--statistics kept: takes --append-to, the snapshot whose statistics are kept.")
     return Append(append_to, statistics) if append_to else None
 
 
 def default_source(source: str | None) -> str:
-    """What is read when the user names nothing."""
+    """Returns the source, by default $MUSIC_SOURCE, else the sample."""
     return source or os.environ.get("MUSIC_SOURCE") or "sample"

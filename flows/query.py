@@ -1,4 +1,4 @@
-"""Ask the published results one question in SQL: read only, and no file outside the warehouse can be read."""
+"""Ask one question in SQL about the published results: read only, and only files of the warehouse."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import signal
 import sys
 
 from flows import cli
+from flows.options import Parser, add_warehouse
 from tasks.results.query import FORMATS, answer
 from tasks.storage.warehouse import Warehouse
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.Parser(prog="python -m flows.query", description=__doc__)
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    command = Parser(prog="python -m flows.query", description=__doc__)
     add = command.add_argument
     add("sql", help='one SELECT, such as "from results.leaderboard limit 5"')
     add("--format", choices=list(FORMATS), default="table", help="table (default), csv or json")
-    cli.add_warehouse(command)
+    add_warehouse(command)
     return command
 
 
 def main() -> int:
-    """The command `python -m flows.query`."""
+    """Runs `python -m flows.query`. Returns the exit code."""
     options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # at once: there is nothing to record, and DuckDB computes on otherwise
+        signal.signal(number, signal.SIG_DFL)  # exit at once: there is nothing to record, and DuckDB would compute on
     try:
         answer(options.sql, options.format, Warehouse.to_read(options.warehouse))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

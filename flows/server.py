@@ -1,7 +1,7 @@
-"""Prefect's server: found fit before a command's flow, started where none is configured, done without where it is lost.
+"""Checks Prefect's server before a flow, starts a temporary one if none is configured, and copes with its loss.
 
-Prefect shows what a run does; nothing that a run makes depends on it. So it is asked once, before anything is trained,
-for what a run needs of it, and a server that is lost later costs a line, not a result.
+Prefect shows what a run does, but no result depends on it. So the server is checked once, before anything is trained,
+for what a run needs. If it is lost later, a line says so and no result is lost.
 """
 
 from __future__ import annotations
@@ -39,28 +39,29 @@ from flows.cli import tell
 from tasks.errors import UserError, one_line
 from tasks.storage.urls import public_name
 
-CHECK_SECONDS = 30.0  # for all that a server is asked before a run
-LOOK_SECONDS = 5.0  # between two looks at whether it still answers, and for each; it is lost if it fails two of them
-RETURN_SECONDS = 20.0  # for one that is lost to come back, when there is nothing left to do but to tell it
-STARTED_AGAIN = 3  # with this exit code Prefect starts its temporary server again, for ever: its port may be taken
-HOME_BYTES = 4 << 20  # at least so much Prefect's server needs to write there
+CHECK_SECONDS = 30.0  # for all requests of the check before a run
+LOOK_SECONDS = 5.0  # between two health requests, and for each; the server is lost if two of them fail
+RETURN_SECONDS = 20.0  # for a lost server to come back at the end of a run
+STARTED_AGAIN = 3  # after this exit code Prefect restarts its temporary server, without end: its port may be taken
+HOME_BYTES = 4 << 20  # the least that Prefect's server needs to write there
 
 
-def run_with_prefect(flow: Flow[..., Any], options: dict[str, Any], ahead: Callable[[], None] = lambda: None) -> Any:
-    """Run a flow for its command. Returns: what its body returned, also if Prefect could not be told of it.
+def run_with_prefect(flow: Flow[..., Any], options: dict[str, Any], before: Callable[[], None] = lambda: None) -> Any:
+    """Runs a flow for its command. Returns the result of its body, even if Prefect's server is lost.
 
-    Args: options: the flow's parameters. ahead: what is done first, while a temporary server starts.
-    Raises: UserError: there is no server to begin on. Whatever the body raises.
+    Args: options: the flow's parameters. before: called first, while a temporary server starts.
+
+    Raises: UserError: there is no suitable server. Any error that the body raises.
     """
     with available(flow.name) as server:
-        ahead()
-    logging.raiseExceptions = False  # or Prefect's log tells on standard error whatever a server answers in its place
+        before()
+    logging.raiseExceptions = False  # else Prefect's log prints on standard error what another server answers
     with ExitStack() as stack:
         watch = stack.enter_context(_Watch(server.url))
         ending = _Ending(watch, stack)
         try:
             state: Any = _kept(flow, ending)(**options, return_state=True)
-        except (Exception, PrefectSignal) as error:  # Prefect's own: what a body raises is in the state
+        except (Exception, PrefectSignal) as error:  # Prefect's own errors: those of the body are in the state
             lost = f"Prefect's server does not answer any more ({_reason(error)})"
             if not ending.known.done():
                 raise UserError(f"{lost}. Start it and try again.") from error
@@ -69,9 +70,9 @@ def run_with_prefect(flow: Flow[..., Any], options: dict[str, Any], ahead: Calla
 
 
 class _Ending:
-    """How a flow's body ended: Prefect returns that only if its server is there to the end.
+    """Keeps the result of a flow's body, because Prefect returns it only if its server answers to the end.
 
-    A server that is lost is given some time to come back then, and after that one try for each of the last calls.
+    At the end of the body, a lost server has some time to come back. After that, each of the last calls is tried once.
     """
 
     def __init__(self, watch: _Watch, stack: ExitStack) -> None:
@@ -79,15 +80,15 @@ class _Ending:
         self._watch, self._stack = watch, stack
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return object, ()  # the flow travels with its tasks to Dask's workers, which do not run it
+        return object, ()  # the flow is sent with its tasks to Dask workers, which do not run it
 
     def of(self, call: Callable[[], Any]) -> Any:
-        """Call the body. Returns: its result. Raises: what it raises."""
+        """Calls the body. Returns its result. Raises: what it raises."""
         try:
             self.known.set_result(call())
         except BaseException as error:
             self.known.set_exception(error)
-            if not isinstance(error, Exception):  # a signal is to end this soon
+            if not isinstance(error, Exception):  # a signal must end the process soon
                 self._try_once()
                 raise
         if not self._watch.comes_back():
@@ -99,14 +100,14 @@ class _Ending:
 
 
 def _kept(flow: Flow[..., Any], ending: _Ending) -> Flow[..., Any]:
-    """The flow, how its body ends kept in `ending`."""
+    """Returns a copy of the flow that keeps its result in `ending`."""
     body = flow.fn
 
     @wraps(body)
     def kept(*args: Any, **kwargs: Any) -> Any:
         return ending.of(lambda: body(*args, **kwargs))
 
-    # Prefect would look the names of types up in this module.
+    # Else Prefect would look up the names of types in this module.
     kept.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     flow = copy(flow)
     flow.fn = kept
@@ -114,7 +115,7 @@ def _kept(flow: Flow[..., Any], ending: _Ending) -> Flow[..., Any]:
 
 
 class _Watch:
-    """Looks now and then, while the block lasts, whether the server answers; tells when it does no more, or again."""
+    """Checks the server's health at intervals during the block; reports when it stops answering or answers again."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/health"
@@ -129,7 +130,7 @@ class _Watch:
         self._ended.set()
 
     def comes_back(self) -> bool:
-        """Whether the server answers, by now or within some time."""
+        """Returns whether the server answers, now or within RETURN_SECONDS."""
         if not self._answers.is_set():
             tell(f"Waiting up to {RETURN_SECONDS:g} s for Prefect's server to come back ...")
         return self._answers.wait(RETURN_SECONDS)
@@ -150,7 +151,7 @@ class _Watch:
 
 @contextmanager
 def available(flow_name: str) -> Iterator[_Asking]:
-    """See to it that a server is there that a run of the flow can begin on; a temporary one starts meanwhile."""
+    """Makes sure that a suitable server answers; a temporary one starts while the block runs."""
     if url := PREFECT_API_URL.value():
         asking = _Asking(flow_name)
         if reason := asking.reason(CHECK_SECONDS):
@@ -170,7 +171,7 @@ def available(flow_name: str) -> Iterator[_Asking]:
 
 
 class _Asking:
-    """Asks the server, from a thread of its own, for what a run of a flow needs of it; a temporary one it starts."""
+    """Checks the server in a separate thread for what a run of a flow needs; starts a temporary one if needed."""
 
     def __init__(self, flow_name: str) -> None:
         self.url = ""
@@ -181,7 +182,7 @@ class _Asking:
         self._thread.start()
 
     def reason(self, seconds: float = threading.TIMEOUT_MAX) -> str | None:
-        """Why there is no such server, if there is none; waits so long to know."""
+        """Returns why there is no suitable server, or None. Waits up to `seconds` for the check."""
         ended: dict[int, int] = {}
         while seconds > 0:
             self._thread.join(min(seconds, 1.0))
@@ -196,14 +197,12 @@ class _Asking:
         return f"no answer within {CHECK_SECONDS:g} s"
 
     def _ask(self) -> None:
-        """Read, and write what every run of the flow writes first."""
-        patience: dict[str, Any] | None = {
-            "timeout": CHECK_SECONDS
-        }  # with a busy server, within that for all it is asked
+        """Reads from the server, and writes what every run of the flow writes first."""
+        patience: dict[str, Any] | None = {"timeout": CHECK_SECONDS}  # a busy server has this long for each request
         if not PREFECT_API_URL.value():
             from prefect.server.api.server import SubprocessASGIServer
 
-            self._temporary, patience = SubprocessASGIServer(), None  # the one that a client starts
+            self._temporary, patience = SubprocessASGIServer(), None  # the same object that a client would use
         try:
             with (
                 temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
@@ -214,19 +213,19 @@ class _Asking:
                     _check_version(client.api_version())
                 client.read_flow_runs(limit=1)
                 client.create_flow_from_name(self._flow_name)
-        except Exception as error:  # noqa: BLE001 - whatever answers there: a proxy, a login page
+        except Exception as error:  # noqa: BLE001 - anything may answer there: a proxy, a login page
             self._failed = _reason(error)
 
 
 def _check_version(found: str) -> None:
-    """Servers take older clients, but not newer ones. Raises: UserError: it is older, but for a patch."""
+    """Checks the server's version. Raises: UserError: it is older than this client, except in its patch version."""
     own, its = (tuple(map(int, re.findall(r"\d+", text)[:2])) for text in (prefect.__version__, found))
     if its < own or its[:1] != own[:1]:
         raise UserError(f"version {found}; {own[0]}.{own[1]} or a newer {own[0]} is needed")
 
 
 def _check_home() -> None:
-    """Raises: UserError: Prefect's temporary server could keep nothing in its home."""
+    """Checks Prefect's home directory. Raises: UserError: the temporary server cannot write there."""
     home = PREFECT_HOME.value()
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -240,7 +239,7 @@ def _check_home() -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """An error of Prefect's client in a few words: its texts run over lines and quote what was answered."""
+    """Returns an error of Prefect's client in a few words: its own texts are long and quote the answer."""
     if isinstance(error, UserError | RuntimeError):
         return one_line(error)
     if isinstance(error, httpx.HTTPStatusError):
@@ -251,10 +250,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _end_server_with_this_process() -> None:
-    """Have the temporary server ended even if this process is killed: Prefect ends it only at a regular exit."""
+    """Ends the temporary server even if this process is killed: Prefect ends it only at a regular exit."""
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # others come and go
+        with suppress(psutil.NoSuchProcess):  # other children come and go
             if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
                 watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-                null = subprocess.DEVNULL  # who reads what this process prints is not to wait for the watch
+                null = subprocess.DEVNULL  # a reader of this process's output must not wait for the watch
                 subprocess.Popen(["sh", "-c", watch], stdout=null, stderr=null, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Search for a model's settings on the validation split; the same command goes on with a search that was ended."""
+"""Search for a model's settings on the validation split. The same command continues an earlier search."""
 
 from __future__ import annotations
 
@@ -7,74 +7,89 @@ import time
 
 from prefect import flow
 
-from flows import cli, preparing, server
-from flows.parameters import Bytes, Count, Positive, ProtocolName, Share
-from flows.preparing import Preparation
+from flows import cli, server
+from flows.options import Parser, parser_of
+from flows.parameters import (
+    Bytes,
+    Columns,
+    Count,
+    ProtocolName,
+    Seconds,
+    Separators,
+    Share,
+    Source,
+    Units,
+    WarehouseName,
+)
+from flows.preparing import SOURCE_OPTIONS, Preparation, holding_warehouse
 from tasks.compute.processes import Processes, share_of_cores, start_server
-from tasks.ingest.columns import parse_mapping
 from tasks.ingest.sources import MAX_BYTES
-from tasks.ingest.units import parse_units
 from tasks.models.spec import ModelSpec
 from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.prefect_tasks import features_task, ingest_task, publish_task, trial_task
-from tasks.specs import BUDGETS, PROTOCOLS, STUDY_SEED, Cell, Task
+from tasks.orchestration.prefect_tasks import publish_task, trial_task
+from tasks.specs import BUDGETS, STUDY_SEED, Cell, Task
 from tasks.storage.warehouse import Warehouse
-from tasks.training import tuning
 from tasks.training.jobs import make_jobs
 from tasks.training.needs import required_columns
 from tasks.training.tuning import Best, open_search, tunable
 
 
 @flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
-@preparing.holding_warehouse
+@holding_warehouse
 def tune(
     task: Task,
     model: str,
     trials: Count = 20,
-    timeout: Positive | None = None,
+    timeout: Seconds | None = None,
     threads: Count | None = None,
-    source: str | None = None,
-    columns: str = "",
+    source: Source | None = None,
+    columns: Columns = "",
     protocol: ProtocolName = "cold_start",
-    warehouse: str | None = None,
+    warehouse: WarehouseName | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
-    units: str = "",
+    units: Units = "",
     max_source_bytes: Bytes = MAX_BYTES,
-    artist_separators: list[str] | None = None,
+    artist_separators: Separators | None = None,
 ) -> Best:
-    """Ingest, build features, and try settings of one model until there are `trials`; returns the best of them.
+    """Ingest, build features, and try settings of one model until there are `trials`. The result is the best of them.
 
     Args:
-        task: genre, popularity or multitask.
-        model: one that has a search space (tasks/training/tuning.py).
-        trials: of this search in all, those of earlier runs included.
-        timeout: start no further trial after this many seconds.
-        threads: of a trial; by default one per core.
-        source: path, URL without secrets, sample[:ROWS] or snapshot:ID; by default $MUSIC_SOURCE, else the sample.
-        columns: the file's own names as ours=theirs,... or the path of a TOML file.
-        units: of columns in another unit than the project's, as energy=percent,duration_ms=seconds,...
-        protocol: how rows are filled and split: a protocol's name.
-        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        task: what the model predicts.
+        model: a model that has a search space, without its task.
+        trials: trials of this search in all, those of earlier runs included.
+        timeout: start no further trial after so many seconds. By default no limit.
+        threads: threads of a trial. By default one per core.
+        source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
+            before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
+            holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
+        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        protocol: how rows are filled and split: published, label_free or cold_start.
+        warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
+            ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
-        min_genre_rows: genres with fewer valid rows are dropped.
-        max_source_bytes: stop if the source holds more, as it is or unpacked: a number or a size such as 20GB.
-        artist_separators: what separates several artists in one name, beside lists, ';' and feat., which always do.
+        min_genre_rows: drop genres with fewer valid rows.
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
+        artist_separators: what separates several artists in one name, such as ', ' ' & ' ' x ' /. Lists, ';' and feat.
+            always do.
     """
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     spec = tunable(task, model)
     cell = searched(spec, protocol)
-    snapshot = ingest_task(
-        preparing.default_source(source),
-        parse_mapping(columns),
+    snapshot, tables = Preparation.of(
+        source,
+        columns,
+        protocol,
+        warehouse,
         max_reject_share,
-        opened,
-        units=parse_units(units),
+        min_genre_rows,
+        max_source_bytes,
+        artist_separators,
+        units=units,
         required=required_columns([cell]),
-        max_bytes=max_source_bytes,
-    )
-    tables = features_task(snapshot, PROTOCOLS[protocol].name, min_genre_rows, opened, artist_separators or [])
+    ).in_flow()
     [job] = make_jobs([cell], tables, "tuning", opened, threads or share_of_cores(1)[1])
     started = time.monotonic()
     with open_search(job, opened) as search, Processes(job.threads, BUDGETS["full"].cell_timeout) as processes:
@@ -92,31 +107,18 @@ def tune(
     return best
 
 
-def parser() -> cli.Parser:
-    """The command's options."""
-    command = cli.source_parser("flows.tune", __doc__, protocol="cold_start", several="")
-    add = command.add_argument
-    add("--task", required=True, choices=list(tuning.JUDGED_BY), help="what the model predicts")
-    add("--model", required=True, help=f"one of {', '.join(tuning.tunable_names())}, without its task")
-    add(
-        "--trials",
-        type=int,
-        default=20,
-        metavar="N",
-        help="of this search in all, earlier runs included; by default 20",
-    )
-    add("--timeout", type=float, metavar="SECONDS", help="start no further trial after this long; by default no limit")
-    add("--threads", type=int, metavar="N", help="of a trial; by default one per core")
-    return command
+def parser() -> Parser:
+    """Returns the parser of the command's options."""
+    return parser_of("flows.tune", __doc__, tune)
 
 
 def searched(spec: ModelSpec, protocol: str) -> Cell:
-    """What is trained again and again."""
+    """Returns the cell that each trial trains."""
     return Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
 
 
 def print_best(best: Best) -> None:
-    """The best settings on standard output, and how they compare with the committed ones."""
+    """Prints the best settings, and the score of the committed ones."""
     committed = "failed" if best.committed is None else f"{best.committed:.4f}"
     print(
         f"best of {best.n_finished} trials: validation {best.metric} {best.value:.4f}; committed settings: {committed}"
@@ -126,13 +128,14 @@ def print_best(best: Best) -> None:
 
 
 def main() -> int:
-    """The command `python -m flows.tune`."""
+    """Runs `python -m flows.tune`. Returns the exit code."""
     options = cli.parameters(parser(), tune)
     cell = searched(tunable(options["task"], options["model"]), options["protocol"])
-    given = {name: options[name] for name in preparing.SOURCE_OPTIONS}
-    ahead = Preparation.of(**given, required=required_columns([cell]))
+    given = {name: options[name] for name in SOURCE_OPTIONS}
+    preparation = Preparation.of(**given, required=required_columns([cell]))
+    preparation.check()
     start_server(options["threads"] or share_of_cores(1)[1])
-    print_best(server.run_with_prefect(tune, options, ahead.carry_out))
+    print_best(server.run_with_prefect(tune, options, preparation.before_flow))
     return 0
 
 

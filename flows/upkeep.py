@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import cli, server
+from flows.options import Option, Parser, parser_of
+from flows.parameters import WarehouseName
 from tasks.errors import one_line
 from tasks.orchestration.crashed_runs import mark_killed_runs
 from tasks.orchestration.prefect_tasks import upkeep_task
 from tasks.storage.warehouse import Warehouse
-from tasks.upkeep.cleanup import GRACE_HOURS, KEEP_RUNS, MOST, Policy, Report
+from tasks.upkeep.cleanup import GRACE_HOURS, MOST, Policy, Report
 from tasks.upkeep.integrity import Findings, check
 from tasks.upkeep.inventory import Item
 
@@ -24,9 +26,9 @@ WAIT = 600.0
 MIB = 1024**2
 EXAMPLES = 2
 
-Limit = Annotated[int, Field(ge=1, le=MOST)]
-Hours = Annotated[float, Field(ge=0, le=24 * MOST)]
-Seconds = Annotated[float, Field(ge=0)]
+Limit = Annotated[int, Field(ge=1, le=MOST), Option("N", int)]
+Hours = Annotated[float, Field(ge=0, le=24 * MOST), Option("N", float, show="{:g}".format)]
+Wait = Annotated[float, Field(ge=0), Option("SECONDS", float, show="{:g}".format)]
 
 
 @flow(name="upkeep", flow_run_name="upkeep")
@@ -35,18 +37,20 @@ def upkeep(
     keep_days: Limit | None = None,
     grace_hours: Hours = GRACE_HOURS,
     dry_run: bool = False,
-    wait: Seconds = WAIT,
-    warehouse: str | None = None,
+    wait: Wait = WAIT,
+    warehouse: WarehouseName | None = None,
 ) -> Report:
-    """Remove what no kept run, publication or search needs; returns what went, or would go.
+    """Remove what no kept run, publication or search needs. The result lists what was, or would be, removed.
 
     Args:
-        keep_runs: keep the newest so many runs that completed, and as many that did not; 14 if no limit is given.
-        keep_days: keep the runs of the last so many days; with keep_runs a run stays that either of them keeps.
-        grace_hours: files stay so long after they are first found unneeded, for who still reads an older publication.
-        dry_run: only say what would go.
+        keep_runs: keep the newest N runs that completed, and N that did not. 14 if no limit is given.
+        keep_days: keep the runs of the last N days, and the newest completed one. With keep_runs a run stays that
+            either of them keeps.
+        grace_hours: keep files so long after they are first found unneeded, for readers of an older publication.
+        dry_run: only say what would go; with --check: set nothing aside.
         wait: seconds to wait for flows in progress to end.
-        warehouse: where data is kept; by default $MUSIC_WAREHOUSE, else ./warehouse.
+        warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
+            ./warehouse.
     """
     opened = Warehouse.existing(warehouse)
     mark_killed_runs(opened)
@@ -59,7 +63,7 @@ def upkeep(
 
 
 def summary(report: Report) -> str:
-    """One line: what went, what will, and what is left."""
+    """Returns one line: what was removed, what will be, and what is left."""
     runs = sum(item.kind == "run" for item in report.going.values())
     said = "would go" if report.is_dry_run else "gone"
     freed = f"{runs} runs and {len(report.going) - runs} files {said}, {report.freed / MIB:,.1f} MiB"
@@ -70,7 +74,7 @@ def summary(report: Report) -> str:
 
 
 def print_report(report: Report) -> None:
-    """What goes by kind, with examples, on standard output."""
+    """Prints the removed items by kind, with examples."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -94,7 +98,7 @@ def _table(title: str, named: Mapping[str, Item]) -> Table:
 
 
 def print_findings(findings: Findings) -> None:
-    """What is missing, cut off or altered, on standard output."""
+    """Prints what is missing, cut off or altered."""
     for fault in findings.faults:
         print(f"{one_line(fault.path)}: {fault.what}")  # noqa: T201
     unsure = f", {findings.without_checksum:,} of them without a checksum" if findings.without_checksum else ""
@@ -102,46 +106,21 @@ def print_findings(findings: Findings) -> None:
     print(f"{read}: {len(findings.faults) or 'no'} fault{'' if len(findings.faults) == 1 else 's'}")  # noqa: T201
 
 
-def parser(*, of_flow: bool = False) -> cli.Parser:
-    """The command's options. Args: of_flow: those alone that are the flow's parameters, too."""
-    command = cli.Parser(prog="python -m flows.upkeep", description=__doc__)
-    add = command.add_argument
-    cli.add_warehouse(command)
-    add("--dry-run", action="store_true", help="only say what would go; with --check: set nothing aside")
+def parser(*, of_flow: bool = False) -> Parser:
+    """Returns the command's options. Args: of_flow: only the options that are parameters of the flow."""
+    command = parser_of("flows.upkeep", __doc__, upkeep)
     if not of_flow:
-        add(
+        command.add_argument(
             "--check",
             action="store_true",
             help="remove nothing, but read every stored file and say what is missing, cut off or altered (exit code 1 "
             "if anything is); what is cut off or altered is set aside below damaged/, and made again by the next run",
         )
-    add(
-        "--keep-runs",
-        type=int,
-        metavar="N",
-        help=f"keep the newest N runs that completed, and N that did not; {KEEP_RUNS} if no limit is given",
-    )
-    add("--keep-days", type=int, metavar="N", help="keep the runs of the last N days, and the newest completed one")
-    add(
-        "--grace-hours",
-        type=float,
-        default=GRACE_HOURS,
-        metavar="N",
-        help="files stay so long after they are first found unneeded, for who still reads an older publication; "
-        f"by default {GRACE_HOURS:g}",
-    )
-    add(
-        "--wait",
-        type=float,
-        default=WAIT,
-        metavar="SECONDS",
-        help=f"for flows in progress to end; by default {WAIT:g}",
-    )
     return command
 
 
 def main() -> int:
-    """The command `python -m flows.upkeep`."""
+    """Runs `python -m flows.upkeep`. Returns the exit code."""
     if (asked := parser().parse_args()).check:
         opened = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
         with opened.in_use(reads_only=True):

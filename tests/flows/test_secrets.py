@@ -22,7 +22,7 @@ SECRETS = ("pass-word", "to-ken")
     ("parser", "flow", "options"),
     [
         (benchmark.parser(), benchmark.benchmark, []),
-        (cli.source_parser("flows.features", None), features.features, []),
+        (features.parser(), features.features, []),
         (tune.parser(), tune.tune, ["--task", "genre", "--model", "xgboost_tuned"]),
     ],
     ids=["benchmark", "features", "tune"],

@@ -117,7 +117,7 @@ def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse
 
 
 def test_a_command_checks_once_what_it_prepares_before_its_flow_and_in_it(warehouse, tried) -> None:
-    Preparation.of("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20).carry_out()
+    Preparation.of("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20).before_flow()
     expected = sorted(checks.of(protocol_named("label_free")))
     assert sorted(tried) == expected
     snapshot = ingest("sample:2000", {}, 0.05, warehouse)
