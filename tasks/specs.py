@@ -1,4 +1,4 @@
-"""What the program knows: audio features, feature sets, protocols, budgets and cells, as frozen data."""
+"""Immutable definitions of the benchmark: audio features, metrics, feature sets, protocols, budgets and cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.errors import UnknownNameError
 Task = Literal["genre", "popularity", "multitask"]
 Split = Literal["train", "val", "test"]
 
-# In the order of feature tables' columns.
+# In the column order of the feature tables.
 AUDIO_FEATURES = (
     "acousticness",
     "danceability",
@@ -27,21 +27,21 @@ AUDIO_FEATURES = (
     "tempo",
     "valence",
 )
-# Texts that say that there is no value, in whatever case: the same in every column but those of names.
+# Texts that mean a missing value, in upper or lower case, in every column except those of names.
 MISSING = ("", "?", "-", "--", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "[]", "()", "{}", "set()")
-EVALUATED = ("val", "test")  # the splits that models are judged on
+EVALUATED = ("val", "test")  # the splits that models are evaluated on
 SLICES = ("all", "imputed", "observed")
-# Wherever results of the sample, or of a model of it, are shown.
+# Shown with every result of the built-in sample and of models trained on it.
 GENERATED = "GENERATED DATA: of the built-in sample; it says nothing about real music."
 STUDY_SEED = 42
 
 
 class Named(Shape):
-    """Anything with a name can be registered."""
+    """An object with a name, which can be registered."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name, unique in its registry."""
         ...
 
 
@@ -49,7 +49,7 @@ Spec = TypeVar("Spec", bound=Named)
 
 
 class Registry(Mapping[str, Spec], Generic[Spec]):
-    """Specs by name, in the order given; refuses duplicates, and unknown names with the list of known ones."""
+    """Specs by name, in the order given. Duplicate names are refused; the error for an unknown name lists the known."""
 
     def __init__(self, kind: str, *specs: Spec) -> None:
         self._kind = kind
@@ -76,69 +76,132 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A figure of how good predictions are, as it is ranked, compared and shown. What it is: tasks/evaluation."""
+    """How a metric is ranked, compared and shown; tasks/evaluation computes it."""
 
     name: str
     task: Task
-    label: str  # as people read it
-    digits: int  # shown
+    label: str  # shown to readers
+    meaning: str  # in the database, and in docs/tables.md
+    digits: int  # decimals shown
     higher_is_better: bool = True
-    is_headline: bool = False  # models are ranked by it: one a task
-    is_listed: bool = True  # in leaderboards for people; in SQL all are
+    is_headline: bool = False  # models are ranked by it; one metric of each task
+    is_listed: bool = True  # shown in printed leaderboards; SQL has every metric
     needs_probabilities: bool = False
+    # The function of tasks/evaluation/metrics.py that gives each row's value, for a metric that is their mean. A metric
+    # that is no mean has its formulas in that module and in bootstrap.py.
+    mean_of: str = ""
 
 
 METRICS = Registry(
     "metric",
-    Metric(name="accuracy", task="genre", label="accuracy", digits=3, is_headline=True),
-    Metric(name="precision_macro", task="genre", label="macro precision", digits=3),
-    Metric(name="recall_macro", task="genre", label="macro recall", digits=3),
-    Metric(name="f1_macro", task="genre", label="macro F1", digits=3),
+    Metric(
+        name="accuracy",
+        task="genre",
+        label="accuracy",
+        meaning="Share of rows whose genre is right.",
+        digits=3,
+        is_headline=True,
+        mean_of="is_right",
+    ),
+    Metric(
+        name="precision_macro",
+        task="genre",
+        label="macro precision",
+        meaning="Mean over genres of the share of predictions of a genre that are right.",
+        digits=3,
+    ),
+    Metric(
+        name="recall_macro",
+        task="genre",
+        label="macro recall",
+        meaning="Mean over genres of the share of a genre's rows that are found.",
+        digits=3,
+    ),
+    Metric(
+        name="f1_macro",
+        task="genre",
+        label="macro F1",
+        meaning="Mean over genres of F1.",
+        digits=3,
+    ),
     Metric(
         name="top3_accuracy",
         task="genre",
         label="top-3 accuracy",
+        meaning="Share of rows whose genre is among the three most probable.",
         digits=3,
         is_listed=False,
         needs_probabilities=True,
+        mean_of="within_top",
     ),
     Metric(
         name="log_loss",
         task="genre",
         label="log loss",
+        meaning="Mean negative log probability of the true genre, in nats.",
+        digits=3,
+        higher_is_better=False,
+        is_listed=False,
+        needs_probabilities=True,
+        mean_of="log_losses",
+    ),
+    Metric(
+        name="ece",
+        task="genre",
+        label="calibration error",
+        meaning="Expected calibration error: mean distance of probability and share that is right.",
         digits=3,
         higher_is_better=False,
         is_listed=False,
         needs_probabilities=True,
     ),
     Metric(
-        name="ece",
-        task="genre",
-        label="calibration error",
-        digits=3,
+        name="rmse",
+        task="popularity",
+        label="RMSE",
+        meaning="Root mean squared error, in points of popularity.",
+        digits=2,
         higher_is_better=False,
-        is_listed=False,
-        needs_probabilities=True,
+        is_headline=True,
     ),
-    Metric(name="rmse", task="popularity", label="RMSE", digits=2, higher_is_better=False, is_headline=True),
-    Metric(name="mae", task="popularity", label="MAE", digits=2, higher_is_better=False),
-    Metric(name="r2", task="popularity", label="R2", digits=3),
-    Metric(name="spearman", task="popularity", label="Spearman", digits=3),
+    Metric(
+        name="mae",
+        task="popularity",
+        label="MAE",
+        meaning="Mean absolute error, in points of popularity.",
+        digits=2,
+        higher_is_better=False,
+        mean_of="absolute_errors",
+    ),
+    Metric(
+        name="r2",
+        task="popularity",
+        label="R2",
+        meaning="Share of the popularity's variance that is explained.",
+        digits=3,
+    ),
+    Metric(
+        name="spearman",
+        task="popularity",
+        label="Spearman",
+        meaning="Spearman's rank correlation of predicted and true popularity.",
+        digits=3,
+    ),
 )
 HEADLINES = {metric.task: metric for metric in METRICS.values() if metric.is_headline}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSet:
-    """A named subset of a feature table's columns."""
+    """A named list of columns of a feature table."""
 
     name: str
     table: str  # in schema `features`
-    columns: tuple[str, ...]  # empty: every principal component the table has
-    leaks: Task | None = None  # the target that stands among the features: a probe, not for the leaderboard
+    columns: tuple[str, ...]  # empty: every principal component of the table
+    leaks: Task | None = None  # the target that is among the features: a probe, not for the leaderboard
 
     def columns_in(self, table_columns: list[str]) -> list[str]:
-        """The columns to train on, given those of the table."""
+        """Returns the columns to train on, given the columns of the table."""
         if self.leaks == "genre":
             return [
                 *self.columns,
@@ -148,7 +211,7 @@ class FeatureSet:
         return list(self.columns) or components
 
 
-# The order is the study's: nets and trees draw their random numbers by it.
+# In the study's order, which decides the random numbers that nets and trees draw.
 ALL = (
     "acousticness",
     "danceability",
@@ -184,21 +247,21 @@ class Protocol:
 
     name: str
     description: str
-    fill: str  # the SELECT below sql/ that makes features.fill_values
+    fill: str  # the SELECT below sql/ that creates features.fill_values
     split: Literal["study", "grouped"]  # see tasks/features/splits.py
-    checks: tuple[str, ...]  # below sql/checks/, each must return no rows
-    default_models: tuple[str, ...] = ("study", "better")  # the groups that are trained when none is named
-    left_out: Literal["recordings", "artists"] | None = None  # training rows that share one with a test row
-    is_control: bool = False  # leave out as many training rows, but any
+    checks: tuple[str, ...]  # SELECTs below sql/checks/; each must return no rows
+    default_models: tuple[str, ...] = ("study", "better")  # model groups that are trained by default
+    left_out: Literal["recordings", "artists"] | None = None  # leaves out training rows that share one
+    is_control: bool = False  # leaves out as many training rows, chosen at random
 
     @property
     def is_probe(self) -> bool:
-        """Whether it only measures a leak: one model, for results.leak_ledger, not for the leaderboard."""
+        """Whether it only measures a leak: its cells are for results.leak_ledger, not for the leaderboard."""
         return self.left_out is not None
 
     @property
     def needs_artists(self) -> bool:
-        """Whether it keeps artists apart."""
+        """Whether it separates artists, and so needs a column of artist names."""
         return self.split == "grouped" or self.left_out == "artists"
 
 
@@ -230,17 +293,17 @@ PROTOCOLS = Registry(
         checks=(*HONEST, "groups_apart"),
     ),
 )
-# What a leak is worth, measured: label_free with those training rows left out that cause it, and beside it with as many
-# left out at random, for the same test rows.
+# A probe measures how much a leak adds to the scores: label_free without the training rows that cause the leak, and as
+# a control label_free without as many training rows chosen at random. The test rows are the same.
 PROBES = Registry(
     "probe",
     *(
         Protocol(
             name=f"{left_out}_{'any' if is_control else 'apart'}",
             description=(
-                f"label_free, as many training rows left out as in {left_out}_apart, but any"
+                f"label_free, without as many training rows as {left_out}_apart leaves out, chosen at random"
                 if is_control
-                else f"label_free, training rows left out that share one of the {left_out} of the test rows"
+                else f"label_free, without the training rows that share one of the {left_out} of the test rows"
             ),
             fill=LABEL_FREE,
             split="study",
@@ -256,7 +319,7 @@ PROBES = Registry(
 
 
 def protocol_named(name: str) -> Protocol:
-    """A protocol or a probe."""
+    """Returns the protocol or probe of a name."""
     return PROBES[name] if name in PROBES else PROTOCOLS[name]
 
 
@@ -264,7 +327,7 @@ SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {"all": [*PROTOCOLS, *PROBES], "pro
 
 
 def protocols_of(name: str) -> list[str]:
-    """What a name stands for: a protocol or probe itself, `probes`, or every protocol and probe for `all`."""
+    """Returns the protocols of a name: one protocol or probe, every probe for `probes`, or all of both for `all`."""
     if name in SEVERAL_PROTOCOLS:
         return SEVERAL_PROTOCOLS[name]
     if name not in [*PROTOCOLS, *PROBES]:
@@ -274,14 +337,14 @@ def protocols_of(name: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much training to spend. Cells of different budgets never mix."""
+    """How much computation a run spends on training. Cells of different budgets are never mixed."""
 
     name: str
-    is_quick: bool = False  # whether each model's settings are those that spend less
-    max_train_rows: int | None  # the first rows of the training split: in random order, tracks appended later last
-    importance_rows: int  # validation rows that permutation importance looks at
+    is_quick: bool = False  # whether models use their reduced settings
+    max_train_rows: int | None  # taken from the start of the training split: random order, appended tracks last
+    importance_rows: int  # validation rows for permutation importance
     cell_timeout: float  # seconds
-    caution: str | None = None  # what a reader of its figures must know
+    caution: str | None = None  # shown with its figures
 
 
 BUDGETS = Registry(
@@ -308,22 +371,20 @@ BUDGETS = Registry(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The unit that is trained, cached, timed and reported."""
+    """One training job: the unit that is trained, cached, timed and reported."""
 
     protocol: str
-    task: Task  # `multitask` reports under genre and popularity
+    task: Task  # `multitask` is reported under genre and popularity
     model: str
     feature_set: str
     seed: int
     budget: str
-    train_rows: int | None = None  # so many of the training rows, stratified by genre; None: all that the budget allows
-    workers: int | None = (
-        None  # of a Dask cluster, which fit it together, each to its share of the rows; None: one process
-    )
+    train_rows: int | None = None  # number of training rows, stratified by genre; None: all that the budget allows
+    workers: int | None = None  # Dask workers of a distributed fit, each with a share of the rows; None: one process
 
     @property
     def title(self) -> str:
-        """As people read it in the Prefect UI and in the progress display."""
+        """The name shown in the Prefect UI and in the progress display."""
         kind = "" if self.task == "multitask" else f"{self.task} "
         rows = "" if self.train_rows is None else f", {self.train_rows:,} rows"
         workers = "" if self.workers is None else f", {self.workers} workers"

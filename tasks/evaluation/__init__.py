@@ -1,1 +1,1 @@
-"""How good predictions are and how sure that is. It sees arrays alone: no file, no database, no model."""
+"""Metrics of predictions and their uncertainty, computed from arrays: no files, no database, no models."""

@@ -1,17 +1,17 @@
-"""How sure a figure is: bootstrap replicates of every metric from the per-row predictions. Knows arrays only.
+"""Uncertainty of metrics: bootstrap replicates of every metric from per-row predictions. Works on arrays only.
 
-The rows that were predicted are resampled with replacement, or whole groups of rows where rows of one group are not
-independent, and each metric is computed anew. Two sets of predictions of the same rows see the same resamples, so that
-the difference of their replicates is a paired comparison. What is not covered is how the training rows happened to be
-drawn; seeds show the spread of what is random in training.
+The predicted rows are resampled with replacement, and each metric is computed again. Where rows are not independent,
+whole groups of them are the resampling units. Predictions of the same rows by two models see the same resamples, so
+the difference of their replicates is a paired comparison. The sampling of training rows is not covered; the variance
+between seeds shows what is random in training.
 
-More than 100,000 rows or groups are first put into 20,000 bags of equally many, at random, and bags are resampled: the
-spread of a sum over bags of independent parts is that of the sum over the parts, but for one part in 100. Spearman's
-rank correlation is then taken as the sum of its rows' influences. Time and memory thus grow little with the rows.
+More than 100,000 units are first assigned to 20,000 random groups of equal size, and these groups are resampled. That
+changes the standard deviation of a sum of independent units by at most about 1 %. Spearman's rank correlation is then
+approximated by the sum of its rows' influences. Time and memory therefore grow little with the number of rows.
 
-Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile interval); groups: Davison
-and Hinkley (1997), Bootstrap Methods and their Application, section 3.8 (resampling whole clusters), and section 2.7
-(influences); bags: Wolter (2007), Introduction to Variance Estimation, chapter 2 (random groups).
+Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile interval); Davison and
+Hinkley (1997), Bootstrap Methods and their Application, sections 3.8 (resampling whole clusters) and 2.7 (influences);
+Wolter (2007), Introduction to Variance Estimation, chapter 2 (random groups).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from scipy import sparse
 
-from tasks.evaluation.metrics import CALIBRATION_BINS, confidence_bin, log_losses, within_top
+from tasks.evaluation.metrics import CALIBRATION_BINS, confidence_bin, means_of, row_values
 
 REPLICATES = 1_000
 CONFIDENCE = 0.95
-BLOCK = 500_000  # weights held at once: what fits into a processor's cache
-ROWS_AT_ONCE = 250_000  # whose statistics are held at once
-MOST_UNITS = 100_000  # that are resampled one by one
-BAGS = 20_000  # that more of them are put into
+BLOCK = 500_000  # weights held at a time; they fit into a processor's cache
+ROWS_AT_ONCE = 250_000  # rows whose statistics are held at a time
+MOST_UNITS = 100_000  # units that are resampled one by one
+RANDOM_GROUPS = 20_000  # number of groups that more units are assigned to
 
 
 def replicates(
@@ -41,16 +41,17 @@ def replicates(
     units: np.ndarray,
     n_replicates: int = REPLICATES,
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Bootstrap replicates of each metric of `task` on each slice.
+    """Returns bootstrap replicates of each metric of `task` on each slice.
 
     Args: y_true, y_pred: shape (n_rows,): genre codes, or popularity points. probabilities: (n_rows, n_genres) or None.
-        slices: by name, shape (n_rows,), bool. units: (n_rows,), what is resampled: rows of equal unit stay together.
+        slices: by name, shape (n_rows,), bool. units: (n_rows,), the resampling unit of each row.
+
     Returns: by slice and metric, shape (n_replicates,); NaN where a resample does not define the metric.
     """
     distinct, unit = np.unique(units, return_inverse=True)
-    is_bagged = len(distinct) > MOST_UNITS
-    if is_bagged:
-        unit, distinct = _bags(distinct)[unit], np.arange(BAGS)
+    is_grouped = len(distinct) > MOST_UNITS
+    if is_grouped:
+        unit, distinct = _random_groups(distinct)[unit], np.arange(RANDOM_GROUPS)
     if task == "genre":
         n_genres = _n_genres(y_true, y_pred, probabilities)
     else:
@@ -65,10 +66,10 @@ def replicates(
     per_unit = _sums_by_unit(statistics, slices, unit, len(distinct))
     spearman = {}
     if task == "popularity":
-        kind = LinearSpearman if is_bagged else WeightedSpearman
+        kind = LinearSpearman if is_grouped else WeightedSpearman
         spearman = {name: kind(y_true[chosen], y_pred[chosen], unit[chosen]) for name, chosen in slices.items()}
     blocks: dict[tuple[str, str], list[np.ndarray]] = {}
-    for weights in _resamples(distinct, len(distinct) if is_bagged else len(units), n_replicates):
+    for weights in _resamples(distinct, len(distinct) if is_grouped else len(units), n_replicates):
         for name in slices:
             sums = (weights.T @ per_unit[name]).astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,7 +84,7 @@ def replicates(
 
 
 def interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """The percentile interval of bootstrap replicates; None where more than half of them are undefined."""
+    """Returns the percentile interval of bootstrap replicates; None if more than half of them are undefined."""
     defined = values[np.isfinite(values)]
     if len(defined) * 2 < len(values):
         return None, None
@@ -92,7 +93,7 @@ def interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
 
 
 def _resamples(units: np.ndarray, n_rows: int, n_replicates: int) -> Iterator[np.ndarray]:
-    """How often each unit is drawn in each resample, in blocks of shape (n_units, n); the same for the same units."""
+    """Yields how often each resample draws each unit, in blocks (n_units, n); the units decide the random seed."""
     random = _random(units)
     at_once = max(1, BLOCK // n_rows)
     for start in range(0, n_replicates, at_once):
@@ -103,9 +104,9 @@ def _resamples(units: np.ndarray, n_rows: int, n_replicates: int) -> Iterator[np
         yield np.ascontiguousarray(counts.T, dtype=np.float32)
 
 
-def _bags(units: np.ndarray) -> np.ndarray:
-    """The bag of each unit, (n_units,); the same for the same units."""
-    return _random(units).permutation(np.arange(len(units)) % BAGS)
+def _random_groups(units: np.ndarray) -> np.ndarray:
+    """Returns the random group of each unit, (n_units,); the units decide the random seed."""
+    return _random(units).permutation(np.arange(len(units)) % RANDOM_GROUPS)
 
 
 def _random(units: np.ndarray) -> np.random.Generator:
@@ -113,7 +114,7 @@ def _random(units: np.ndarray) -> np.random.Generator:
 
 
 class WeightedSpearman:
-    """Spearman's rank correlation of fixed pairs under many sets of whole-number weights (ties share their mean rank).
+    """Spearman's rank correlation of fixed pairs for many sets of integer weights; ties have their mean rank.
 
     Args: x, y: shape (n_rows,). unit: (n_rows,), the unit of each row.
     """
@@ -124,7 +125,7 @@ class WeightedSpearman:
         self._by_x, self._by_y = (self._sums_by_value(values[self._order]) for values in (x, y))
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        """The correlation in each resample, shape (n,), NaN where undefined. Args: weights: shape (n_units, n)."""
+        """Returns the correlation in each resample, (n,); NaN where undefined. Args: weights: shape (n_units, n)."""
         rows = weights[self._unit]
         x_weights, y_weights = self._by_x @ rows, self._by_y @ rows
         x_ranks, y_ranks = _centred_ranks(x_weights), _centred_ranks(y_weights)
@@ -139,16 +140,16 @@ class WeightedSpearman:
 
     @staticmethod
     def _sums_by_value(values: np.ndarray) -> sparse.csr_matrix:
-        """The matrix (n_values, n_rows) that adds up rows of equal value."""
+        """Returns the matrix (n_values, n_rows) that sums rows of equal value."""
         distinct, value = np.unique(values, return_inverse=True)
         ones = np.ones(len(values), dtype=np.float32)
         return sparse.csr_matrix((ones, (value, np.arange(len(values)))), shape=(len(distinct), len(values)))
 
 
 class LinearSpearman:
-    """As WeightedSpearman for very many rows: the correlation, and what each row adds to it, weighted.
+    """Linear approximation of WeightedSpearman for many rows: the correlation plus the weighted influence of each row.
 
-    What is left out falls with the number of rows, the spread that is sought only with its root.
+    The error falls with the number of rows, and the standard deviation of the correlation only with its square root.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, unit: np.ndarray) -> None:
@@ -159,18 +160,21 @@ class LinearSpearman:
             influence = (a * b + above_x(b) + above_y(a) - 3 * product) / np.sqrt(x_square * y_square)
             influence -= self._value / 2 * (a * a + 2 * above_x(a) - 3 * x_square) / x_square
             influence -= self._value / 2 * (b * b + 2 * above_y(b) - 3 * y_square) / y_square
-        self._influence, self._rows = np.bincount(unit, influence, BAGS), np.bincount(unit, minlength=BAGS)
+        self._influence, self._rows = (
+            np.bincount(unit, influence, RANDOM_GROUPS),
+            np.bincount(unit, minlength=RANDOM_GROUPS),
+        )
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        """As WeightedSpearman's."""
+        """Returns the approximate correlation in each resample; arguments as for WeightedSpearman."""
         return self._value + (weights.T @ self._influence) / (weights.T @ self._rows)
 
 
 def _shares_below(values: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The share of rows below each value, of equal ones half, less 1/2: (n_rows,).
+    """Returns the centred share of rows below each value, and a function of the rows above each value.
 
-    Returns: besides, a function that gives for each row the mean over all rows of its argument where the value is
-        above the row's, of equal ones half.
+    Returns: the share, (n_rows,): equal rows count half, and 1/2 is subtracted. The function takes (n_rows,) and
+        returns, for each row, the mean over all rows of its argument where the value is larger; equal rows count half.
     """
     distinct, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     below = (np.cumsum(counts) - counts / 2) / len(values) - 0.5
@@ -183,16 +187,11 @@ def _shares_below(values: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray]
 
 
 def _centred_ranks(weights: np.ndarray) -> np.ndarray:
-    """The mean rank of each value, less the mean over all rows. Args: weights: (n_values, n), values ascending."""
+    """Returns the mean rank of each value minus that of all rows. Args: weights: (n_values, n), values ascending."""
     ranks = np.cumsum(weights, axis=0)
     ranks -= ranks[-1:] / 2
     ranks -= weights / 2
     return ranks
-
-
-# After each genre's true, predicted and right rows come: rows, right rows, right within three, log loss, and for each
-# bin of confidence the sum of confidence minus rightness.
-_N_SHARED = 4 + CALIBRATION_BINS
 
 
 def _n_genres(y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarray | None) -> int:
@@ -202,54 +201,59 @@ def _n_genres(y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarray 
 def _genre_statistics(
     y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarray | None, n_genres: int
 ) -> np.ndarray:
+    """Returns for each row: its true, predicted and correct genre, 1, the values that metrics are means of, confidence.
+
+    Confidence stands in the column of its bin, less 1 if the genre is correct; without probabilities there is none.
+    """
     one_hot = np.eye(n_genres)
     right = y_true == y_pred
-    shared = np.zeros((len(y_true), _N_SHARED))
-    shared[:, 0] = 1
-    shared[:, 1] = right
+    columns = [one_hot[y_true], one_hot[y_pred], one_hot[y_true] * right[:, None], np.ones((len(y_true), 1))]
+    columns += [
+        row_values(metric, y_true, y_pred, probabilities)[:, None]
+        for metric in means_of("genre", has_probabilities=probabilities is not None)
+    ]
     if probabilities is not None:
-        shared[:, 2] = within_top(y_true, probabilities)
-        shared[:, 3] = log_losses(y_true, probabilities)
         confidence = probabilities.max(axis=1)
-        at = 4 + confidence_bin(confidence)
-        shared[np.arange(len(y_true)), at] = confidence - right
-    return np.hstack([one_hot[y_true], one_hot[y_pred], one_hot[y_true] * right[:, None], shared])
+        surplus = np.zeros((len(y_true), CALIBRATION_BINS))
+        surplus[np.arange(len(y_true)), confidence_bin(confidence)] = confidence - right
+        columns.append(surplus)
+    return np.hstack(columns)
 
 
 def _genre_metrics(sums: np.ndarray, n_genres: int, *, has_probabilities: bool) -> dict[str, np.ndarray]:
     true, predicted, right = (sums[:, at * n_genres : (at + 1) * n_genres] for at in range(3))
-    shared = sums[:, 3 * n_genres :]
-    n = shared[:, 0]
+    n = sums[:, 3 * n_genres]
+    means = means_of("genre", has_probabilities=has_probabilities)
+    others = sums[:, 3 * n_genres + 1 :]
     present = true + predicted > 0
 
     def macro(denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator > 0, right / denominator, 0.0).sum(axis=1) / present.sum(axis=1)
 
-    metrics = {
-        "accuracy": shared[:, 1] / n,
-        "precision_macro": macro(predicted),
-        "recall_macro": macro(true),
-        "f1_macro": macro((true + predicted) / 2),
-    }
+    found = {metric.name: others[:, at] / n for at, metric in enumerate(means)}
+    found["precision_macro"] = macro(predicted)
+    found["recall_macro"] = macro(true)
+    found["f1_macro"] = macro((true + predicted) / 2)
     if has_probabilities:
-        metrics["top3_accuracy"] = shared[:, 2] / n
-        metrics["log_loss"] = shared[:, 3] / n
-        metrics["ece"] = np.abs(shared[:, 4:]).sum(axis=1) / n
-    return metrics
+        found["ece"] = np.abs(others[:, len(means) :]).sum(axis=1) / n
+    return found
 
 
 def _popularity_statistics(y_true: np.ndarray, y_pred: np.ndarray, centre: float) -> np.ndarray:
+    """Returns for each row: 1, its squared error, the values that metrics are means of, its popularity, squared."""
     error = y_pred - y_true
     centred = y_true - centre
-    return np.column_stack([np.ones_like(error), error**2, np.abs(error), centred, centred**2])
+    means = [row_values(metric, y_true, y_pred, None) for metric in means_of("popularity", has_probabilities=False)]
+    return np.column_stack([np.ones_like(error), error**2, *means, centred, centred**2])
 
 
 def _popularity_metrics(sums: np.ndarray) -> dict[str, np.ndarray]:
-    n, squared, absolute, total, total_squared = sums.T
+    n, squared, *means, total, total_squared = sums.T
     variation = total_squared - total**2 / n
+    names = [metric.name for metric in means_of("popularity", has_probabilities=False)]
     return {
         "rmse": np.sqrt(squared / n),
-        "mae": absolute / n,
+        **{name: values / n for name, values in zip(names, means, strict=True)},
         "r2": np.where(variation > 0, 1 - squared / variation, np.nan),
     }
 
@@ -257,7 +261,7 @@ def _popularity_metrics(sums: np.ndarray) -> dict[str, np.ndarray]:
 def _sums_by_unit(
     statistics: Callable[[slice], np.ndarray], slices: Mapping[str, np.ndarray], unit: np.ndarray, n_units: int
 ) -> dict[str, np.ndarray]:
-    """The statistics of each unit's rows, added up, by slice: shape (n_units, n_statistics), float32."""
+    """Returns the sums of each unit's statistics by slice: shape (n_units, n_statistics), float32."""
     sums: dict[str, np.ndarray] = {}
     for start in range(0, len(unit), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

@@ -1,6 +1,6 @@
-"""What makes predictions honest: calibrated probabilities, intervals that cover, and what training looked like.
+"""Calibrated probabilities, prediction intervals, and how far a row is from the training rows.
 
-Knows arrays only. Everything is learnt from validation rows, and judged on test rows.
+Works on arrays only. Everything is fitted on validation rows and evaluated on test rows.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from scipy.optimize import minimize_scalar
 from tasks.evaluation import metrics
 
 COVERAGE = 0.90
-FAMILIAR = 0.999  # of the training rows are like training
-SMALLEST = 1e-12  # probability that still has a logarithm
+FAMILIAR = 0.999  # share of the training rows within the limit of `familiarity`
+SMALLEST = 1e-12  # lower bound of probabilities before logarithms and powers
 POPULARITY_RANGE = (0.0, 100.0)
 
 
 def temperature(y_true: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature that gives the true genres the lowest log loss; 1 (no change) if none is better than that.
+    """Returns the temperature with the lowest log loss; 1 (no change) if no other is better.
 
     Args: y_true: shape (n_rows,), genre codes. probabilities: (n_rows, n_genres). Both of validation rows.
     Source: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2; logits are the probabilities'
@@ -35,7 +35,7 @@ def temperature(y_true: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at a temperature: flatter above 1, sharper below; their order stays. Shape (n_rows, n_genres)."""
+    """Returns probabilities at a temperature, (n_rows, n_genres): flatter above 1, sharper below 1, in equal order."""
     if temperature == 1.0:
         return probabilities
     powered = np.clip(probabilities, SMALLEST, None) ** (1.0 / temperature)
@@ -43,10 +43,10 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def margin(y_true: np.ndarray, y_pred: np.ndarray, coverage: float = COVERAGE) -> float:
-    """Half the width of the interval around a prediction that holds the truth as often as `coverage` says.
+    """Returns half the width of the prediction interval that contains the true value with probability `coverage`.
 
     It is the ceil((n + 1) x coverage)-th smallest absolute residual of n validation rows; infinite if n is too small.
-    The guarantee, at least `coverage` over new rows, holds if those are exchangeable with the validation rows.
+    At least that share of new rows is covered if they are exchangeable with the validation rows.
 
     Args: y_true, y_pred: shape (n_rows,), of rows that the model was not fitted on.
     Source: split conformal prediction: Lei et al. (2018), Distribution-Free Predictive Inference for Regression.
@@ -57,12 +57,12 @@ def margin(y_true: np.ndarray, y_pred: np.ndarray, coverage: float = COVERAGE) -
 
 
 def interval(y_pred: np.ndarray, half_width: float) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and upper ends of popularity intervals, (n_rows,) each, within 0 to 100."""
+    """Returns the lower and upper ends of popularity intervals, each (n_rows,), clipped to 0 to 100."""
     return np.clip(y_pred - half_width, *POPULARITY_RANGE), np.clip(y_pred + half_width, *POPULARITY_RANGE)
 
 
 def share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float, float]:
-    """The share of rows that are hits, and its 95 % interval, where rows of one unit are not independent.
+    """Returns the share of rows that are hits and its 95 % interval, where rows of one unit are not independent.
 
     Args: hits: shape (n_rows,), bool. units: (n_rows,), such as groups of tracks linked by artist or recording.
     Source: the linearized standard error of a ratio over clusters: Cochran (1977), Sampling Techniques, section 9A.
@@ -75,12 +75,14 @@ def share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float, float]:
 
 
 def familiarity(names: list[str], z_scores: np.ndarray) -> list[dict[str, object]]:
-    """What training rows look like, as sql/predict/prepared_tracks.sql asks of new ones.
+    """Returns statistics of the training rows that sql/predict/prepared_tracks.sql compares new tracks with.
 
     Args: z_scores: (n_rows, n_features), of training rows. names: of the features.
+
     Returns: rows of feature_name, statistic, value: each feature's `low` and `high`, its loading on each `axisK`, and
-        `limit`, the squared Mahalanobis distance that all but 0.1 % of the training rows keep to.
-    Source: Mahalanobis (1936); the quantile is the rows' own, so that no distribution is assumed.
+        `limit`, the squared Mahalanobis distance that 99.9 % of the training rows do not exceed.
+
+    Source: Mahalanobis (1936). The limit is an empirical quantile, so that no distribution is assumed.
     """
     centred = z_scores - z_scores.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred / len(z_scores))

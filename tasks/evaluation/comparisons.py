@@ -1,7 +1,7 @@
 """Whether one figure differs from another: paired intervals and tests from stored bootstrap replicates.
 
-Models are compared by the mean over their seeds; each replicate draws the seeds anew, too, so that the spread between
-seeds counts. With one seed, only the drawing of test rows does.
+Models are compared by their means over seeds. Each replicate also resamples the seeds, so that the variance between
+seeds is included. With one seed, only the sampling of test rows is.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from scipy import stats
 
 from tasks.evaluation.bootstrap import interval
 
-Replicates = Mapping[tuple[str, str, str], np.ndarray]  # by result, task and metric: shape (n_replicates,)
+Replicates = Mapping[tuple[str, str, str], np.ndarray]  # by cell result, task and metric: shape (n_replicates,)
 
 
 def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
-    """Add ci_low, ci_high (95 %) and p_value of `value_a - value_b` to each row.
+    """Adds ci_low, ci_high (95 %) and p_value of `value_a - value_b` to each row.
 
-    Args: pairs: columns task, metric, value_a, value_b, results_a and results_b (cells' folders, one a seed).
-    Returns: `pairs` with the three columns; NULL where replicates are undefined or not there. p_value is two-sided,
-        from the normal distribution with the bootstrap's standard error, or Student's where few seeds bear on it.
+    Args: pairs: columns task, metric, value_a, value_b, results_a and results_b (folders of cells, one for each seed).
+
+    Returns: `pairs` with the three columns; NULL where replicates are undefined or missing. p_value is two-sided and
+        uses the bootstrap's standard error, with Student's t distribution if there are several seeds, else the normal.
+
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 12 and 13; Satterthwaite (1946) for
         the degrees of freedom.
     """
@@ -51,17 +53,18 @@ def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """The mean of a metric over seeds."""
+    """The mean of a metric over seeds, with its bootstrap replicates."""
 
     replicates: np.ndarray  # (n_replicates,)
-    seed_variance: float  # of the mean, by the spread between seeds; 0 for one seed
+    seed_variance: float  # variance of the mean that is due to seeds; 0 for one seed
     seeds: int
 
     @classmethod
     def of(cls, by_seed: list[np.ndarray], results: list[str]) -> Average:
-        """Each replicate is the mean over as many seeds drawn with replacement.
+        """Averages the replicates of several seeds; each replicate is the mean over seeds drawn with replacement.
 
-        Drawing k of k seeds spreads sqrt((k - 1) / k) times as much as k new ones would: the draw is stretched by that.
+        Drawing k of k seeds understates the standard deviation by the factor sqrt((k - 1) / k). The draws are scaled up
+        by its inverse.
         """
         stacked = np.stack(by_seed)
         seeds = len(stacked)
@@ -70,8 +73,8 @@ class Average:
         random = np.random.default_rng(zlib.crc32("".join(results).encode()))
         drawn = np.take_along_axis(stacked, random.integers(0, seeds, size=stacked.shape), axis=0).mean(axis=0)
         mean = stacked.mean(axis=0)
-        spread = float(np.nanvar(np.nanmean(stacked, axis=1), ddof=1)) / seeds
-        return cls(mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1)), spread, seeds)
+        seed_variance = float(np.nanvar(np.nanmean(stacked, axis=1), ddof=1)) / seeds
+        return cls(mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1)), seed_variance, seeds)
 
 
 def _p_value(difference: float, a: Average, b: Average) -> float:

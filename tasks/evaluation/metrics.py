@@ -1,4 +1,4 @@
-"""Metrics, confusion counts and importances. Knows arrays, not models or files."""
+"""Metrics, confusion counts and feature importances. Works on arrays only, not on models or files."""
 
 from __future__ import annotations
 
@@ -9,76 +9,118 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
+from tasks.specs import METRICS, Metric
+
 PERMUTATION_REPEATS = 3
 CALIBRATION_BINS = 15
 POPULARITY_BANDS = (*(f"{low} to {low + 9}" for low in range(0, 90, 10)), "90 to 100")
 
 
 def score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
-    """Every metric of a task; NaN where one is not defined for these rows.
+    """Returns every metric of a task; NaN where a metric is undefined for these rows.
 
     Args: task: `genre` (labels) or `popularity` (0 to 100). y_true, y_pred: shape (n_rows,).
+
     Returns: accuracy, precision_macro, recall_macro, f1_macro (each 0 to 1); or rmse, mae (popularity points), r2,
-        spearman. Source: sklearn.metrics (a class never predicted counts as precision 0); scipy.stats.spearmanr.
+        spearman.
+
+    Source: sklearn.metrics (a class that is never predicted has precision 0); scipy.stats.spearmanr.
     """
+    means = {
+        metric.name: float(row_values(metric, y_true, y_pred, None).mean())
+        for metric in means_of(task, has_probabilities=False)
+    }
     if task == "genre":
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             y_true, y_pred, average="macro", zero_division=0
         )
         return {
-            "accuracy": float(metrics.accuracy_score(y_true, y_pred)),
+            **means,
             "precision_macro": float(precision),
             "recall_macro": float(recall),
             "f1_macro": float(f1),
         }
     return {
         "rmse": float(metrics.root_mean_squared_error(y_true, y_pred)),
-        "mae": float(metrics.mean_absolute_error(y_true, y_pred)),
+        **means,
         "r2": float(metrics.r2_score(y_true, y_pred)) if len(y_true) > 1 and np.ptp(y_true) else float("nan"),
         "spearman": spearman(y_true, y_pred),
     }
 
 
 def probability_scores(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """What a classifier's probabilities are worth.
+    """Returns the metrics of a classifier's probabilities.
 
     Args: y_true: shape (n_rows,), genre codes. probabilities: (n_rows, n_genres).
+
     Returns: top3_accuracy (0 to 1), log_loss (nats), ece (expected calibration error, 0 to 1).
+
     Source: ece: Guo et al. (2017), On Calibration of Modern Neural Networks, with 15 bins of equal width.
     """
     confidence = probabilities.max(axis=1)
     surplus = confidence - (probabilities.argmax(axis=1) == y_true)
     by_bin = np.bincount(confidence_bin(confidence), weights=surplus, minlength=CALIBRATION_BINS)
     return {
-        "top3_accuracy": float(within_top(y_true, probabilities).mean()),
-        "log_loss": float(log_losses(y_true, probabilities).mean()),
+        **{
+            metric.name: float(row_values(metric, y_true, None, probabilities).mean())
+            for metric in means_of("genre", has_probabilities=True)
+            if metric.needs_probabilities
+        },
         "ece": float(np.abs(by_bin).sum() / len(y_true)),
     }
 
 
+def means_of(task: str, *, has_probabilities: bool) -> list[Metric]:
+    """Returns the metrics of a task that are means over rows, in the order of METRICS."""
+    return [
+        metric
+        for metric in METRICS.values()
+        if metric.task == task and metric.mean_of and (has_probabilities or not metric.needs_probabilities)
+    ]
+
+
+def row_values(
+    metric: Metric, y_true: np.ndarray, y_pred: np.ndarray | None, probabilities: np.ndarray | None
+) -> np.ndarray:
+    """Returns the values, (n_rows,), whose mean is the metric, by the function of this module that it names."""
+    return globals()[metric.mean_of](y_true, probabilities if metric.needs_probabilities else y_pred)
+
+
+def is_right(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    """Whether the predicted genre is the true one, (n_rows,), bool."""
+    return y_true == y_pred
+
+
+def absolute_errors(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    """Returns how far each predicted popularity is from the true one, (n_rows,), in popularity points."""
+    return np.abs(y_pred - y_true)
+
+
 def within_top(y_true: np.ndarray, probabilities: np.ndarray, k: int = 3) -> np.ndarray:
-    """Whether the true genre is among the k most probable (of equal ones the lower code first): (n_rows,), bool."""
+    """Whether the true genre is among the k most probable, (n_rows,), bool; ties rank the lower genre code first."""
     own = probabilities[np.arange(len(y_true)), y_true][:, None]
     is_lower_code = np.arange(probabilities.shape[1]) < y_true[:, None]
     return ((probabilities > own) | ((probabilities == own) & is_lower_code)).sum(axis=1) < k
 
 
 def log_losses(y_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Minus the log of each row's probability of its true genre, (n_rows,); at most 36, as sklearn.metrics.log_loss."""
+    """Minus the logarithm of each row's probability of its true genre, (n_rows,); at most 36, as in scikit-learn."""
     own = probabilities[np.arange(len(y_true)), y_true].astype(np.float64)
     return -np.log(np.clip(own, np.finfo(np.float64).eps, 1.0))
 
 
 def confidence_bin(confidence: np.ndarray) -> np.ndarray:
-    """Which of 15 bins of equal width from 0 to 1 a probability falls into."""
+    """The index of the bin that a probability falls into, of 15 bins of equal width from 0 to 1."""
     return np.clip((confidence * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
 
 
 def calibration(y_true: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float | int]]:
-    """How often the most probable genre is the true one, by how probable it was said to be.
+    """Returns the accuracy of the most probable genre by its predicted probability: the bins that ece sums up.
 
-    Args: as probability_scores. Returns: of each of the 15 bins that has rows: bin (from 0), n, confidence (the mean
-        probability) and accuracy (the share of true ones); what ece is made of. Source: as ece.
+    Args: as probability_scores.
+
+    Returns: one row for each of the 15 bins that is not empty: bin (from 0), n (rows), confidence (mean probability)
+        and accuracy (share of correct rows).
     """
     confidence = probabilities.max(axis=1)
     bins = confidence_bin(confidence)
@@ -96,9 +138,12 @@ def calibration(y_true: np.ndarray, probabilities: np.ndarray) -> list[dict[str,
 
 
 def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Rank correlation in [-1, 1]; higher is better; NaN where either side is constant.
+    """Spearman's rank correlation, -1 to 1; higher is better; NaN if either side is constant.
 
-    Args: y_true, y_pred: shape (n_rows,), any numeric unit. Raises: ValueError: the lengths differ.
+    Args: y_true, y_pred: shape (n_rows,), any numeric unit.
+
+    Raises: ValueError: the lengths differ.
+
     Source: Spearman (1904); scipy.stats.spearmanr.
     """
     if len(y_true) < 2 or np.ptp(y_true) == 0 or np.ptp(y_pred) == 0:
@@ -114,11 +159,14 @@ def confusion(y_true: np.ndarray, y_pred: np.ndarray, n_genres: int) -> np.ndarr
 def permutation_importance(
     predict: Callable[[np.ndarray], dict[str, np.ndarray]], x: np.ndarray, y_true: dict[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
-    """How much worse each task's score gets when one feature's values are shuffled among the rows.
+    """Returns how much worse each task's score gets when the values of one feature are shuffled among the rows.
 
-    Args: predict: rows to predictions by task. x: (n_rows, n_features). y_true: (n_rows,) by task.
-    Returns: by task, shape (n_features,): the loss of accuracy, or the growth of RMSE in popularity points, averaged
-        over 3 shuffles. Source: Breiman (2001), Random Forests, section 10.
+    Args: predict: maps rows to predictions by task. x: (n_rows, n_features). y_true: (n_rows,) by task.
+
+    Returns: by task, shape (n_features,): the decrease of accuracy, or the increase of RMSE in popularity points,
+        averaged over 3 shuffles.
+
+    Source: Breiman (2001), Random Forests, section 10.
     """
     random = np.random.default_rng(seed)
     base = {task: _score(task, y_true[task], predicted) for task, predicted in predict(x).items()}
@@ -140,16 +188,17 @@ def _score(task: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def popularity_band(popularity: np.ndarray) -> np.ndarray:
-    """Which of POPULARITY_BANDS each value (0 to 100) is in, (n_rows,)."""
+    """The index in POPULARITY_BANDS of each popularity (0 to 100), (n_rows,)."""
     return np.minimum(popularity // 10, len(POPULARITY_BANDS) - 1).astype(np.int64)
 
 
 def errors_by_bucket(
     y_true: np.ndarray, y_pred: np.ndarray, bucket: np.ndarray, names: Sequence[str]
 ) -> list[dict[str, object]]:
-    """How far off the rows of each bucket are, of those that have any.
+    """Returns the prediction errors of each bucket that has rows.
 
-    Args: y_true, y_pred: shape (n_rows,), popularity points. bucket: (n_rows,), places in `names`.
+    Args: y_true, y_pred: shape (n_rows,), popularity points. bucket: (n_rows,), indices of `names`.
+
     Returns: rows of bucket (its name), n, rmse, mae and bias (predicted minus true), in popularity points.
     """
     error = y_pred.astype(np.float64) - y_true
@@ -169,7 +218,7 @@ def errors_by_bucket(
 
 
 def digest_of_rows(track_id: np.ndarray) -> str:
-    """A name of a set of rows, in whatever order: 16 hex digits of the SHA-256 of their ids, sorted.
+    """Returns an identifier of a set of rows, whatever their order: 16 hex digits of the SHA-256 of the sorted ids.
 
     Args: track_id: shape (n_rows,), whole numbers.
     """
