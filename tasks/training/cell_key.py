@@ -1,7 +1,8 @@
-"""A cell's key: a digest of everything that decides its result. A cell whose key is stored is not trained again.
+"""Computes a cell's key: a digest of everything that decides its result. A cell with a stored key is not trained again.
 
-Code counts by its syntax tree, so that comments and layout do not. Of the models' code a key holds the cell's own
-family alone: a new family, or a change to another, leaves it as it is.
+Code is digested as a syntax tree without docstrings, so comments, layout and docstrings do not change keys. Of the
+models' code only the cell's own family is part of the key, so a new or changed family does not change the keys of
+others.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import ast
 import importlib.util
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 from tasks.models.registry import spec_of
 from tasks.models.spec import ModelSpec
-from tasks.specs import BUDGETS, FEATURE_SETS, SLICES, Cell
+from tasks.specs import BUDGETS, FEATURE_SETS, METRICS, SLICES, Cell
 from tasks.storage import duck
 
-# The modules by which every cell is trained and scored, whatever its model.
+# The modules that train and score every cell, for all models.
 SHARED = (
     "tasks.compat",
     "tasks.training.train",
@@ -30,10 +32,11 @@ SHARED = (
     "tasks.evaluation.metrics",
     "tasks.evaluation.bootstrap",
 )
-DISTRIBUTED = ("tasks.training.dask_xgboost",)  # of cells that several workers fit together
+DISTRIBUTED = ("tasks.training.dask_xgboost",)  # also for cells that several Dask workers fit together
 SELECTS = ("training/rows", "training/chosen_rows")
-# Modules and packages that training reaches and that decide no result. They know where files are, what errors say and
-# which models there are. What they say of a cell is in its key by itself; of the feature tables it is their version.
+# Modules and packages that training imports and that do not decide a result, such as where files are, the texts of
+# errors and the list of models. If a value of theirs decides a result, the key contains the value itself. The code of
+# the feature tables is part of the key by the tables' version.
 UNDECIDING = (
     "tasks.errors",
     "tasks.specs",
@@ -49,23 +52,24 @@ UNDECIDING = (
     "tasks.training.jobs",
     "tasks.training.runs",
 )
-# What of a model decides nothing: which cells there are and in which order, and what is kept of them. Its functions
-# count by their code.
+# Fields of ModelSpec that a key leaves out. They decide which cells there are, their order and what is stored of them.
+# Others are in the key in another form: functions by their code, parameters and library versions by themselves.
 UNDECIDING_FIELDS = {
     "build", "cost", "feature_sets", "fit_out_of_core", "group", "is_probe", "is_stochastic", "keeps_model",
     "libraries", "needs_memory", "parameters", "quick", "space", "trusted_types",
 }  # fmt: skip
-MODELS = "MODELS"  # a family's list of models: in a key, what decides of one of them stands by itself
+MODELS = "MODELS"  # a family's list of models: a key contains the deciding fields of the cell's own model instead
 
 
 def cell_key(cell: Cell, feature_version: str) -> str:
-    """A digest of everything that decides a cell's result; the number of threads does not."""
+    """Returns a digest of everything that decides a cell's result. The number of threads does not."""
     spec = spec_of(cell)
     budget = BUDGETS[cell.budget]
     fit = spec.fit_out_of_core
     return duck.digest(
         feature_version,
         (cell.feature_set, FEATURE_SETS[cell.feature_set].columns, SLICES),
+        [(metric.name, metric.task, metric.mean_of) for metric in METRICS.values() if metric.mean_of],
         [(field.name, getattr(spec, field.name)) for field in fields(spec) if field.name not in UNDECIDING_FIELDS],
         (spec.build.__qualname__, fit and fit.__qualname__),
         cell.seed if spec.is_stochastic or spec.importance == "permutation" else "any seed",
@@ -79,30 +83,30 @@ def cell_key(cell: Cell, feature_version: str) -> str:
 
 
 def parameters_json(cell: Cell) -> str:
-    """The model's settings as they are stored, with the number of workers where several fit it together."""
+    """Returns the model's settings as JSON, with the number of Dask workers if several fit it together."""
     together = {} if cell.workers is None else {"dask_workers": cell.workers}
     return json.dumps(spec_of(cell).parameters_for(cell.budget) | together, sort_keys=True)
 
 
 def version_of(spec: ModelSpec) -> str:
-    """Of the code that trains and scores a model."""
+    """Returns the digest of the code that trains and scores a model."""
     return code_version(*SHARED, *family_modules(spec))
 
 
 @cache
 def code_version(*modules: str) -> str:
-    """A digest of modules, none of which is imported for it, and of the SELECTs that a cell reads its rows by."""
-    trees = (_without_models(_tree(name)) for name in modules)
+    """Returns a digest of modules, which are not imported for it, and of the SELECTs that read a cell's rows."""
+    trees = (_without_docstrings(_without_models(_tree(name))) for name in modules)
     return duck.digest(*(ast.dump(tree) for tree in trees), *map(duck.code, SELECTS))
 
 
 def family_modules(spec: ModelSpec) -> list[str]:
-    """A model's family, and what it imports of `tasks.models`, as an ensemble does its members' families."""
+    """Returns the modules of a model's family and those of `tasks.models` that it imports, except the shared ones."""
     return sorted(imported(spec.build.__module__, within="tasks.models") - set(SHARED))
 
 
 def imported(module: str, within: str = "tasks") -> set[str]:
-    """A module and those of the package `within` that it imports, also inside functions, and so on from each."""
+    """Returns a module and all modules of package `within` that it imports, directly or not, also inside functions."""
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
@@ -114,7 +118,7 @@ def imported(module: str, within: str = "tasks") -> set[str]:
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    """What a module imports by name, but for packages, which here hold a docstring alone."""
+    """Returns the project's modules that a module imports, without packages, which hold only a docstring."""
     return tuple(name for name in _named(_tree(module)) if name.startswith("tasks.") and _is_module(name))
 
 
@@ -131,7 +135,7 @@ def _named(tree: ast.AST) -> Iterator[str]:
 def _is_module(name: str) -> bool:
     try:
         found = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # a name within a module
+    except ModuleNotFoundError:  # `name` is not a module but a name in one
         return False
     return found is not None and found.submodule_search_locations is None
 
@@ -144,8 +148,16 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(Path(found.origin).read_text(encoding="utf-8"))
 
 
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    tree = deepcopy(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
 def _without_models(tree: ast.Module) -> ast.Module:
-    """A family's functions and settings without its list of models, so that another model leaves the key as it is."""
+    """Returns a module without its list of models, so that a new model in it does not change the keys of others."""
     body = [
         node
         for node in tree.body

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from tasks.models.registry import FAMILIES, MODELS
-from tasks.specs import Cell
+from tasks.specs import METRICS, Cell, Registry
 from tasks.training import cell_key as keys
 
 CELLS = {
@@ -64,12 +67,31 @@ def test_a_line_in_a_module_that_decides_changes_the_key(name, module, change) -
     assert key_of(name) != before
 
 
+@pytest.mark.parametrize("module", keys.SHARED)
+def test_comments_and_docstrings_leave_the_key(module, monkeypatch) -> None:
+    before = keys.code_version(module)
+    text = re.sub(
+        r'(?m)^( *)"""(?=\S)', r'\1# another comment\n\1"""Other words. ', Path(find_spec(module).origin).read_text()
+    )
+    assert "Other words." in text
+    monkeypatch.setattr(keys, "_tree", lambda _: ast.parse(text))
+    keys.code_version.cache_clear()
+    assert keys.code_version(module) == before
+
+
 def test_a_line_of_another_family_or_of_the_registry_leaves_the_key(change) -> None:
     own = "tasks.models.linear"
     before = key_of("genre/logistic_regression")
     for other in [*(family.__name__ for family in FAMILIES if family.__name__ != own), "tasks.models.registry"]:
         change(other)
         assert key_of("genre/logistic_regression") == before
+
+
+def test_a_metric_that_is_added_changes_the_key(monkeypatch) -> None:
+    before = key_of("popularity/xgboost")
+    more = replace(METRICS["mae"], name="another")
+    monkeypatch.setattr(keys, "METRICS", Registry("metric", *METRICS.values(), more))
+    assert key_of("popularity/xgboost") != before
 
 
 def test_only_cells_fitted_by_several_workers_depend_on_that_code(change) -> None:
