@@ -1,9 +1,10 @@
-"""The HTTP API's latency and throughput on loopback, beside the same models' plain `predict` of rows in memory.
+"""Compares the HTTP API on loopback with the same models' plain `predict` of rows in memory.
 
     python -m benchmarks.api WAREHOUSE [--model xgboost] [--seconds 5]
 
-The server is a process of its own; clients are threads of this one, with one connection each, on the same cores. Plain
-is the loaded models called with prepared rows, every task, as in benchmarks/predict.py.
+It measures latency and throughput. The server is a separate process; clients are threads of this one, with one
+connection each, on the same cores. `Plain` calls the loaded models with prepared rows for every task, as in
+benchmarks/predict.py.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tasks.storage.warehouse import Warehouse
 
 @contextmanager
 def serving(*options: str) -> Iterator[str]:
-    """A server's address while the block lasts."""
+    """Starts a server for the duration of the block and yields its address."""
     command = [sys.executable, "-m", "flows.api", "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():
@@ -50,7 +51,7 @@ def serving(*options: str) -> Iterator[str]:
 
 
 def timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of each of as many calls as fit."""
+    """Repeats a call until `seconds` have passed. Returns the seconds of each call."""
     call()
     took: list[float] = []
     while sum(took) < seconds:
@@ -67,11 +68,11 @@ def show(label: str, took: list[float], tracks: int) -> None:
 
 
 def main() -> None:
-    """Print latencies and rates."""
+    """Prints latencies and rates."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", help="one with a finished run of cold_start")
-    parser.add_argument("--model", help="instead of the champions")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("warehouse", help="a warehouse with a finished run of cold_start")
+    parser.add_argument("--model", help="measure this model instead of the champions")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     options = parser.parse_args()
     warehouse = Warehouse.at(options.warehouse)
     threads = os.cpu_count() or 1

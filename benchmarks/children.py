@@ -1,4 +1,4 @@
-"""Measurements in processes of their own, whose memory is theirs alone."""
+"""Runs measurements in separate processes, so that each has its own peak memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 
 def child(module: str, *arguments: str, **environment: str | None) -> dict[str, Any]:
-    """Run `python -m MODULE ARGUMENTS`. Returns: the JSON object that is the last line it prints.
+    """Runs `python -m MODULE ARGUMENTS` and returns the JSON object in its last line of output.
 
-    Args: environment: variables that it sees beside this process's; None: that it does not see.
-    Raises: SystemExit: it fails; says with what.
+    Args: environment: variables added to those of this process; None removes one.
+
+    Raises: SystemExit: the process failed; the message has its last line of errors.
     """
     seen = {name: value for name, value in (os.environ | environment).items() if value is not None}
     command = [sys.executable, "-m", module, *arguments]
@@ -26,9 +27,9 @@ def child(module: str, *arguments: str, **environment: str | None) -> dict[str, 
 
 
 def peak_mib() -> float:
-    """The most memory that this process has used so far.
+    """Returns the peak memory of this process so far, in MiB.
 
-    Not getrusage's: that is handed on from the process that started this one.
+    getrusage is not used, because it also reports the peak of the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024

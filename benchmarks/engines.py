@@ -1,9 +1,9 @@
-"""Raw CSV to feature tables as Parquet, by this project, by polars (streaming) and by pandas.
+"""Prepares feature tables from a raw CSV by this project, by polars (streaming) and by pandas.
 
-Protocol `published`: rows as read, typed rows, refused values, staged tracks, split, filled, one-hot, standardized, PCA
-and multi-task. The tables of polars are equal to this project's (to 1e-6), with the same checks; it copies the staged
-table, which is a link here where no row is dropped. pandas does what the study did: it keeps no rows as read and
-refuses no values.
+The tables are those of protocol `published`: raw rows, typed rows, rejected values, staged tracks, split, filled,
+one-hot, standardized, PCA and multi-task. The polars tables equal this project's (to 1e-6), with the same checks.
+polars copies the staged table, which this project links if no row is dropped. pandas does what the study did: it keeps
+no raw rows and rejects no values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TARGETS = ["popularity", GENRE]
 
 
 def prepare_music(csv: Path, out: Path, protocol: str = "published") -> None:
-    """Ingest and build, as `python -m flows.features` does, which publishes besides."""
+    """Ingests and builds like `python -m flows.features`, but does not publish."""
     from tasks.features.build import build_features
     from tasks.ingest.read import ingest
     from tasks.storage.warehouse import Warehouse
@@ -33,7 +33,7 @@ def prepare_music(csv: Path, out: Path, protocol: str = "published") -> None:
 
 
 def prepare_polars(csv: Path, out: Path) -> None:
-    """The same tables and checks by polars' streaming engine, one lazy query a table."""
+    """Makes the same tables and checks by polars' streaming engine, one lazy query a table."""
     digest = hashlib.file_digest(csv.open("rb"), "sha256").hexdigest()
     as_read = pl.scan_csv(csv, infer_schema=False, row_index_name="row_number", row_index_offset=1)
     raw = _stored(as_read, out / f"tracks_{digest[:16]}.parquet")
@@ -140,7 +140,7 @@ def _components(standardized: pl.LazyFrame) -> list[pl.Expr]:
 
 
 def _check(staged: pl.LazyFrame, split: pl.LazyFrame, standardized: pl.LazyFrame) -> None:
-    """sql/checks/one_split and finite."""
+    """Runs the checks of sql/checks/one_split.sql and finite.sql."""
     known = split.group_by("track_id").agg(pl.len().alias("splits"), pl.col("split").is_in(list(SHARES)).all())
     tracks = staged.group_by("track_id").len()
     apart = tracks.join(known, on="track_id", how="full").filter(
@@ -153,7 +153,7 @@ def _check(staged: pl.LazyFrame, split: pl.LazyFrame, standardized: pl.LazyFrame
 
 
 def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """staging.typed_tracks: numbers and codes; NULL where missing or not what the column holds."""
+    """Returns staging.typed_tracks: numbers and codes; NULL where a value is missing or invalid."""
     texts = [name for name in raw.collect_schema().names() if name not in ("row_number", "instance_id")]
     measured = [name for name in AUDIO_FEATURES if name not in ("key_code", "mode_code", "duration_ms", "tempo")]
     key = pl.col("key").str.strip_chars()
@@ -185,7 +185,7 @@ def _typed(raw: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _rejects(typed: pl.LazyFrame, raw: pl.LazyFrame) -> pl.DataFrame:
-    """raw.rejects: a row per bad value or repeated id, with the text."""
+    """Returns raw.rejects: a row per bad value or repeated id, with its text."""
     with_genre = typed.filter(pl.col(GENRE).is_not_null())
     needed = [name for name in AUDIO_FEATURES if name not in ("key_code", "duration_ms", "tempo")]
     is_bad = {name: pl.col(name).is_null() for name in ("track_id", "popularity", *needed)}
@@ -210,7 +210,7 @@ def _rejects(typed: pl.LazyFrame, raw: pl.LazyFrame) -> pl.DataFrame:
 
 
 def prepare_pandas(csv: Path, out: Path) -> None:
-    """The study's steps in memory, without the CSV files it wrote in between."""
+    """Runs the study's steps in memory, without its intermediate CSV files."""
     import pandas as pd
 
     clean = study.encode(study.impute(study.clean(pd.read_csv(csv))))

@@ -1,8 +1,8 @@
-"""A fan-out of trivial cells (benchmarks/orchestration.py) in a process of its own.
+"""Runs a fan-out of trivial cells (benchmarks/orchestration.py) in a separate process.
 
     python -m benchmarks.fan_outs 1000 FOLDER
 
-With Prefect's temporary server, or, if $PREFECT_API_URL names one, with a standing one.
+It uses the Prefect server that $PREFECT_API_URL names, else Prefect's temporary server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ START_SECONDS = 120.0
 
 
 def fan_out(cells: int, folder: Path, url: str | None = None) -> Fanned:
-    """A fan-out in a new process. Args: url: of a standing server's API; by default Prefect's temporary server."""
+    """Runs a fan-out in a new process. Args: url: API of a standing server; by default Prefect's temporary one."""
     home = str(folder / "prefect")
     found = child("benchmarks.fan_outs", str(cells), str(folder), PREFECT_HOME=home, PREFECT_API_URL=url)
     return Fanned(**found)
@@ -37,7 +37,7 @@ def fan_out(cells: int, folder: Path, url: str | None = None) -> Fanned:
 
 @contextmanager
 def standing_server(folder: Path) -> Iterator[str]:
-    """The API's address of a Prefect server on loopback, which is there while the block lasts."""
+    """Starts a Prefect server on loopback for the duration of the block and yields the address of its API."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def standing_server(folder: Path) -> Iterator[str]:
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Raises: SystemExit: it ended, or START_SECONDS passed."""
+    """Waits until the server answers. Raises: SystemExit: it ended, or START_SECONDS passed."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(httpx.HTTPError):
@@ -69,10 +69,10 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Print one fan-out as JSON."""
+    """Prints the figures of one fan-out as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cells", type=int, help="how many, an even number")
-    parser.add_argument("folder", type=Path, help="for a warehouse")
+    parser.add_argument("cells", type=int, help="number of cells, even")
+    parser.add_argument("folder", type=Path, help="folder for the warehouse")
     options = parser.parse_args()
     from flows.server import available
 

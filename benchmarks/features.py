@@ -1,8 +1,8 @@
-"""Feature preparation, raw CSV to all published tables: this project beside the study's scripts in pandas.
+"""Compares feature preparation, from raw CSV to all published tables, with the study's scripts in pandas.
 
     python -m benchmarks.features musicData.csv
 
-Both run in this process, in turn, after their libraries are imported; the study's scripts hand each other CSV files.
+Both run in this process, in turn, after their libraries are imported. The study's scripts pass CSV files to each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import sklearn.model_selection  # noqa: F401 - so that its import counts for neither side
+import sklearn.model_selection  # noqa: F401 - imported here so that neither side is charged for it
 
 from benchmarks import study
 from tasks.features.build import build_features
@@ -22,7 +22,7 @@ from tasks.storage.warehouse import Warehouse
 
 
 def main() -> None:
-    """Print the median seconds of each side and their ratio, pair by pair."""
+    """Prints the median seconds of each side, and the ratio of each pair."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("csv", type=Path, help="the real raw file")
     parser.add_argument("--runs", type=int, default=5)
@@ -36,7 +36,7 @@ def main() -> None:
             between = time.perf_counter()
             study.run_scripts(arguments.csv, Path(folder) / "study")
             ended = time.perf_counter()
-        if run:  # the first warms up
+        if run:  # the first pair is a warm-up
             ours.append(between - started)
             theirs.append(ended - between)
     ratios = sorted(their / our for our, their in zip(ours, theirs, strict=True))

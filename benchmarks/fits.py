@@ -1,7 +1,7 @@
-"""Fit and predict of each model of the study: this project's estimator beside scikit-learn's, XGBoost's or Keras' own.
+"""Compares this project's estimators with those of scikit-learn, XGBoost and Keras, for each model of the study.
 
-Each fit runs in a process of its own with one thread, both sides on the same rows of the generated sample, in CPU
-seconds: so that neither other work on the machine nor the number of cores decides the ratio.
+Each fit runs in a separate process with one thread, both sides on the same rows of the generated sample. Times are CPU
+seconds, so that neither other work on the machine nor the number of cores affects the ratio.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS, fit_multitask
 from tasks.specs import AUDIO_FEATURES
 
 Arrays = dict[str, np.ndarray]
-LEAST_SECONDS = 0.2  # what is quick is repeated for so long
+LEAST_SECONDS = 0.2  # quick calls are repeated for this long
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One side of one model; travels to the process that runs it."""
+    """One side of the comparison of one model, as it is sent to the process that runs it."""
 
     task: str
     model: str
@@ -34,7 +34,7 @@ class Fit:
 
 
 def time_fit(fit: Fit) -> tuple[float, float]:
-    """CPU seconds of the fit, and of predicting the test rows (of the net: 0, its fit includes it)."""
+    """Returns the CPU seconds to fit and to predict the test rows (0 for the net, whose fit includes it)."""
     from tasks.models.registry import MODELS
 
     std = pl.read_parquet(fit.table).sort("position")
@@ -58,7 +58,7 @@ def time_fit(fit: Fit) -> tuple[float, float]:
 
 
 def _seconds_each(call: Callable[[], Any]) -> float:
-    """The least CPU seconds of a call: what others do on the machine only ever adds to them."""
+    """Returns the least CPU seconds of a call: other work on the machine can only add to them."""
     least, began = math.inf, time.process_time()
     while math.isinf(least) or time.process_time() - began < LEAST_SECONDS:
         called = time.process_time()
@@ -68,7 +68,7 @@ def _seconds_each(call: Callable[[], Any]) -> float:
 
 
 def _time_net(net: Any, is_ours: bool, x: Arrays, genre: Arrays, popularity: Arrays) -> float:
-    import tensorflow  # noqa: F401, ICN001 - its import counts for neither side
+    import tensorflow  # noqa: F401, ICN001 - imported here so that neither side is charged for it
 
     began = time.process_time()
     if is_ours:

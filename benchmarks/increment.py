@@ -1,8 +1,9 @@
-"""What appending costs beside the full build: `python -m benchmarks.increment`.
+"""Compares the cost of appending tracks with that of a full build: `python -m benchmarks.increment`.
 
-A generated file in two parts, --rows and --more. In processes of their own, one after the other: ingest and features of
-both as one file; then, in a warehouse that has the first part, appending the second with statistics relearned, and with
-statistics kept. CPU seconds, because other work on the machine matters less to them.
+The generated file has two parts, of --rows and --more rows. Three measurements run one after the other, each in a
+separate process: ingest and features of both parts as one file; then, in a warehouse that has the first part, appending
+the second with statistics relearned, and with statistics kept. Times are CPU seconds, which other work on the machine
+affects less.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WAYS = ("full", "relearned", "kept")
 
 
 def write_parts(rows: int, more: int, folder: Path) -> None:
-    """Write base.csv, new.csv and whole.csv, which is both: generated tracks with an id each."""
+    """Writes generated tracks with ids to base.csv and new.csv, and both to whole.csv."""
     from tasks.ingest.sample import generate
 
     written = 0
@@ -37,7 +38,7 @@ def write_parts(rows: int, more: int, folder: Path) -> None:
 
 
 def _child(way: str, protocol: str, folder: Path) -> None:
-    import sklearn.model_selection  # noqa: F401 - libraries are loaded before the clock starts
+    import sklearn.model_selection  # noqa: F401 - libraries are loaded before the time is measured
 
     from tasks.features.build import build_features
     from tasks.ingest.read import Append, ingest
@@ -63,12 +64,14 @@ def _measure(way: str, protocol: str, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a row per way, and each way's ratio to the full build."""
+    """Prints one row for each way, with its ratio to the full build."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--more", type=int, default=100_000)
     parser.add_argument("--protocol", default="cold_start")
-    parser.add_argument("--folder", type=Path, default=Path("warehouse/tmp/increment"), help="for files; removed again")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("warehouse/tmp/increment"), help="folder for temporary files"
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -1,9 +1,9 @@
-"""Intervals and comparisons of every cell that a warehouse publishes, computed anew from the stored predictions.
+"""Measures intervals and comparisons of every published cell, computed again from the stored predictions.
 
     python -m benchmarks.intervals warehouse
 
-What a run does for each cell while it trains, and at its end, as one job: two processes of one thread each. Genres'
-probabilities are not stored: random ones stand in for them, which take as long.
+A run does this for each cell while it trains, and at its end; here it is one job of two processes with one thread each.
+Probabilities of genres are not stored. Random ones are used instead, which take as long.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tasks.storage.warehouse import Warehouse
 
 
 def resample(job: tuple[str, str, str]) -> float:
-    """Replicates and intervals of one cell's stored predictions. Returns: peak MiB of the process."""
+    """Computes replicates and intervals of one cell's stored predictions. Returns the process's peak MiB."""
     predictions, splits, task = job
     groups = pl.read_parquet(splits, columns=["track_id", "group_id"])
     rows = pl.read_parquet(predictions).filter(task=task).join(groups, on="track_id", maintain_order="left")
@@ -49,9 +49,9 @@ def resample(job: tuple[str, str, str]) -> float:
 
 
 def main() -> None:
-    """Print the seconds of each part, and the processes' memory and CPU seconds (their start is part of these)."""
+    """Prints the seconds of each part, and the processes' memory and CPU seconds (including their start)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", help="one with a finished run")
+    parser.add_argument("warehouse", help="a warehouse with a finished run")
     warehouse = Warehouse.to_read(parser.parse_args().warehouse)
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:

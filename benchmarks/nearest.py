@@ -1,9 +1,9 @@
-"""The nearest known tracks by SQL over Parquet, beside brute force by NumPy over an array in memory.
+"""Compares the search for nearest tracks by SQL over Parquet with brute force by NumPy over an array in memory.
 
     python -m benchmarks.nearest WAREHOUSE [--k 10] [--tracks 5]
 
-Both find the same tracks, in turn, for each of some known tracks. NumPy has everything in memory as float64 and need
-only find the k nearest rows; ours reads the files, joins names, and lists each recording once.
+Both search in turn, and find the same tracks, for each of several known tracks. NumPy has everything in memory as
+float64 and only finds the k nearest rows. The SQL also reads the files, joins names, and lists each recording once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 
 from benchmarks.children import peak_mib
 from tasks.feedback.nearest import Known, known_tracks, nearest
-from tasks.feedback.track import choosing
+from tasks.feedback.track import selected_track
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage.warehouse import Warehouse
 
 
 def main() -> None:
-    """Time, compare and print."""
+    """Measures both sides, compares their results and prints the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("warehouse")
     parser.add_argument("--k", type=int, default=10)
@@ -56,14 +56,14 @@ def main() -> None:
 
 
 def by_sql(track_id: int, k: int, known: Known, warehouse: Warehouse) -> tuple[pa.Table, float]:
-    """The nearest tracks and the seconds it took to find them."""
-    with choosing(None, track_id, {}, known, warehouse) as chosen:
+    """Returns the nearest tracks and the seconds it took to find them."""
+    with selected_track(None, track_id, {}, known, warehouse) as chosen:
         started = time.perf_counter()
         return nearest(chosen.connection, known, 1, k, is_known=True), time.perf_counter() - started
 
 
 def by_numpy(x: np.ndarray, at: int, k: int) -> tuple[np.ndarray, float]:
-    """The squared distances of all rows to one of them, and the seconds for these and the k nearest."""
+    """Returns the squared distances of all rows to one row, and the seconds for these and the k nearest."""
     started = time.perf_counter()
     difference = x - x[at]
     squares = np.einsum("ij,ij->i", difference, difference)

@@ -1,9 +1,9 @@
-"""The study's 36 fits and its multi-task net, run plainly one after another, as its notebooks do.
+"""Runs the study's 36 fits and its multi-task net one after another, as its notebooks do.
 
     python -m benchmarks.notebook_baseline musicData.csv --out benchmarks/results/notebook_baseline.json
 
-scikit-learn, XGBoost and Keras with their default threading; `n_jobs=-1` where an estimator takes it. Takes about 40
-minutes on 2 cores: run it on a quiet machine, before or after `python -m flows.benchmark`, never beside it.
+scikit-learn, XGBoost and Keras have their default threading, with `n_jobs=-1` where an estimator takes it. It takes
+about 40 minutes on 2 cores. Run it on a quiet machine, and not at the same time as `python -m flows.benchmark`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def fit_multitask(x: dict[str, Any], genre: dict[str, Any], popularity: dict[str, Any]) -> dict[str, float]:
-    """The study's two-headed Keras net, by plain `Model.fit`."""
+    """Fits the study's two-headed Keras net by plain `Model.fit`."""
     import keras
 
     keras.utils.set_random_seed(42)
@@ -107,7 +107,7 @@ def fit_multitask(x: dict[str, Any], genre: dict[str, Any], popularity: dict[str
 
 
 def main() -> None:
-    """Run every fit, print each as it ends, and write times and test scores as JSON."""
+    """Runs every fit, prints each as it ends, and writes times and test scores as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("csv", type=Path, help="the real raw file")
     parser.add_argument("--out", type=Path, help="write the times as JSON here")

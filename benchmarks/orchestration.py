@@ -1,9 +1,9 @@
-"""What Prefect, fan-out and bookkeeping cost: the benchmark flow on cells that train nothing.
+"""Measures the cost of Prefect, fan-out and bookkeeping: the benchmark flow on cells that train nothing.
 
-A trivial cell is a cell in every respect but one: its own process writes a result without fitting a model. Seconds are
-those between the first cell's start and the last one's end, as in results.runs; beside them stand as many Prefect tasks
-that do nothing at all, on the same thread runner and server. Processes
-of their own for this, and servers: benchmarks/fan_outs.py.
+A trivial cell is like any other, except that its process writes a result without fitting a model. Seconds are those
+between the first cell's start and the last one's end, as in results.runs. The baseline is as many Prefect tasks that do
+nothing, on the same thread runner and server. benchmarks/fan_outs.py runs each measurement in a separate process, with
+its own server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_SECONDS_A_CELL = 0.050
 
 @dataclass(frozen=True, slots=True)
 class Fanned:
-    """One fan-out: of n cells, and of n empty Prefect tasks."""
+    """Figures of one fan-out of n cells, and of n empty Prefect tasks."""
 
     cells: int
     seconds: float
@@ -38,7 +38,7 @@ class Fanned:
 
 
 def trivial_cell(job: Job) -> None:
-    """Write a cell's folder with one metric and no predictions."""
+    """Writes a cell's folder with one metric and no predictions."""
     now = datetime.now(UTC)
     metric = {"task": job.cell.task, "split": "test", "slice": "all", "n": 1, "metric": "rmse", "value": 1.0}
     result = {
@@ -65,9 +65,9 @@ def trivial_cell(job: Job) -> None:
 
 
 def measure(cells: int, warehouse: Warehouse) -> Fanned:
-    """Run as many empty tasks, and then the flow on `cells` trivial cells, of both tasks.
+    """Runs `cells` empty Prefect tasks, and then the flow on as many trivial cells, of both tasks.
 
-    Nothing else is to have run in this process, so that its peaks are those of the flow.
+    Nothing else may have run in this process, so that its peaks are those of the flow.
     """
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
@@ -102,7 +102,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
         return made
 
     empty_seconds = empty_tasks()
-    with Processes(threads, timeout=120.0) as processes:  # their server has then imported its libraries
+    with Processes(threads, timeout=120.0) as processes:  # the process server has then imported its libraries
         processes.run(abs, 1, warehouse.temporary("log"))
 
     original, original_publish = train.train_cell, publish.publish
@@ -134,7 +134,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
 
 
 def _plain_publish(warehouse: Warehouse) -> float:
-    """Seconds in which DuckDB alone makes tables of the stored results."""
+    """Returns the seconds in which DuckDB alone makes tables of the stored results."""
     import duckdb
 
     began = time.perf_counter()

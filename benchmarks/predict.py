@@ -1,11 +1,11 @@
-"""Predict generated tracks from a CSV and a Parquet file, beside the same models' plain `predict` of rows in memory.
+"""Compares predictions from a CSV and a Parquet file with the same models' plain `predict` of rows in memory.
 
     python -m benchmarks.predict WAREHOUSE [--rows 1000000] [--model xgboost_tuned]
 
-Plain is what a script would do: the models loaded, the prepared rows of all tracks in one array, every task predicted
-with as many threads. Ours is `predict_file` as a whole: reading, checking, preparing, loading models, predicting,
-calibrating and writing. Both are timed in this process, in turn; the parts of ours are timed once more by themselves.
-Beside wall-clock seconds stand CPU seconds, which other work on the machine blurs less.
+`Plain` is what a script would do: it loads the models, has the prepared rows of all tracks in one array, and predicts
+every task with as many threads. `Ours` is all of `predict_file`: reading, checking, preparing, loading models,
+predicting, calibrating and writing. Both are timed in this process, in turn; the parts of `ours` are then timed
+separately. Times are wall-clock seconds and CPU seconds, which other work on the machine affects less.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Seconds:
 
 
 def plain(models: list[Model], inputs: list[np.ndarray]) -> None:
-    """Predict all rows at once by the models' own methods."""
+    """Predicts all rows at once by the models' own methods."""
     for model, x in zip(models, inputs, strict=True):
         task = model.champion.candidate.cell.task
         if task == "multitask":
@@ -65,14 +65,14 @@ def plain(models: list[Model], inputs: list[np.ndarray]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Both sides on the same tracks, the median pair of several."""
+    """Times of both sides on the same tracks: the median of several pairs."""
 
     plain: Seconds
     ours: Seconds
 
 
 def compare(warehouse: Warehouse, rows: int, model: str | None, file_format: str, pairs: int = 1) -> Timed:
-    """Predict `rows` generated tracks from a CSV or Parquet file both ways, in turn, and print each pair."""
+    """Predicts `rows` generated tracks from a CSV or Parquet file both ways, in turn, and prints each pair."""
     threads = os.cpu_count() or 1
     path = sample_file(warehouse, rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def compare(warehouse: Warehouse, rows: int, model: str | None, file_format: str
                     for one, parts in zip(models, inputs, strict=True):
                         version = one.champion.candidate.feature_version
                         if version not in prepared:
-                            prepared[version] = prepare(read.connection, one.learnt, first, first + BATCH_ROWS - 1)
+                            prepared[version] = prepare(read.connection, one.fitted, first, first + BATCH_ROWS - 1)
                         parts.append(model_inputs(one.champion.candidate, prepared[version]))
         arrays = [np.concatenate(parts) for parts in inputs]
         print(f"{file_format}: reading alone {reading_alone}, preparing alone {preparing_alone}")
@@ -112,12 +112,12 @@ def compare(warehouse: Warehouse, rows: int, model: str | None, file_format: str
 
 
 def main() -> None:
-    """Print seconds, rows a second and ratios."""
+    """Prints seconds, rows a second and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("warehouse", help="one with a finished run of cold_start")
+    parser.add_argument("warehouse", help="a warehouse with a finished run of cold_start")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--model", help="instead of the champions")
-    parser.add_argument("--pairs", type=int, default=1, help="how often plain and ours take turns")
+    parser.add_argument("--model", help="predict with this model instead of the champions")
+    parser.add_argument("--pairs", type=int, default=1, help="number of pairs, one of plain and one of ours each")
     options = parser.parse_args()
     warehouse = Warehouse.at(options.warehouse)
     for file_format in ("CSV", "Parquet"):

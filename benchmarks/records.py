@@ -1,4 +1,4 @@
-"""What is kept of measurements: JSON files of records by name, each with the machine, the versions and the day."""
+"""Stores measurements as JSON files of named records, each with the machine, the versions and the day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABOUT = ("date", "machine", "cpu_count", "python", "versions")
 
 
 def about() -> Record:
-    """Where and when this process measures."""
+    """Returns the machine, the versions and the day of a measurement in this process."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": platform.machine(),
@@ -37,7 +37,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def merge(file: Path, found: dict[str, Record]) -> dict[str, Record]:
-    """Keep what was found in place of the records of the same names; the others stay. Returns: all of them."""
+    """Replaces the records of the same names in a file; the others stay. Returns all records."""
     file.parent.mkdir(exist_ok=True)
     records = read(file) | {name: about() | record for name, record in found.items()}
     file.write_text(json.dumps(records, indent=1) + "\n")
@@ -45,12 +45,12 @@ def merge(file: Path, found: dict[str, Record]) -> dict[str, Record]:
 
 
 def read(file: Path) -> dict[str, Record]:
-    """The records of a file by name; none if it is not there."""
+    """Returns the records of a file by name; none if there is no file."""
     return json.loads(file.read_text()) if file.exists() else {}
 
 
 def origins(records: dict[str, Record]) -> list[str]:
-    """A sentence per machine, set of versions and day, with the names of what was measured there and then."""
+    """Returns one sentence per machine, set of versions and day, with the names of what was measured then."""
     names: dict[str, list[str]] = {}
     for name, record in records.items():
         where = {key: record[key] for key in ABOUT}

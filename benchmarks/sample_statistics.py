@@ -1,4 +1,4 @@
-"""Measure on the real file what the built-in sample is generated from.
+"""Computes, from the real file, the statistics that the built-in sample is generated from.
 
 python -m benchmarks.sample_statistics musicData.csv tasks/sample_statistics.json
 """
@@ -22,7 +22,7 @@ RECORDING = [*MEASURED, "key", "mode"]
 
 
 def measure(csv: Path) -> dict[str, Any]:
-    """The statistics as `tasks.ingest.sample` reads them."""
+    """Returns the statistics in the form that `tasks.ingest.sample` reads."""
     tracks = clean(pd.read_csv(csv))
     genres = sorted(tracks["music_genre"].unique())
     copies = tracks[tracks.duplicated(RECORDING, keep=False)]
@@ -65,10 +65,10 @@ def _shares(counts: list[int]) -> list[float]:
 
 
 def main() -> None:
-    """The command: one file read, one written."""
+    """Reads the raw file and writes the statistics as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", type=Path, help="the real raw file")
-    parser.add_argument("target", type=Path, help="such as tasks/sample_statistics.json")
+    parser.add_argument("target", type=Path, help="the file to write, such as tasks/sample_statistics.json")
     options = parser.parse_args()
     measured = json.dumps(measure(options.source), separators=(",", ":"))
     options.target.write_text(measured.replace('"genres"', '\n"genres"') + "\n")

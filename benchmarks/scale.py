@@ -1,11 +1,10 @@
-"""Feature preparation at scale: this project beside polars (streaming) and pandas (benchmarks/engines.py).
+"""Compares feature preparation at scale with polars (streaming) and pandas (benchmarks/engines.py).
 
     python -m benchmarks.scale --rows 1000000,10000000 --engines music,polars,pandas
     MUSIC_MEMORY_LIMIT=8GB python -m benchmarks.scale --rows 50000000 --engines music --record
 
-Each engine reads the same generated CSV, in a process of its own, and writes the tables of a protocol. With --record
-the figures are kept in benchmarks/results/scale.json and scale.md, in place of those of the same rows, engine and
-protocol.
+Each engine reads the same generated CSV in a separate process and writes the tables of a protocol. --record stores the
+figures in benchmarks/results/scale.json and scale.md, where they replace those of the same rows, engine and protocol.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ LEAST_ROWS = 1_000
 
 
 def measure(engine: str, csv: Path, out: Path, protocol: str = PUBLISHED) -> dict[str, float]:
-    """Run an engine in a process of its own. Returns: seconds, cpu_seconds, peak_mib, disk_mib."""
+    """Runs an engine in a separate process. Returns seconds, cpu_seconds, peak_mib and disk_mib."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     return child("benchmarks.scale", "--child", engine, str(csv), str(out), "--protocol", protocol)
 
 
 def _child(engine: str, csv: Path, out: Path, protocol: str) -> None:
-    import sklearn.model_selection  # noqa: F401 - every engine's libraries are loaded before the clock starts
+    import sklearn.model_selection  # noqa: F401 - every engine's libraries are loaded before the time is measured
 
     threading.excepthook = lambda _: os._exit(1)
     before, started = time.process_time(), time.perf_counter()
@@ -56,9 +55,9 @@ def _child(engine: str, csv: Path, out: Path, protocol: str) -> None:
 
 
 def exponents(rows: Iterable[Record]) -> list[str]:
-    """How seconds and CPU seconds grow with the rows, a line per engine and protocol of which there are two sizes.
+    """Returns how time grows with the rows, one line per engine and protocol with at least two sizes.
 
-    The least-squares slope of their logarithm over that of the rows: 1 is linear.
+    The exponent is the least-squares slope of the logarithm of seconds over that of the rows: 1 is linear.
     """
     series: dict[tuple[str, str], list[Record]] = {}
     for row in rows:
@@ -76,7 +75,7 @@ def exponents(rows: Iterable[Record]) -> list[str]:
 
 
 def record(rows: list[Record]) -> None:
-    """Keep rows, with the machine, versions and day; those of other sizes, engines and protocols stay."""
+    """Stores rows with the machine, versions and day; those of other sizes, engines and protocols stay."""
     found = {f"{row['rows']:,} {row['engine']} {row['protocol']}": row for row in rows}
     kept = records.merge(RESULTS / "scale.json", found)
     kept = dict(sorted(kept.items(), key=lambda item: (item[1]["protocol"], item[1]["rows"], item[1]["engine"])))
@@ -100,7 +99,7 @@ def record(rows: list[Record]) -> None:
 
 
 def sizes_of(text: str) -> list[int]:
-    """Numbers of rows. Raises: argparse.ArgumentTypeError: one is none, or too small to split."""
+    """Parses numbers of rows. Raises: argparse.ArgumentTypeError: one is not a number, or too small to split."""
     try:
         sizes = [int(size) for size in text.split(",")]
     except ValueError:
@@ -111,7 +110,7 @@ def sizes_of(text: str) -> list[int]:
 
 
 def engines_of(text: str) -> list[str]:
-    """Names of engines. Raises: argparse.ArgumentTypeError: one is none."""
+    """Parses names of engines. Raises: argparse.ArgumentTypeError: one is unknown."""
     names = text.split(",")
     if unknown := set(names) - set(ENGINES):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ENGINES)}")
@@ -119,15 +118,20 @@ def engines_of(text: str) -> list[str]:
 
 
 def options() -> argparse.Namespace:
-    """The command's options."""
+    """Parses the command's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--rows", type=sizes_of, default=[1_000_000], help="sizes of the generated file, such as 1000000,10000000")
     add("--engines", type=engines_of, default=list(ENGINES), help=f"of {', '.join(ENGINES)}; by default all")
-    add("--protocol", choices=[*PROTOCOLS, *PROBES], default=PUBLISHED, help="others than published: of music alone")
-    add("--record", action="store_true", help="keep the figures in benchmarks/results/scale.json and scale.md")
-    add("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="for files; emptied after use")
-    add("--keep", action="store_true", help="leave the generated files there for the next time")
+    add(
+        "--protocol",
+        choices=[*PROTOCOLS, *PROBES],
+        default=PUBLISHED,
+        help="a protocol other than published is for engine music only",
+    )
+    add("--record", action="store_true", help="store the figures in benchmarks/results/scale.json and scale.md")
+    add("--folder", type=Path, default=Path("warehouse/tmp/scale"), help="folder for temporary files")
+    add("--keep", action="store_true", help="keep the generated files in the folder for the next time")
     add("--child", nargs=3, metavar=("ENGINE", "CSV", "OUT"), help=argparse.SUPPRESS)
     found = parser.parse_args()
     if found.protocol != PUBLISHED and found.engines != ["music"] and not found.child:
@@ -136,7 +140,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print a row per engine and size, and how time grows over the sizes."""
+    """Prints one row per engine and size, and how time grows over the sizes."""
     given = options()
     if given.child:
         engine, csv, out = given.child

@@ -1,7 +1,7 @@
-"""The published study's own steps with pandas and scikit-learn: the yardstick for tests and benchmarks.
+"""Runs the published study's own steps with pandas and scikit-learn, as the reference for tests and benchmarks.
 
-Nothing under `flows/` or `tasks/` imports this. The study worked in five scripts, each reading the CSV that the one
-before it wrote; `run_scripts` does the same. `prepare` is the same arithmetic without the files in between.
+Nothing under `flows/` or `tasks/` imports this. The study has five scripts, each of which reads the CSV that the one
+before wrote. `run_scripts` does the same; `prepare` is the same arithmetic without the files in between.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FEATURE_SETS = {
 
 
 def clean(raw: pd.DataFrame) -> pd.DataFrame:
-    """Drop the rows without a genre; turn the missing codes of tempo and duration into NaN."""
+    """Drops the rows without a genre; replaces the missing codes of tempo and duration by NaN."""
     frame = raw.dropna(subset=["music_genre"]).reset_index(drop=True)
     frame["tempo"] = pd.to_numeric(frame["tempo"].replace("?", np.nan))
     frame["duration_ms"] = frame["duration_ms"].replace(-1.0, np.nan)
@@ -47,7 +47,7 @@ def clean(raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def impute(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fill duration (whole ms) and tempo (3 decimals) with the mean of the row's genre over all rows."""
+    """Fills duration (whole ms) and tempo (3 decimals) with the mean of the row's genre over all rows."""
     frame = frame.copy()
     by_genre = frame.groupby("music_genre")
     frame["duration_ms"] = frame["duration_ms"].fillna(by_genre["duration_ms"].transform("mean").round(0))
@@ -56,7 +56,7 @@ def impute(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def encode(frame: pd.DataFrame) -> pd.DataFrame:
-    """Key to semitones above C, mode to 1 (major) or 0 (minor), one 0/1 column per genre."""
+    """Encodes key as semitones above C, mode as 1 (major) or 0 (minor), and genre as one 0/1 column each."""
     frame = frame.copy()
     frame["key_code"] = frame["key"].map(KEYS)
     frame["mode_code"] = frame["mode"].map(MODES)
@@ -64,14 +64,14 @@ def encode(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """70/15/15, stratified by genre, random_state 42, in the order train_test_split leaves the rows."""
+    """Splits 70/15/15, stratified by genre, random_state 42, in the row order of train_test_split."""
     train, rest = train_test_split(frame, test_size=0.30, random_state=42, stratify=frame["music_genre"])
     val, test = train_test_split(rest, test_size=0.50, random_state=42, stratify=rest["music_genre"])
     return {"train": train, "val": val, "test": test}
 
 
 def standardize(splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Z-scores of the 12 audio features by the training rows' mean and population standard deviation."""
+    """Returns z-scores of the audio features by the training rows' mean and population standard deviation."""
     scaler = StandardScaler().fit(splits["train"][AUDIO])
     scaled = {}
     for name, frame in splits.items():
@@ -81,7 +81,7 @@ def standardize(splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def project(splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The principal components that hold 95 % of the training rows' variance, with the targets beside them."""
+    """Returns the principal components with 95 % of the training rows' variance, and the targets."""
     pca = PCA(n_components=0.95).fit(splits["train"][AUDIO])
     projected = {}
     for name, frame in splits.items():
@@ -93,12 +93,12 @@ def project(splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def prepare(csv: Path) -> dict[str, pd.DataFrame]:
-    """Standardized train, val and test frames with `instance_id`, `popularity`, `music_genre` and genre_* columns."""
+    """Returns standardized train, val and test frames with `instance_id`, `popularity`, `music_genre`, genre_*."""
     return standardize(split(encode(impute(clean(pd.read_csv(csv))))))
 
 
 def run_scripts(csv: Path, out: Path) -> None:
-    """All five scripts, each reading its input from CSV and writing its result as CSV under `out`."""
+    """Runs all five scripts, each of which reads CSV and writes CSV under `out`."""
     out.mkdir(parents=True, exist_ok=True)
     clean(pd.read_csv(csv)).to_csv(out / "cleaned.csv", index=False)
     impute(pd.read_csv(out / "cleaned.csv")).to_csv(out / "imputed.csv", index=False)

@@ -1,10 +1,11 @@
-"""Every benchmark that is a ratio to something run beside it: `make bench`.
+"""Runs all benchmarks that compare this project with a baseline: `make bench`.
 
     python -m benchmarks.suite                      write benchmarks/results/bench.json and bench.md
-    python -m benchmarks.suite --parts models       of some parts only; what is there of the others stays
+    python -m benchmarks.suite --parts models       measure some parts only; the figures of the others stay
     python -m benchmarks.suite --check              fail if a ratio is over twice the committed one, five times
 
-Ratios, because machines differ and are shared: ours / baseline, in the same run; lower is better, 1 is as fast.
+Figures are ratios, because machines differ and are shared: ours / baseline, in the same run. Lower is better, 1 is as
+fast.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks import fan_outs, fits, orchestration, records, scale
 from benchmarks.notebook_baseline import CLASSIFIERS, REGRESSORS
 from benchmarks.records import RESULTS
 
-WORSE = 2  # between processors alone, the same code's ratios differ by up to 1.7 (predict genre svm: 0.16 and 0.27)
+WORSE = 2  # ratios of the same code differ by up to 1.7 between processors (predict genre svm: 0.16 and 0.27)
 TRIES = 5
 PREPARED_ROWS = 1_000_000
 FITTED_ROWS = 3_000
@@ -34,9 +35,9 @@ FEW, SOME, MANY = 10, 100, 1_000  # trivial cells
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One thing timed on both sides, in seconds (of the wall clock, or of the CPU: see `clock`).
+    """A measurement of both sides, in seconds of the wall clock or of the CPU (see `clock`).
 
-    Args: limit: seconds above which ours is not to be committed.
+    Args: limit: seconds above which ours must not be committed.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Measured:
 
 
 def preparation(folder: Path) -> Iterator[Measured]:
-    """Raw CSV to all feature tables."""
+    """Measures preparation, from raw CSV to all feature tables."""
     from tasks.ingest.sample import write_sample
 
     csv = folder / "tracks.csv"
@@ -76,7 +77,7 @@ def preparation(folder: Path) -> Iterator[Measured]:
 
 
 def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
-    """Fit and predict of each of the study's models. Args: only: names of what is measured; by default all of it."""
+    """Measures fit and predict of each of the study's models. Args: only: names to measure; by default all."""
     from tasks.compute.processes import Processes
     from tasks.features.build import build_features
     from tasks.ingest.read import ingest
@@ -104,14 +105,14 @@ def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
 
 
 def orchestrating(folder: Path) -> Iterator[Measured]:
-    """Fan-outs of a few trivial cells with Prefect's temporary server, and one with a standing one."""
+    """Measures small fan-outs of trivial cells with Prefect's temporary server, and one with a standing server."""
     for cells in (FEW, SOME):
         yield _fanned(fan_outs.fan_out(cells, folder / f"cells{cells}"), "temporary")
     yield from _with_server((SOME,), folder)
 
 
 def large_fan_outs(folder: Path) -> Iterator[Measured]:
-    """The largest fan-outs and their publication, and the smallest with a standing server: too long for the check."""
+    """Measures large fan-outs and their publication, and the smallest with a standing server: too long to check."""
     found = fan_outs.fan_out(MANY, folder / f"cells{MANY}")
     yield _fanned(found, "temporary")
     yield Measured(
@@ -142,12 +143,12 @@ def _fanned(found: orchestration.Fanned, server: str) -> Measured:
 
 
 def prediction(folder: Path) -> Iterator[Measured]:
-    """A file of new tracks, end to end."""
+    """Measures the prediction of a file of new tracks, from file to file."""
     from benchmarks.predict import Timed, compare
     from tasks.storage.warehouse import Warehouse
 
     warehouse = Warehouse.at(folder / "predict")
-    # A process of its own, with which Prefect's temporary server ends.
+    # In a separate process, so that Prefect's temporary server ends with it.
     what = ["--source", "sample:5000", "--protocol", "cold_start", "--budget", "full", "--models", "xgboost_tuned"]
     command = [sys.executable, "-m", "flows.benchmark", *what, "--warehouse", warehouse.address]
     subprocess.run(command, check=True, capture_output=True)
@@ -163,7 +164,7 @@ def prediction(folder: Path) -> Iterator[Measured]:
 
 
 def start_up(folder: Path) -> Iterator[Measured]:
-    """Commands, before they do anything."""
+    """Measures how long commands take to start."""
     for command in ("benchmark", "query"):
         sides = []
         for arguments in (["-m", f"flows.{command}", "--help"], ["-c", "from prefect import flow"]):
@@ -189,7 +190,7 @@ UNCHECKED = "large fan-outs"
 
 
 def measure(parts: list[str], only: Collection[str] = ()) -> dict[str, list[Measured]]:
-    """Run parts, printing what each finds. Args: only: names of what is wanted of them; a part may measure more."""
+    """Runs parts and prints their figures. Args: only: names that are needed; a part may measure more."""
     found: dict[str, list[Measured]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
@@ -203,7 +204,7 @@ def measure(parts: list[str], only: Collection[str] = ()) -> dict[str, list[Meas
 
 
 def write(found: dict[str, list[Measured]]) -> None:
-    """Keep the figures of the parts that ran, with the machine, versions and day of each; other parts' stay."""
+    """Stores the figures of the parts that ran, with machine, versions and day; those of other parts stay."""
     rows = {part: {"measured": [asdict(one) | {"ratio": one.ratio} for one in of]} for part, of in found.items()}
     kept = records.merge(RESULTS / "bench.json", rows)
     lines = [
@@ -225,9 +226,11 @@ def write(found: dict[str, list[Measured]]) -> None:
 
 
 def check(parts: list[str]) -> int:
-    """Whether every ratio is within twice the committed one, in at least one of five tries.
+    """Checks that every ratio is within twice the committed one, in at least one of five tries.
 
-    What is measured must be what is committed. What was too slow is measured again. Returns: exit code.
+    The measured names must be the committed ones. Ratios that were too high are measured again.
+
+    Returns: the exit code.
     """
     kept = records.read(RESULTS / "bench.json")
     committed = {row["name"]: row for part in parts if part in kept for row in kept[part]["measured"]}
@@ -255,7 +258,7 @@ def check(parts: list[str]) -> int:
 
 
 def _differing(measured: dict[str, Measured], committed: dict[str, records.Record]) -> list[str]:
-    """What is not committed, is not measured any more, or is measured beside something else, a line each."""
+    """Returns a line for each name that is only committed, only measured, or has another baseline."""
     return [
         *(f"{name}: is not in bench.json." for name in measured if name not in committed),
         *(f"{name}: is in bench.json, but is not measured any more." for name in committed if name not in measured),
@@ -268,7 +271,7 @@ def _differing(measured: dict[str, Measured], committed: dict[str, records.Recor
 
 
 def too_slow(found: dict[str, list[Measured]]) -> list[str]:
-    """What took longer than it may, a line each."""
+    """Returns a line for each measurement that exceeds its limit."""
     return [
         f"{one.name}: {one.seconds:.3g} s, of which {one.limit:.3g} are allowed. Nothing was written."
         for one in itertools.chain(*found.values())
@@ -277,7 +280,7 @@ def too_slow(found: dict[str, list[Measured]]) -> list[str]:
 
 
 def parts_of(text: str) -> list[str]:
-    """The names of parts. Raises: argparse.ArgumentTypeError: one is none."""
+    """Parses names of parts. Raises: argparse.ArgumentTypeError: one is unknown."""
     parts = text.split(",")
     if unknown := set(parts) - set(PARTS):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
@@ -289,7 +292,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the committed figures; write nothing")
     parser.add_argument(
-        "--parts", type=parts_of, help=f"of {', '.join(PARTS)}; by default all, but for --check without {UNCHECKED}"
+        "--parts",
+        type=parts_of,
+        help=f"some of {', '.join(PARTS)}; by default all, with --check all except {UNCHECKED}",
     )
     options = parser.parse_args()
     if options.check:

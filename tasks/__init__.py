@@ -1,1 +1,1 @@
-"""The steps that flows put together: pure functions; only `tasks.orchestration` imports Prefect."""
+"""The steps that the flows combine. They are plain functions: only `tasks.orchestration` imports Prefect."""

@@ -1,4 +1,4 @@
-"""One small family of errors a user can mend: each says what was required, what was found, and what to do."""
+"""Errors that a user can correct: each says what was required, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterable
 
 
 def one_line(text: object) -> str:
-    """Text of anyone's as one line that a terminal, a log or the UI can show: no line breaks, no control characters."""
+    """Returns any text as one line that is safe to show: without line breaks and control characters."""
     line = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def is_text(text: str) -> bool:
-    """Whether a text of the command line or the environment is one that can be written as UTF-8."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # surrogates stand for bytes that are none
+    """Whether a text from the command line or the environment can be written as UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # surrogates stand for undecodable bytes
 
 
 def is_about_room(error: BaseException) -> bool:
-    """Whether a library's error is that of a disk that is full, a quota, or a limit on the size of files."""
+    """Whether a library's error means a full disk, an exceeded quota, or a limit on file size."""
     return any(text in str(error) for text in ("No space left on device", "Disk quota exceeded", "File too large"))
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done as asked; commands print it as one line and exit 1.
+    """The user's request cannot be carried out; commands print the message as one line and exit with 1.
 
-    Messages quote file names, column names and values, so whatever those hold is made harmless here.
+    Messages quote file names, column names and values. Control characters in them are replaced here.
     """
 
     def __init__(self, message: str) -> None:
@@ -32,31 +32,31 @@ class UserError(Exception):
 
 
 class InputError(UserError):
-    """The source file, or a value in it, is not what the project reads."""
+    """The source file, or a value in it, cannot be read by the project."""
 
 
 class ProtocolError(InputError):
-    """A protocol that this data does not allow: a split would be left without rows. Others may be possible."""
+    """The protocol is impossible with this data, because a split would have no rows; others may be possible."""
 
 
 class DownloadError(InputError):
-    """A source that is elsewhere could not be fetched; trying again may help."""
+    """A remote source could not be downloaded; trying again may help."""
 
 
 class CheckError(UserError):
-    """Feature tables break a rule that their protocol states: nothing may be trained on them."""
+    """Feature tables break a rule of their protocol, so nothing may be trained on them."""
 
 
 class NoModelError(UserError):
-    """No model is stored that could predict."""
+    """No stored model can predict."""
 
 
 class ModelFileError(UserError):
-    """A stored model that may not be loaded: missing, changed, or not of this warehouse."""
+    """A stored model must not be loaded: it is missing, was changed, or is from another warehouse."""
 
 
 class UnknownNameError(UserError):
-    """A name that no registry holds; the message lists the known ones."""
+    """A name is in no registry; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(sorted(known))}.")

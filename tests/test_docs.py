@@ -85,6 +85,13 @@ def test_links_lead_somewhere(document) -> None:
         assert not heading or heading in [re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in headings]
 
 
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "docs/tables.md"])  # it is generated
+def test_lines_of_prose_are_short(document) -> None:
+    prose = re.sub(r"^```.*?^```$", "", TEXTS[document], flags=re.MULTILINE | re.DOTALL)
+    without_addresses = re.sub(r"https?://\S+", "", prose)
+    assert [line for line in without_addresses.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_deployments_name_flows_and_parameters_that_exist(deployment) -> None:
     module, _, name = deployment["entrypoint"].rpartition(".")

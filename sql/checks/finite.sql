@@ -1,5 +1,5 @@
--- No model is given a missing or infinite value; popularity may be missing from all tracks, which are then of no use to
--- those that learn it. Rows: the tracks of features.tracks_std that hold one.
+-- No model gets a missing or infinite value, except that popularity may be missing in all tracks; models of popularity
+-- are not trained then. Rows: the tracks of features.tracks_std with such a value.
 select track_id
 from features.tracks_std
 where

@@ -1,5 +1,5 @@
--- Tracks that share an artist, and tracks of the same recording, are in the same split, if they are in one at all.
--- Rows: the artists and recordings that are on several sides.
+-- Tracks that share an artist, and tracks of the same recording, are in the same split, unless they are unused.
+-- Rows: the artists and recordings that are in several splits.
 with
 
 links as (

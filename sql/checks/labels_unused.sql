@@ -1,4 +1,4 @@
--- A filled value says nothing about the genre: one value for all tracks in which the feature is missing.
+-- A filled value does not depend on the genre: a feature has one value for all tracks in which it is missing.
 -- Rows: the features that were filled with several values, or whose fill value is kept by genre.
 with
 

@@ -1,5 +1,5 @@
--- What preparation learnt is what the training rows alone say. Rows: the statistics that differ from that, by more
--- than rounding.
+-- The fitted statistics are those of the training rows alone. Rows: the statistics that differ from that by more than
+-- rounding.
 with
 
 train as (

@@ -1,4 +1,4 @@
--- No training row shares a recording with a test row. Rows: the recordings of both.
+-- No training row shares a recording with a test row. Rows: the recordings that are in both.
 select groups.recording_id
 from features.track_groups as groups
 inner join features.split_assignment as split on groups.track_id = split.track_id

@@ -1,6 +1,7 @@
--- What the split of appended tracks is made from where artists or recordings are kept apart: one row per track, in an
--- order that does not depend on the file's, and whether a test row of the base (staging.linked_tracks) has its artist
--- or its recording; is_linked: whether one of any split but train has either.
+-- The input of the split of appended tracks, for protocols that keep artists or recordings apart: one row per track, in
+-- an order that does not depend on the file's. artists_in_test, recordings_in_test: whether a test track of the base
+-- (staging.linked_tracks) has an artist of the track, or its recording. is_linked: whether any base track outside of
+-- training has one of them.
 with
 
 known_artists as (

@@ -1,5 +1,5 @@
--- What a split is made from that leaves out training rows that share an artist with a test row: one row per track and
--- artist of it (shared_id; one row with NULL of a track by nobody), in file order.
+-- The input of a split that leaves out training rows that share an artist with a test row: one row per track and artist
+-- (shared_id; NULL if the track has no artist), in file order.
 select
     tracks.track_id,
     mapping.genre_id,

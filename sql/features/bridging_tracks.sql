@@ -1,5 +1,6 @@
--- Of a split in which a group was cut (assigned: track_id, split), the tracks of recordings that have an artist of
--- another side: one row per track_id. An artist's side is that of most of its tracks.
+-- The tracks that a split leaves out after a group was cut: one row per track_id. They are the tracks of recordings
+-- that have an artist of another split than a track of theirs (assigned: track_id, split). An artist's split is that of
+-- most of its tracks.
 with
 
 counts as (

@@ -1,7 +1,7 @@
--- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder
--- does. column_name is genre_<genre>; the id is appended to each if two genres differ only in case, or if one of them
--- would be genre_id. A zero byte, which would end a column's name, is a question mark there.
--- Where no track has a genre there is one row without a name, and all tracks are of it.
+-- features.genre_mapping: one row per genre; genre_id counts from 0 in alphabetical (byte) order, as LabelEncoder does.
+-- column_name is genre_<genre>. The id is appended to all names if two genres differ only in case, or if a name would
+-- be genre_id. A zero byte, which would end a column's name, is replaced by a question mark.
+-- If no track has a genre, there is one row without a name for all tracks.
 with
 
 labels as (

@@ -1,6 +1,6 @@
--- What a split that keeps groups whole is made from: one row per track, in an order that does not depend on the file's.
--- A group that would leave less than half of their shares to validation and test is cut (is_cut): its tracks go by the
--- first artist of their recording, and sql/features/bridging_tracks.sql says which of them to leave out.
+-- The input of a split that keeps groups whole: one row per track, in an order that does not depend on the file's.
+-- A group is cut (is_cut) if it would leave validation and test less than half of their shares. Its tracks are then
+-- grouped by the first artist of their recording, and sql/features/bridging_tracks.sql lists those to leave out.
 with
 
 too_large as (

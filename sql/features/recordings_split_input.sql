@@ -1,5 +1,5 @@
--- What a split is made from that leaves out training rows that share a recording (shared_id) with a test row: one row
--- per track, in file order.
+-- The input of a split that leaves out training rows that share a recording (shared_id) with a test row: one row per
+-- track, in file order.
 select
     tracks.track_id,
     mapping.genre_id,

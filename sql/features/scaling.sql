@@ -1,5 +1,6 @@
--- features.scaling: mean and population standard deviation of each audio feature, learnt from the training rows, to 12
--- significant digits: sums of floating-point numbers depend on their order, and so on threads; these do not.
+-- features.scaling: mean and population standard deviation of each audio feature, fitted on the training rows and
+-- rounded to 12 significant digits. Without rounding they would depend on the order of summation, and so on the number
+-- of threads.
 -- Grain: feature_name, statistic ('mean', 'std'), in the feature's own unit.
 {% macro rounded(value) %}cast(printf('%.11e', {{ value }}) as double){% endmacro %}
 {% macro from_mean(name) %}(train.{{ name }} - means.{{ name }}){% endmacro %}

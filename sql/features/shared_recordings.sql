@@ -1,5 +1,5 @@
--- What links artists: one row per recording and artist of it, of the recordings that have several, be it that one track
--- names them or that tracks of the same recording do.
+-- The recordings that link artists: one row per recording and artist, for recordings with several artists. The artists
+-- may stand in one track, or in different tracks of the same recording.
 with
 
 pairs as (

@@ -1,4 +1,4 @@
--- What a split is made from: one row per track, in file order.
+-- The input of a split: one row per track, in file order.
 select
     tracks.track_id,
     mapping.genre_id

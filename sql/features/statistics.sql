@@ -1,6 +1,5 @@
--- features.statistics: everything that preparation learns from data, and prediction applies to new tracks.
--- Grain: protocol, feature_name, statistic, genre. statistic: fill (the value that stands in for a missing one),
--- mean, std,
+-- features.statistics: all statistics that are fitted in preparation and applied to new tracks in prediction.
+-- Grain: protocol, feature_name, statistic, genre. statistic: fill (the value that replaces a missing one), mean, std,
 -- pcK (the feature's loading on component K), explained_variance_ratio (feature_name is the component).
 select * from features.fill_values
 union all

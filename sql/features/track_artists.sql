@@ -1,8 +1,8 @@
--- features.track_artists: one row per track_id and artist of it. From staging.stg_tracks; a track of nobody has no row.
--- artist_name may name several: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write one; lists in lists and
--- lists between ';', too), or separated by ';', feat., ft., featuring, or any of $artist_separators (in lower case).
--- artist: one name in lower case, with single spaces. artist_id: a digest of it.
--- Dropped: what names nobody, such as blank, nan, unknown or various artists.
+-- features.track_artists: one row per track_id and artist. From staging.stg_tracks; a track without artists has no row.
+-- artist_name may hold several artists: in a list ("['A', 'B']", as Python, numpy, JSON or DuckDB write it; also lists
+-- in lists, and lists separated by ';'), or separated by ';', feat., ft., featuring, or any of $artist_separators (in
+-- lower case). artist: one name in lower case, with single spaces. artist_id: a digest of it.
+-- Dropped: names of nobody, such as blank, nan, unknown or various artists.
 {% set nobody %}
 '[-?.]*|[\[(<#]?(?:nan|none|null|nil|na|n/a|empty|empty_field|unknown(?: artists?)?|no artist|not available|'
     || 'v\.?a\.?|v/a|various(?: artists?)?|varios(?: artistas)?|artisti vari|artistes divers|'
@@ -19,8 +19,8 @@ cells as (
     where artist_name is not null
 ),
 
--- A text that begins like a list as one list with commas: of a tuple or a set, of a list without commas or with None,
--- of several lists, of lists in a list. NULL of what begins like none: a cast that fails is slow.
+-- literal: a text that begins like a list, rewritten as one list with commas. The text may be a tuple, a set, a list
+-- without commas or with None, several lists, or lists in a list. NULL for other texts, because a failing cast is slow.
 literals as (
     select
         artist_name,
@@ -50,7 +50,7 @@ listed as (
                                 then literal
                         end as varchar[]
                     ),
-                    -- With quotes within quotes of the same kind.
+                    -- Items that contain quotes of the same kind.
                     string_split_regex(
                         nullif(regexp_extract(literal, '^\s*\[\s*[''"](.*)[''"]\s*\]\s*$', 1, 's'), ''),
                         '[''"]\s*,\s*[''"]'
@@ -77,10 +77,10 @@ separated as (
             cast($artist_separators as varchar[]), lambda name, separator: replace(name, separator, ';'), text
         ) as text
     from lowered
-    where not regexp_full_match(text, {{ nobody }})  -- such as n/a, whole
+    where not regexp_full_match(text, {{ nobody }})  -- the whole text, before '/' can split n/a
 ),
 
--- What names a guest: `A (feat. B)`, `A & ft. B`, `A; featuring B`.
+-- Splits guests off: `A (feat. B)`, `A & ft. B`, `A; featuring B`.
 split as (
     select
         artist_name,
@@ -100,7 +100,7 @@ parts as (
     from split
 ),
 
--- `A (feat. B) [live] & C` leaves a bracket behind, which ends the guests; what stands in brackets then is no artist.
+-- `A (feat. B) [live] & C` was split after the opening bracket. The closing one ends the guests; [live] is no artist.
 unbracketed as (
     select
         artist_name,

@@ -1,6 +1,6 @@
 -- features.track_groups: one row per track_id, the columns of features.track_links and group_id. Tracks that a chain of
--- shared artists and recordings links share it: the lowest recording_id among them. A recording of which no artist is
--- known is a group of its own.
+-- shared artists and recordings links have the same group_id: the lowest recording_id among them. A recording without a
+-- known artist is a separate group.
 with
 
 recordings as (

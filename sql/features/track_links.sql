@@ -1,6 +1,6 @@
--- features.track_links: one row per track_id. Two tracks share recording_id if their ten never-missing
--- audio features are identical: it is the lowest track_id of those that do.
--- content_hash orders tracks by what they hold, not by where they stand in the file.
+-- features.track_links: one row per track_id. Tracks have the same recording_id, the lowest track_id among them, if the
+-- ten audio features that are never missing are identical. content_hash orders tracks by their content, not by their
+-- place in the file.
 select
     track_id,
     min(track_id) over (

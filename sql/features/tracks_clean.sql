@@ -1,8 +1,8 @@
--- features.tracks_clean: one row per track_id, missing values filled from features.fill_values, not standardized, with
--- its place in the split (models are trained in the order of position) and its genre's id.
--- The genre's own value where the protocol has one, else the value over all genres (genre NULL), else 0: of a feature
--- that no track has. is_imputed: a value was filled that other tracks have.
--- Tracks to predict are prepared by this SELECT, too (tasks/prediction/preparation.py): they have no split and no genre.
+-- features.tracks_clean: one row per track_id, with missing values filled, not standardized, with the track's place in
+-- the split (models are trained in the order of position) and its genre's id. From features.fill_values.
+-- A missing value is replaced by the genre's value if the protocol has one, else by the value over all genres (genre
+-- NULL), else, for a feature that no track has, by 0. is_imputed: a value was filled that other tracks have.
+-- The same SELECT prepares tracks to predict (tasks/prediction/preparation.py), which have no split and no genre.
 -- Units: tempo beats/min to 3 decimals, duration_ms milliseconds, key_code semitones above C.
 with
 

@@ -1,5 +1,5 @@
--- features.tracks_one_hot: one row per track_id of features.tracks_clean, the genre as one 0/1 column per genre.
--- The columns are named by features.genre_mapping.
+-- features.tracks_one_hot: one row per track_id of features.tracks_clean, with a 0/1 column for each genre, named by
+-- features.genre_mapping.
 select
     clean.protocol,
     clean.track_id,

@@ -1,5 +1,5 @@
--- features.tracks_pca: one row per track_id, the principal components of its 12 z-scores by features.pca_loadings.
--- No target takes part in the projection.
+-- features.tracks_pca: one row per track_id, the principal components of its 12 z-scores, from features.pca_loadings.
+-- The projection does not use the targets.
 with
 
 loadings as (

@@ -1,5 +1,5 @@
--- features.tracks_std: one row per track_id, the 12 audio features as z-scores by features.scaling (a constant feature
--- is only centred). Models are trained in the order of position.
+-- features.tracks_std: one row per track_id, the 12 audio features as z-scores, from features.scaling (a constant
+-- feature is only centred). Models are trained in the order of position.
 with
 
 scaling as (

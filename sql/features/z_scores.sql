@@ -1,5 +1,5 @@
--- What the principal components are computed from: the z-scores of the training rows, without their ids. Computed from
--- features.tracks_clean as features.tracks_std is, so that both are made at the same time.
+-- The input of the principal components: the z-scores of the training rows, without their ids. They are computed from
+-- features.tracks_clean, as in features.tracks_std, so that both tables can be made at the same time.
 with
 
 scaling as (

@@ -1,6 +1,7 @@
--- Which of $candidates seem to separate artists: one row per separator, names that hold it (names), those of them that
--- hold an artist who also stands alone (holding), and an example of both; the most telling first. From
--- features.track_artists. Dropped: separators of fewer than $least_names such names, or of less than $least_share.
+-- The texts of $candidates that seem to separate artists: one row per separator, the clearest first. names: the number
+-- of artist names that contain it. holding: how many of these contain an artist who also stands alone. example, alone:
+-- such a name and that artist. From features.track_artists. Dropped: separators with holding below $least_names, or
+-- below the share $least_share of names.
 with
 
 artists as (

@@ -1,4 +1,4 @@
--- Targets that are the same in every row of a split: one row per target and split, and the value. From
+-- Targets that have the same value in every row of a split: one row per target and split, with the value. From
 -- features.tracks_std. Dropped: rows without the target.
 {% set targets = {"popularity": "format('{:g}', popularity)", "genre": "music_genre"} %}
 {% for task, value in targets.items() %}

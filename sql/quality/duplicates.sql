@@ -1,6 +1,6 @@
--- Of the data quality page: one row. Recordings are tracks with identical values of the ten audio features that are
--- never missing; n_tracks counts the tracks of those listed more than once, n_recordings the recordings, and
--- n_several_genres those of them that stand under more than one genre.
+-- For the data quality page: one row about recordings that stand in several tracks. A recording is all tracks with
+-- identical values of the ten audio features that are never missing. n_tracks: the number of such tracks. n_recordings:
+-- the number of such recordings. n_several_genres: how many of the recordings have more than one genre.
 with
 
 recordings as (

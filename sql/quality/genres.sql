@@ -1,5 +1,5 @@
--- Of the data quality page: one row per genre with its sound rows, the most frequent first; those of
--- staging.rare_genres were dropped.
+-- For the data quality page: one row per genre with its number of valid rows, the most frequent first. is_dropped: the
+-- genre is in staging.rare_genres.
 select
     music_genre,
     count(*) as n,

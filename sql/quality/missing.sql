@@ -1,5 +1,5 @@
--- Of the data quality page: one row per column of staging.stg_tracks that has missing values; share is of its tracks,
--- 0 to 1.
+-- For the data quality page: one row per column of staging.stg_tracks with missing values. share: the share of tracks
+-- without a value, 0 to 1.
 with
 
 present as (

@@ -1,5 +1,5 @@
--- Of the data quality page: one row per column and reason of raw.rejects, the most frequent first; first_line is where
--- in the file to look.
+-- For the data quality page: one row per column and reason of raw.rejects, the most frequent first. first_line: the
+-- first such line in the file.
 select
     column_name,
     split_part(error, ':', 1) as reason,

@@ -1,6 +1,6 @@
--- What the values of staging.typed_tracks look like: one row per column that has a scale (tasks/ingest/units.py), in its unit.
--- n_outside: values outside the scale; outside: their 0.02, 0.5 and 0.98 quantiles, more or less, to tell units apart;
--- n_inside: values that are surely on the scale.
+-- Statistics that show the unit of a column: one row per column of staging.typed_tracks with a scale, in the scale's
+-- unit (tasks/ingest/units.py). n_outside: values outside of the scale. outside: their approximate 0.02, 0.5 and 0.98
+-- quantiles, which tell units apart. n_inside: values that are surely on the scale.
 {% for name, scale in scales.items() %}
 {% set is_inside = "(" ~ name ~ " between " ~ scale.low ~ " and " ~ scale.high ~ ")" %}
 select

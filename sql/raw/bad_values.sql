@@ -1,9 +1,9 @@
--- raw.bad_values: one row per value that is there and cannot be used, so a row of the file may stand here more than
--- once, and one (audio features) for each row that has none of them. From staging.typed_tracks beside raw.tracks.
--- A missing value of an audio feature is not bad: it is filled. One of the targets is: targets are those of the file's
--- columns that must have a value. Rows without a genre are not looked at where has_genre (staging drops them).
--- A value is looked up in raw.tracks only where its number or code is NULL, and only in the file's own columns
--- (measured, which may hold mode).
+-- raw.bad_values: one row per value that is present but cannot be used, and one (audio features) per row of the file
+-- without any audio feature. A row of the file may have several. From staging.typed_tracks and raw.tracks.
+-- A missing audio feature is not bad, because it is filled. A missing target is bad; targets are the columns of the
+-- file that must have a value. If has_genre, rows without a genre are not checked, because staging drops them.
+-- A text is looked up in raw.tracks only where its number or code is NULL, and only in the file's own columns
+-- (measured, which may contain mode).
 with
 
 suspects as (
@@ -85,7 +85,7 @@ left join texts
     on
         bad_values.row_number = texts.row_number
         and bad_values.column_name = texts.column_name
--- Of a row whose values are all bad only they stand here.
+-- The reject of a row without audio features is left out where the row has other rejects.
 qualify
     bad_values.column_name <> 'audio_features'
     or count(*) over (partition by bad_values.row_number) = 1

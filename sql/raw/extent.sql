@@ -1,6 +1,6 @@
--- How large the values of a Parquet file at $path are as text, of the columns that the project needs: one row.
--- Bytes: longest (of a value, a list in the order of the columns) and total. DuckDB looks at each value of a dictionary
--- once, so that this is fast and small where the rows themselves would not be.
+-- The size as text of the needed columns of a Parquet file at $path, in bytes: one row. longest lists the longest value
+-- of each column, in the order of columns; total is the sum of all values. DuckDB looks at each dictionary value once,
+-- so that this is fast and needs little memory even where reading the rows would not.
 with
 
 source as (

@@ -1,5 +1,5 @@
--- One text for the content of staging.typed_tracks, whatever file format it came in: for each genre the number of its
--- rows, their ids and places in the file, and the sum of every feature and of popularity.
+-- The content of staging.typed_tracks as one text that does not depend on the file format: for each genre its number of
+-- rows, their ids and positions in the file, and the sums of popularity and of every audio feature.
 with
 
 genres as (

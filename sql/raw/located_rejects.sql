@@ -1,6 +1,6 @@
--- raw.rejects: one row per bad value of raw.reasons (sql/raw/rejects.sql) with its place in the file: line, the first
--- of several, counted from 1, and csv_line, their text (of a Parquet file the row, and no text), from lines_found.
--- $after: rows of the snapshot before the file's own.
+-- raw.rejects: one row per bad value of raw.reasons (sql/raw/rejects.sql) with its place in the file, from lines_found:
+-- line, where its row begins, counted from 1, and csv_line, the text of the row. For a Parquet file, line is the row
+-- number and csv_line is empty. $after: number of rows of the snapshot before the file's own.
 select
     coalesce(places.line, (reasons.row_number - $after) + 1) as line,
     reasons.column_name,

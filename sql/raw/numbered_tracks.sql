@@ -1,5 +1,5 @@
--- raw.tracks: one row per row read, as read. Grain: row_number, the position in the file from 1; it is the
--- instance_id, too, where the file has none. Rows of a file that was appended are numbered on after those before it.
+-- raw.tracks: one row per row read, as read. Grain: row_number, the position in the file from 1; it is also the
+-- instance_id where the file has none. Row numbers of an appended file continue after those of the files before it.
 {% for part in parts %}
 select
     file_row_number + {{ part.first_row }} as row_number,

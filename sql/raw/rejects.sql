@@ -1,6 +1,6 @@
--- raw.rejects, before lines are looked up: raw.bad_values, and of otherwise sound rows that share an instance_id all
--- but the first; of a file that is appended, those whose id a track of staging.base_ids has.
--- Rows without a genre are not looked at where has_genre: staging drops them.
+-- raw.reasons, which becomes raw.rejects with the lines of the file: raw.bad_values, and repeated ids of otherwise
+-- valid rows. The first row with an id is kept; in an appended file no row is kept whose id is in staging.base_ids.
+-- If has_genre, rows without a genre are not checked, because staging drops them.
 with
 
 typed as not materialized (

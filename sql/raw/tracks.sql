@@ -1,7 +1,7 @@
--- The stored rows of raw.tracks: one per row read, in the order of the file, as read: every value is text.
--- From a CSV file (plain or gzip, column positions taken from its header) or a Parquet file, at $path.
--- Columns the project does not need are left out, and so is instance_id where the file has none; obtained_date is NULL
--- then. raw.tracks itself (sql/raw/numbered_tracks.sql) adds row_number.
+-- The stored rows of raw.tracks: one row per row of the file, in file order, every value as text.
+-- From a CSV file (plain or gzip, columns by their position in the header) or a Parquet file, at $path.
+-- Columns that the project does not need are left out. A needed column that the file lacks is NULL; only instance_id is
+-- left out then. The view raw.tracks (sql/raw/numbered_tracks.sql) adds row_number.
 with
 
 source as (
@@ -16,9 +16,9 @@ source as (
         quote = '"',
         escape = '"',
         compression = $compression,
-        new_line = $new_line,  -- left to DuckDB, a line break within the header's quotes would lose every row
+        new_line = $new_line,  -- detected by DuckDB, a line break in a quoted header would lose every row
         max_line_size = 2000000,
-        buffer_size = 4000000,  -- small, so that several cores share a small file
+        buffer_size = 4000000,  -- small, so that several cores can share a small file
         columns = {
             {% for position in range(width) %}
             'column{{ position }}': 'VARCHAR',

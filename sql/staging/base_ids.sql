@@ -1,5 +1,5 @@
--- staging.base_ids: the ids of the sound tracks of a snapshot that is appended to. From its staging.typed_tracks and
--- raw.rejects.
+-- staging.base_ids: one row per valid track of the snapshot that a file is appended to, with its id. From its
+-- staging.typed_tracks and raw.rejects.
 select track_id
 from staging.typed_tracks
 where

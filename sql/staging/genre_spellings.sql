@@ -1,8 +1,8 @@
--- staging.genre_spellings: one row per genre text of raw.tracks, outer spaces left out: spelling, n (its rows) and the
--- genre that it is: NULL if it says that there is none (is_missing, or unknown), else the commonest of the spellings
--- that differ from it only in case, white space and Unicode form (of equals the first in byte order). A list of one
--- genre is that genre. Of a file that is appended, the spelling of the tracks that it is appended to
--- (staging.base_genres). is_list: it seems to list several genres.
+-- staging.genre_spellings: one row per genre text of raw.tracks without outer spaces: spelling, n (its rows) and genre.
+-- genre is NULL if the text means a missing value (is_missing, or unknown). Otherwise it is the most frequent spelling
+-- among those that differ only in case, white space and Unicode form; ties go to the first in byte order. A list of one
+-- genre is that genre. In an appended file the spelling of staging.base_genres has priority.
+-- is_list: the text seems to list several genres.
 {% macro folded(text) %}lower(nfc_normalize(regexp_replace({{ text }}, '[\s\p{Z}]+', ' ', 'g'))){% endmacro %}
 with
 

@@ -1,5 +1,5 @@
--- staging.held_out_tracks: the tracks of a base (staging.base_tracks, features.base_split) that are none of training,
--- and their split. Grain: track_id.
+-- staging.held_out_tracks: the tracks of a base (staging.base_tracks, features.base_split) that are not in training,
+-- with their split. Grain: track_id.
 select
     tracks.*,
     split.split

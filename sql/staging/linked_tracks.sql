@@ -1,6 +1,5 @@
--- staging.linked_tracks: those of staging.held_out_tracks that share an artist or a recording with one of
--- staging.stg_tracks, which were appended. Of both the artists are known: features.held_out_artists and
--- features.track_artists. Grain: track_id.
+-- staging.linked_tracks: the tracks of staging.held_out_tracks that share an artist or a recording with an appended
+-- track (staging.stg_tracks). From features.held_out_artists and features.track_artists. Grain: track_id.
 {% set features = [
     "acousticness", "danceability", "energy", "instrumentalness", "key_code", "liveness", "loudness", "mode_code",
     "speechiness", "valence",

@@ -1,4 +1,4 @@
--- staging.rare_genres: one row per genre that staging.stg_tracks drops, having fewer than $min_genre_rows sound rows.
+-- staging.rare_genres: one row per genre with fewer than $min_genre_rows valid rows, which staging.stg_tracks drops.
 select
     music_genre,
     count(*) as dropped_rows

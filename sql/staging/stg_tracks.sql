@@ -1,5 +1,5 @@
 -- staging.stg_tracks: one row per track_id. From staging.typed_tracks.
--- Dropped: rows without a genre (kept where no row has one), rows that stand in raw.rejects, and the genres of
+-- Dropped: rows without a genre (kept if no row has one), rows that are in raw.rejects, and the genres of
 -- staging.rare_genres.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C; NULL where missing.
 select

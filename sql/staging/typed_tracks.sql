@@ -1,11 +1,10 @@
--- staging.typed_tracks: one row per row of raw.tracks that holds anything besides an id, as numbers and codes.
--- NULL where a text is not what its column holds (raw.rejects says why) and where a value is missing: every text that
--- is_missing knows (tasks/ingest/columns.py); also tempo -1 or 0, duration_ms -1, key -1; artist_name 'empty_field'.
--- numbers: each number as a SQL expression, converted where the file has another unit (tasks/ingest/units.py).
--- Keys are names (C#, Db, C♯/D♭, D flat) or pitch classes. A key may hold its mode (C# minor), which must be that of
--- column mode, and stands for it where that is missing. Genres that differ only in case and spaces are one, where
--- is_respelled says that there are some: see staging.genre_spellings.
--- Its columns are those of staging.stg_tracks, which is the same file where that drops no row.
+-- staging.typed_tracks: one row per row of raw.tracks that has more than an id, as numbers and codes.
+-- NULL where a text does not fit its column (raw.rejects has the reason) and where a value is missing. Missing are all
+-- texts of the macro is_missing (MISSING in tasks/specs.py), tempo -1 and 0, duration_ms -1, key -1, and artist_name
+-- 'empty_field'. numbers: the SQL expression of each number, with its unit converted (tasks/ingest/units.py).
+-- Keys are names (C#, Db, C♯/D♭, D flat) or pitch classes. A key may include its mode (C# minor), which must agree with
+-- column mode, and replaces it where that is missing. is_respelled: the genre is taken from staging.genre_spellings.
+-- Its columns are those of staging.stg_tracks, which is the same file if no row is dropped.
 -- Units: tempo beats/min, duration_ms milliseconds, key_code semitones above C, mode_code 1 major and 0 minor.
 {% set note = "([A-Ga-g])(#|b|B| ?-?(?i:sharp)| ?-?(?i:flat))?" %}
 {% set mode = "(M|m|(?i:maj(?:or)?|min(?:or)?))" %}
@@ -54,12 +53,12 @@ numbers as (
             when regexp_full_match(instance_id, ' *[+-]?[0-9]+([.]0*)? *')
                 then try_cast(instance_id as bigint)
         end as track_id,
-        -- A text is tried as a number only if it begins with a sign or digit: a cast that fails is slow.
+        -- Only texts that begin with a sign or a digit are cast, because a failing cast is slow.
         try_cast(case when "key" < ':' and not contains("key", '_') then "key" end as double) as key_number,
         try_cast(case when "mode" < ':' and not contains("mode", '_') then "mode" end as double) as mode_number,
         trim("key") as key_text,
         trim("mode") as mode_text,
-        -- Of a number the text is not looked at.
+        -- If the text is a number, is_missing is not called.
         coalesce(nullif(try_cast(tempo as double), 'nan') in (-1, 0), is_missing(tempo)) as is_tempo_missing,
         coalesce(nullif(try_cast(duration_ms as double), 'nan') = -1, is_missing(duration_ms))
             as is_duration_missing,

@@ -1,5 +1,5 @@
--- What staging.rare_genres is of rows that were appended with the statistics of their base: one row per genre that the
--- base's features.genre_mapping does not have, be it new or rare there. staging.stg_tracks drops them.
+-- staging.rare_genres for rows that were appended with the statistics of their base: one row per genre that is not in
+-- the base's features.genre_mapping, because it is new or was too rare. staging.stg_tracks drops these genres.
 select
     music_genre,
     count(*) as dropped_rows

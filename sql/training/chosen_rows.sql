@@ -1,6 +1,6 @@
--- What a cell trains on of a large feature table, if not on all rows of the split: their positions. Of the first
--- $n_allowed rows (all that its budget allows) $n_wanted, stratified by genre: of each genre its share, to within one
--- row, the first of it. Those for a smaller $n_wanted are among those for a larger.
+-- The positions of a cell's training rows in a large feature table, if it does not train on all of them: $n_wanted of
+-- the first $n_allowed rows (those that its budget allows). They are stratified by genre to within one row, the first
+-- rows of each genre. The rows for a smaller $n_wanted are a subset of those for a larger one.
 with
 
 allowed as (

@@ -1,6 +1,6 @@
--- What a cell reads of one split of a large feature table: one row per track, in the order of position; of the split to
--- train on only the chosen positions, and of those, if several workers share them, every so-many-th. group_id: of the
--- tracks linked by artist or recording.
+-- The rows of one split of a large feature table that a cell reads: one row per track, in the order of position.
+-- Training rows are limited to the chosen positions. If several Dask workers share them, each gets every n-th position.
+-- group_id: the group of tracks that are linked by artist or recording.
 select
     {% for feature in features %}
         cast(trained.{{ feature }} as {{ number }}) as {{ feature }},

@@ -1,1 +1,1 @@
-"""Processes that train cells and live progress. It knows nothing about music."""
+"""Child processes that train cells, a Dask client, and a progress display. Nothing here depends on music."""

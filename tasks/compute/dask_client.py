@@ -1,4 +1,4 @@
-"""A Dask cluster as a client and its workers see it. Dask may not be installed: it is imported where it is used."""
+"""Access to a Dask cluster from a client or a worker. Dask is optional, so it is imported where it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONNECT_SECONDS = 10.0
 
 
 def check_installed() -> None:
-    """Raises: UserError: what only a cluster needs is not installed."""
+    """Checks that Dask is installed. Raises: UserError: it is not."""
     try:
         import prefect_dask  # noqa: F401
     except ImportError as error:
@@ -21,7 +21,7 @@ def check_installed() -> None:
 
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """A client of the scheduler at an address. Raises: UserError: none answers there."""
+    """Yields a client of the Dask scheduler at an address. Raises: UserError: no scheduler answers there."""
     from distributed import Client
 
     try:
@@ -39,7 +39,7 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def current_worker() -> tuple[Any, Callable[[], bool]]:
-    """The worker that the calling task runs on, and whether the flow still waits for that task."""
+    """Returns the Dask worker of the calling task, and a function: whether the flow still waits for that task."""
     from distributed import get_worker
 
     worker = get_worker()

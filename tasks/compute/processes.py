@@ -1,8 +1,8 @@
-"""One process per cell, so that a cell can be timed out, killed or run out of memory without harm to anything else.
+"""Runs each cell in a child process, so that a timeout, a crash or too little memory affects that cell alone.
 
-Children are forked from a small server process (multiprocessing's forkserver) that has imported the numerical libraries
-once, with the thread counts of BLAS and OpenMP set before those imports. They never import Prefect, and they end when
-the process that started the server ends.
+Children are forked from a small server process (multiprocessing's forkserver). It imports the numerical libraries once,
+after the thread counts of BLAS and OpenMP are set. Children never import Prefect, and they end when the process that
+started the server ends.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ PRELOADED = [
     "sklearn.svm",
     "skops.io",
 ]
-STORES = ("s3fs", "gcsfs", "adlfs")  # imported where the warehouse is elsewhere: its cells put their results there
-LOOK_SECONDS = 0.1  # between two looks at how much memory a child uses
+STORES = ("s3fs", "gcsfs", "adlfs")  # imported for a remote warehouse, where children store results
+LOOK_SECONDS = 0.1  # between two checks of a child's memory
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS")
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait for one another leave the core to whoever has work
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}  # waiting threads leave the core to others
 START_LOCK = threading.Lock()
 
 Argument = TypeVar("Argument")
@@ -48,7 +48,7 @@ Argument = TypeVar("Argument")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a child ended; `value` is what its function returned."""
+    """How a child process ended; `value` is what its function returned."""
 
     status: Literal["ok", "failed", "timed_out"]
     value: Any = None
@@ -56,12 +56,12 @@ class Outcome:
 
 
 class Processes:
-    """Runs functions in child processes of `threads` threads each; on leaving the block every child is killed.
+    """Runs functions in child processes; a context manager that kills every child at its end.
 
-    Args: threads: for BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
-        memory: MiB of resident memory above which a child is killed; without it the largest is killed when all
-        children together use more than `usable` MiB, by default 90 % of what the machine has. children: those that
-        run, of all that share that memory; by default these processes have it for themselves.
+    Args: threads: of BLAS, OpenMP and TensorFlow in each child. timeout: seconds after which a child is killed.
+        memory: MiB of resident memory above which a child is killed; None: the largest child is killed when all
+        together use more than `usable`. usable: MiB, by default 90 % of the machine's memory. children: the set of
+        running children, for several `Processes` that share the memory; by default this one has a set for itself.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with START_LOCK:  # a child that is being started is known then
+        with START_LOCK:  # afterwards every started child is in the set
             self._closed = True
         for child in list(self._children):
             child.kill()
@@ -100,9 +100,11 @@ class Processes:
         log: Path,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> Outcome:
-        """Call `function(argument)` in a child; wait for it while it is wanted. What it prints goes to `log`.
+        """Calls `function(argument)` in a child process and waits for it. Its output goes to `log`.
 
-        Its libraries' temporary files are beside `log` and go with it: a child that is killed removes none.
+        Temporary files of its libraries are written beside `log` and removed here, because a killed child removes none.
+
+        Args: is_wanted: checked while waiting; the child is killed once it returns False.
         """
         receiver, sender = self._context.Pipe(duplex=False)
         child = self._context.Process(target=_child, args=(function, argument, sender, self.threads, log), daemon=True)
@@ -122,8 +124,8 @@ class Processes:
             log.unlink(missing_ok=True)
             shutil.rmtree(_scratch(log), ignore_errors=True)
 
-    def _greed(self, child: Any) -> str | None:
-        """Why a child must end for the memory it uses; None: it need not."""
+    def _excess_memory(self, child: Any) -> str | None:
+        """Returns why a child must end because of its memory use; None if it need not."""
         used = {one: _resident_mib(one.pid) for one in list(self._children)}
         own = used.get(child, 0.0)
         if self.memory is not None:
@@ -138,7 +140,7 @@ class Processes:
         while not wait([receiver, child.sentinel], timeout=min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return Outcome("timed_out", error=f"ended after {self.timeout:g} s, the time limit of a cell")
-            if reason := self._greed(child):
+            if reason := self._excess_memory(child):
                 return Outcome("failed", error=reason)
             if not is_wanted():
                 return Outcome("failed", error="nobody waits for it any more")
@@ -148,21 +150,21 @@ class Processes:
         except EOFError:
             pass
         wait([child.sentinel], timeout=10)
-        with START_LOCK:  # starting a child looks at the others, too, and an exit code can be read only once
+        with START_LOCK:  # starting a child also polls the others, and an exit code can be read only once
             code = child.exitcode
         return Outcome("failed", error=_cause_of_death(code, log))
 
 
 def usable_mib() -> float:
-    """90 % of the memory that this machine, or its container, has."""
+    """Returns 90 % of the memory of this machine or its container, in MiB."""
     total = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # a container may have less than its machine; "max": it has not
+    with suppress(OSError, ValueError):  # a container may have a limit; "max" means none
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return 0.9 * total / 2**20
 
 
 def share_of_cores(at_once: int | None) -> tuple[int, int]:
-    """How many children to run at once (by default one per core), and the threads that each may use."""
+    """Returns how many children run at once (by default one per core), and the threads of each."""
     cores = os.cpu_count() or 1
     if at_once is not None and at_once < 1:
         raise UserError("workers must be at least 1.")
@@ -171,9 +173,9 @@ def share_of_cores(at_once: int | None) -> tuple[int, int]:
 
 
 def start_server(threads: int) -> Any:
-    """The forkserver context, its server started with the thread counts in its environment.
+    """Starts the fork server with the thread counts in its environment, and returns its context.
 
-    The server imports in the background: started early, it is ready when the first child is.
+    The server imports libraries in the background. Started early, it is ready when the first child is needed.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -193,7 +195,7 @@ def start_server(threads: int) -> Any:
 
 @contextmanager
 def _without_main_module() -> Any:
-    """Hide `__main__` while a child starts: it would be imported there again, and Prefect with it."""
+    """Hides `__main__` while a child starts; the child would import it again, and Prefect with it."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -203,7 +205,7 @@ def _without_main_module() -> Any:
 
 
 def _scratch(log: Path) -> Path:
-    """The folder of a child's temporary files, beside its log."""
+    """Returns the folder of a child's temporary files, beside its log."""
     return log.with_name(f"{log.name}.scratch")
 
 
@@ -211,7 +213,7 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent kills its children
     leave_fork_server()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
@@ -225,7 +227,7 @@ def _child(function: Callable[[Any], Any], argument: Any, sender: Connection, th
             message = ("ok", function(argument), None)
     except MemoryError as error:
         message = ("failed", None, f"MemoryError: out of memory {error}".strip())
-    except Exception as error:  # noqa: BLE001 - whatever a model raises becomes the cell's error
+    except Exception as error:  # noqa: BLE001 - any error of a model becomes the cell's error
         message = ("failed", None, f"{type(error).__name__}: {error}"[:2000])
     sender.send(message)
     sender.close()
@@ -239,7 +241,7 @@ def _resident_mib(pid: int) -> float:
 
 
 def _end_with_parent() -> None:
-    """Leave when the server is gone, which goes when the process that started it does."""
+    """Exits when the fork server is gone; it ends with the process that started it."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1.0)

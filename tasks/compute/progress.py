@@ -1,4 +1,4 @@
-"""What a person sees while cells train or rows are predicted: how much is done, and how long it has taken."""
+"""Live progress on a terminal while cells train or rows are predicted: how much is done, and the time so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.specs import Cell
 
 @contextmanager
 def counted_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A live line of how many are done on standard error, if that is a terminal. Yields: what to call with that."""
+    """Shows a progress line on standard error, if it is a terminal. Yields a function to call with the number done."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -24,7 +24,7 @@ def counted_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class CellProgress:
-    """A live line on standard error, if that is a terminal; silent otherwise."""
+    """A progress line of cells on standard error; nothing is shown if that is not a terminal."""
 
     def __init__(self, total: int) -> None:
         console = Console(stderr=True)
@@ -54,30 +54,30 @@ class CellProgress:
         self._progress.stop()
 
     def started(self, cell: Cell) -> None:
-        """A cell's process has started."""
+        """Records that a cell's process has started."""
         with self._lock:
             self._running.append(cell.title)
             self._show()
 
     def ended(self, cell: Cell) -> None:
-        """A cell's process has ended, however."""
+        """Records that a cell's process has ended, with or without success."""
         with self._lock:
             self._running.remove(cell.title)
             self._show()
 
     def done(self) -> None:
-        """One more cell is accounted for."""
+        """Counts one more cell as done."""
         self._n_done += 1
         self._progress.advance(self._bar)
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1."""
+        """The share of cells that are done, 0 to 1."""
         return self._n_done / self._total if self._total else 1.0
 
     @property
     def line(self) -> str:
-        """How many cells are done, and which are running."""
+        """The number of cells done and the cells that are running, as text."""
         with self._lock:
             running = f"; training {'; '.join(self._running)}" if self._running else ""
         return f"{self._n_done} of {self._total} cells done{running}"

@@ -1,1 +1,1 @@
-"""A snapshot becomes versioned feature tables, checked in SQL. No model is known here."""
+"""Builds versioned feature tables from a snapshot and checks them in SQL. This package does not depend on models."""

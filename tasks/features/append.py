@@ -1,10 +1,10 @@
-"""Feature tables of a snapshot that was appended to another with kept statistics: only the new rows are prepared.
+"""Extends the feature tables of a base snapshot by the rows of a snapshot that was appended with kept statistics.
 
-What preparation learnt (`LEARNT`) are the base's own tables. Every other table is a folder of Parquet files: those of
-the base, which are hard links (in a store, copies that the store makes), and one of the new rows, made by the SELECT
-that made the base's, in a workspace that shows the new rows alone. So a base row is what it was, val and test rows are
-the same ones, and a build costs what the new rows cost, beside one look at the base for who is linked to whom. DuckDB,
-polars and pyarrow read such a folder as they read a file.
+The tables of fitted statistics (`FITTED`) are those of the base. Every other table is a folder of Parquet files: the
+base's files and one file of the new rows. The base's files are hard links, or copies made by the object store. The new
+rows are prepared by the same SELECTs as the base's, in a workspace that shows the new rows alone. So base rows do not
+change, the val and test rows stay the same, and the cost of a build depends on the number of new rows, except for one
+query that finds base tracks linked to new ones. DuckDB, polars and pyarrow read such a folder like a file.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
 
-LEARNT = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
-# Of the base's own rows, when it was built: the statistics are its tables.
-ABOUT_STATISTICS = "checks/learnt_from_training_rows"
+FITTED = ("features.genre_mapping", "features.fill_values", "features.scaling", "features.pca_loadings")
+# Checks of this prefix ran on the base's rows when the base was built. They do not hold for the appended rows.
+STATISTICS_CHECKS = "checks/learnt_"
 
 
 def appended_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.split_assignment of the new rows: see tasks.features.splits.split_appended."""
+    """Returns features.split_assignment of the new rows; see tasks.features.splits.split_appended."""
     taken = connection.execute("select split, count(*) from features.base_split group by split").fetchall()
     assigned = split_appended(protocol, connection.sql(select).to_arrow_table(), dict(taken))
     return assigned.add_column(0, "protocol", pa.repeat(protocol.name, assigned.num_rows))
@@ -51,7 +51,8 @@ def _keeps_apart(protocol: Protocol) -> bool:
     return protocol.split == "grouped" or protocol.left_out is not None
 
 
-OTHERWISE_MADE = {
+# The tables that are made differently for appended rows.
+APPENDED = {
     "staging.rare_genres": Table(
         name="staging.rare_genres", sql=lambda _: "staging/unmapped_genres", is_by_protocol=False
     ),
@@ -62,20 +63,20 @@ OTHERWISE_MADE = {
         code=(appended_assignment, split, STUDY_SEED),
     ),
 }
-BY_NAME = {table.name: OTHERWISE_MADE.get(table.name, table) for table in TABLES}
-LINKING = {table.name: table for table in TABLES if table.is_on_demand}
-EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in LEARNT and not table.is_on_demand)
+BY_NAME = {table.name: APPENDED.get(table.name, table) for table in TABLES}
+LINKS = {table.name: table for table in TABLES if table.is_on_demand}
+EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in FITTED and not table.is_on_demand)
 
 
 def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
-    """The version of each table: of what was learnt the base's, of the others by the rule of every feature table."""
+    """Returns the version of each table: fitted statistics have the base's version, the others one of their own."""
     if snapshot.statistics != "kept":
         return Build.planned(snapshot, protocol, chosen, warehouse).versions
     base = kept_versions(base_of(snapshot, warehouse), protocol, chosen, warehouse)
-    versions = {name: base[name] for name in LEARNT}
+    versions = {name: base[name] for name in FITTED}
     values = {"protocol": protocol.name, **chosen}
     for name, table in BY_NAME.items():
-        if name not in LEARNT:
+        if name not in FITTED:
             read = [versions.get(at, snapshot.snapshot) for at in table.upstream(protocol)]
             versions[name] = table_version(table, protocol, values, read)
     return versions
@@ -83,34 +84,35 @@ def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, wareho
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What one build adds to the tables of its base."""
+    """A build that extends the tables of a base snapshot by the rows that were appended."""
 
     snapshot: Snapshot
     protocol: Protocol
-    values: dict[str, object]  # what the SELECTs bind
+    values: dict[str, object]  # the values that the SELECTs bind, by name
     versions: dict[str, str]
     warehouse: Warehouse
 
     @classmethod
     def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Extension:
-        """With the versions that its tables have."""
+        """Returns the extension of a snapshot's base, with the versions of its tables."""
         versions = kept_versions(snapshot, protocol, chosen, warehouse)
         return cls(snapshot, protocol, {"protocol": protocol.name, **chosen}, versions, warehouse)
 
     @property
     def names(self) -> list[str]:
-        """The tables, in order."""
+        """The names of the tables, in order."""
         return [table.name for table in TABLES if not table.is_on_demand]
 
     def is_stored(self) -> bool:
-        """Whether all tables are there."""
+        """Whether all tables are stored."""
         return len(self._stored()) == len(self.names)
 
     def build(self, base: list[BuiltTable]) -> list[BuiltTable]:
-        """All tables in order, those made that are not there yet, and all checked.
+        """Makes the tables that are not stored yet, checks all tables, and returns them in order.
 
-        Genres that the base does not know are left out (staging.rare_genres). Args: base: its tables; empty if all
-        of this snapshot's are stored.
+        Genres that the base does not have are left out (staging.rare_genres).
+
+        Args: base: the base's tables; empty if all tables of this snapshot are stored.
         """
         with self.warehouse.lock("features"), duck.workspace(spill=self.warehouse.scratch) as connection:
             built = self._make({row.table_name: row for row in base}, connection)
@@ -118,7 +120,7 @@ class Extension:
         return [built[name] for name in self.names]
 
     def _stored(self) -> dict[str, BuiltTable]:
-        """Those that are there."""
+        """Returns the tables that are stored, by name."""
         registered = {(row.table_name, row.version): row for row in read_registry(self.warehouse)}
         found = {name: registered.get((name, self.versions[name])) for name in self.names}
         return {
@@ -126,12 +128,12 @@ class Extension:
         }
 
     def _make(self, base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> dict[str, BuiltTable]:
-        """Make what is not there. `connection` then shows the new rows, and of the base what they are linked to."""
+        """Makes the missing tables. `connection` then shows the new rows and the base tracks linked to them."""
         for schema, name in (("raw", "rejects"), ("staging", "typed_tracks")):
             own = self.warehouse.table(schema, name, self.snapshot.snapshot)
             duck.view(connection, f"{schema}.{name}", self.warehouse.here(own))
-        built = {name: base[name] for name in LEARNT if name in base} | self._stored()
-        for name in LEARNT:
+        built = {name: base[name] for name in FITTED if name in base} | self._stored()
+        for name in FITTED:
             duck.view(connection, name, self.warehouse.root / built[name].path)
         made: list[BuiltTable] = []
         try:
@@ -147,9 +149,13 @@ class Extension:
         return built
 
     def _check(self, built: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection) -> None:
-        """Run the checks that are due on all rows; those of groups on the new ones and the ones they are linked to."""
-        due = [name for name in checks.due(self.protocol, self.versions, self.warehouse) if name != ABOUT_STATISTICS]
-        about_groups = [name for name in due if not LINKING.keys().isdisjoint(duck.upstream(name))]
+        """Runs the due checks on all rows; those of groups run on the new and the linked base tracks alone."""
+        due = [
+            name
+            for name in checks.due(self.protocol, self.versions, self.warehouse)
+            if not name.startswith(STATISTICS_CHECKS)
+        ]
+        about_groups = [name for name in due if not LINKS.keys().isdisjoint(duck.upstream(name))]
         for name, row in built.items():
             duck.view(connection, name, self.warehouse.root / row.path)
         for name in due:
@@ -167,7 +173,7 @@ class Extension:
     def _show_base(
         self, built: dict[str, BuiltTable], base: dict[str, BuiltTable], connection: duckdb.DuckDBPyConnection
     ) -> None:
-        """Show the base's split and, where it matters, the groups of the new tracks and what they are linked to."""
+        """Shows the base's split and, if groups are kept apart, the new tracks' groups and the linked base tracks."""
         name = "features.split_assignment"
         assigned = self._parts(base[name]) if base else self._parts(built[name])[:-1]
         duck.view(connection, "features.base_split", *assigned)
@@ -182,8 +188,8 @@ class Extension:
             self._create("staging.linked_tracks", "staging/linked_tracks", connection)
 
     def _link(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make features.track_groups, and what it is made from, of the staging.stg_tracks that `connection` sees."""
-        for name, table in LINKING.items():
+        """Makes features.track_groups and its upstream tables from the staging.stg_tracks that `connection` sees."""
+        for name, table in LINKS.items():
             select = table.select(self.protocol)
             if table.build:
                 connection.register("linking", table.build(connection, duck.render(select), self.protocol))
@@ -192,17 +198,17 @@ class Extension:
                 self._create(name, select, connection)
 
     def _create(self, name: str, select: str, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make a table in memory. Args: select: below sql/."""
+        """Makes a table in memory. Args: select: the SELECT's path below sql/."""
         bound = duck.bound(duck.code(select), self.values)
         connection.execute(f"create or replace table {name} as {duck.render(select)}", bound)
 
     def _extend(self, table: Table, base: BuiltTable, connection: duckdb.DuckDBPyConnection) -> BuiltTable:
-        """Make a folder of the base's files and one of the new rows."""
+        """Makes a table's folder of the base's files and one file of the new rows."""
         version = self.versions[table.name]
         schema, name = table.name.split(".")
         final = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
-        self.warehouse.discard_here(final)  # what a killed build left; in a store it is put over
+        self.warehouse.discard_here(final)  # left by a killed build; in an object store it is overwritten
         before = self._parts(base)
         shared = {f"{number:06}.parquet": file for number, file in enumerate(before)}
         with self.warehouse.new_folder(final, shared) as folder:
@@ -225,7 +231,7 @@ class Extension:
 
 
 def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
-    """How many tracks each protocol leaves out, for people; of a probe, whose purpose that is, only appended ones."""
+    """Returns a line for each protocol that leaves tracks out of training; for probes, only of appended tracks."""
     lines = []
     for row in tables:
         if row.table_name == "features.split_assignment":
@@ -236,15 +242,16 @@ def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
             if unused := pc.sum(pc.equal(splits, "unused")).as_py():
                 of = f"{row.protocol}: {unused:,} of {len(splits):,}"
                 reason = (
-                    "appended tracks are linked to validation or test tracks, and left out of training (split unused)"
+                    "appended tracks are linked to validation or test tracks and are left out of training (split "
+                    "unused)"
                     if base
-                    else "tracks have artists of several sides of the split, and are left out (split unused): chains "
-                    "of artists link nearly all tracks"
+                    else "tracks have artists of several sides of the split and are left out (split unused), because "
+                    "chains of shared artists link nearly all tracks"
                 )
                 lines.append(f"{of} {reason}")
     return lines
 
 
 def base_of(snapshot: Snapshot, warehouse: Warehouse) -> Snapshot:
-    """The snapshot that another was appended to."""
+    """Loads the snapshot to which another one was appended."""
     return load_snapshot(str(snapshot.base), warehouse)

@@ -1,4 +1,4 @@
-"""What separates a track's artists beside lists, ';' and feat., which always do: sql/features/track_artists.sql."""
+"""Separators of several artists in one name, beside those that always count (sql/features/track_artists.sql)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
 CANDIDATES = (", ", ",", " & ", " x ", "/", " and ", " + ", " with ", " vs. ", "|")
-LEAST_NAMES = 5  # that hold an artist who also stands alone, and their share of all with the separator:
+# A separator is suggested if so many of the names with it, and this share of them, contain another artist's name.
+LEAST_NAMES = 5
 LEAST_SHARE = 1 / 3
 
 
 def normal_separators(given: Sequence[str]) -> list[str]:
-    """As SQL replaces them: in lower case, the longest first, and words as words.
+    """Returns separators as SQL replaces them: in lower case, the longest first, and words between spaces.
 
     Raises: UserError: one is blank.
     """
@@ -27,7 +28,7 @@ def normal_separators(given: Sequence[str]) -> list[str]:
 
 
 def unseparated(tables: Sequence[BuiltTable], warehouse: Warehouse) -> str | None:
-    """What looks like several artists in one name, for people; None if nothing does, or no artists were looked at."""
+    """Returns a hint that names seem to hold several artists; None if none do, or without a table of artists."""
     path = next((table.path for table in tables if table.table_name == "features.track_artists"), None)
     if path is None:
         return None
@@ -40,6 +41,6 @@ def unseparated(tables: Sequence[BuiltTable], warehouse: Warehouse) -> str | Non
     _, names, holding, example, alone = found[0]
     option = " ".join(f'"{separator}"' for separator, *_ in found)
     return (
-        f"artist_name: {holding:,} of {names:,} names such as '{example}' hold one that also stands alone ('{alone}'). "
-        f"If several artists are meant, give --artist-separators {option}: cold_start keeps each on one side then"
+        f"artist_name: {holding:,} of {names:,} names such as '{example}' contain another artist's name ('{alone}'). "
+        f"If they name several artists, give --artist-separators {option}: cold_start then keeps each on one side"
     )

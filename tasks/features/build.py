@@ -1,4 +1,4 @@
-"""Builds the feature tables of a snapshot and a protocol: of all rows, or of those that were appended."""
+"""Builds the feature tables of a snapshot and a protocol, from all rows or from those that were appended."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ def build_features(
     warehouse: Warehouse,
     artist_separators: Sequence[str] = (),
 ) -> list[BuiltTable]:
-    """Make every table of `protocol` that is not there yet, two at a time, check them, and return all of them in order.
+    """Makes the tables of `protocol` that are not stored yet, checks all tables, and returns them in order.
 
-    A table's version is a digest of the snapshot, its SQL and code, its parameters and its upstream's versions. Of a
-    snapshot that was appended with kept statistics only the new rows are prepared (tasks/features/append.py).
-    Args: artist_separators: what separates artists, beside what always does.
-    Raises: ProtocolError: it needs artists, and there are none.
-        InputError: nothing is left to learn from (fewer than two genres, too few rows to split).
+    A table's version is a digest of the snapshot, its SQL and code, its parameters and the versions of its upstream
+    tables. For a snapshot that was appended with kept statistics only the new rows are prepared
+    (tasks/features/append.py).
+
+    Args: artist_separators: texts that separate artists, beside those that always do.
+
+    Raises:
+        UserError: an option has a value that is not allowed.
+        ProtocolError: the protocol needs artists, and there are none.
+        InputError: too little is left to train on (fewer than two genres, or too few rows to split).
         CheckError: a table breaks one of the protocol's rules (sql/checks/).
     """
     if min_genre_rows < 1:

@@ -1,7 +1,7 @@
-"""The rules of the feature tables (sql/checks/): each a SELECT that must return no rows.
+"""Runs the checks of the feature tables (sql/checks/). Each check is a SELECT that must return no rows.
 
-A rule that held for tables of these versions is not tried again by the same process, so that a command that prepares
-features ahead of its flow checks them once. Another process does: what a nightly run reuses is checked every night.
+A process does not repeat a check that passed for the same versions of the tables. So a command that prepares features
+before the flow checks them once. Other processes repeat it, so a nightly run checks the tables that it reuses.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from tasks.specs import Protocol
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-Versions = Mapping[str, str]  # of the tables of one build, by name
-HELD: set[str] = set()  # in this process: digests of a rule, the warehouse, and the versions of the tables
+Versions = Mapping[str, str]  # of the tables of one build, by table name
+HELD: set[str] = set()  # digests of a check that passed in this process, its warehouse and the tables' versions
 
 
 def of(protocol: Protocol) -> list[str]:
-    """The SELECTs below sql/ that must return no rows."""
+    """Returns the paths, below sql/, of a protocol's checks."""
     return [f"checks/{name}" for name in protocol.checks]
 
 
 def due(protocol: Protocol, versions: Versions, warehouse: Warehouse) -> list[str]:
-    """Those that have not yet held for tables of these versions."""
+    """Returns the checks that have not passed yet for tables of these versions."""
     return [name for name in of(protocol) if _digest(name, versions, warehouse) not in HELD]
 
 
 def run(
     name: str, protocol: Protocol, versions: Versions, warehouse: Warehouse, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """Run `sql/<name>.sql` on the tables that `connection` sees. Raises: CheckError: it found rows."""
+    """Runs `sql/<name>.sql` on the tables that `connection` sees. Raises: CheckError: the check returned rows."""
     found = connection.execute(f"from ({duck.render(name, **duck.dynamic_columns(name, connection))}) limit 3")
     columns = [column[0] for column in found.description]
     if rows := found.fetchall():

@@ -1,4 +1,4 @@
-"""All feature tables of a snapshot, made from all its rows: those that are there are taken, the others made."""
+"""Builds all feature tables of a snapshot from all its rows. Tables that are stored already are reused."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse, flush, link
 
 STATISTICS = "features.statistics"
-AT_ONCE = 2  # tables built at a time of a small file: each SELECT keeps one core busy
-ALONE_ROWS = 1_000_000  # of a larger one each SELECT keeps every core busy, and needs the memory for itself
+AT_ONCE = 2  # tables built at a time from a small file, where each SELECT keeps one core busy
+ALONE_ROWS = 1_000_000  # with more rows, a SELECT keeps every core busy and needs the memory for itself
 
 
 def build_all(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:
-    """Every table of the protocol, in order, those made that are not there yet, and all checked.
+    """Makes the protocol's tables that are not stored yet, checks all tables, and returns them in order.
 
     Raises: as tasks.features.build.build_features.
     """
@@ -67,18 +67,18 @@ def build_all(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What one build makes: tables, the view of all that was learnt, and checks."""
+    """The steps of one build: the tables, the view of all fitted statistics, and the checks."""
 
     protocol: Protocol
     snapshot: Snapshot
-    values: dict[str, object]  # what the SELECTs bind
+    values: dict[str, object]  # the values that the SELECTs bind, by name
     tables: dict[str, Table]
     versions: dict[str, str]
     warehouse: Warehouse
 
     @classmethod
     def planned(cls, snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> Build:
-        """With the tables that the protocol needs."""
+        """Returns the build of the tables that the protocol needs."""
         values = {"protocol": protocol.name, **chosen}
         wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
         for table in reversed(TABLES):
@@ -88,7 +88,7 @@ class Build:
         return cls(protocol, snapshot, values, tables, _versions(snapshot, protocol, values, tables), warehouse)
 
     def steps(self) -> dict[str, list[str]]:
-        """Each step's name, and the names of those that come before it."""
+        """Returns each step's name with the names of the steps that it depends on."""
         selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
         selects[STATISTICS] = "features/statistics"
         selects |= {name: name for name in checks.due(self.protocol, self.versions, self.warehouse)}
@@ -97,7 +97,7 @@ class Build:
     def do(
         self, name: str, registered: dict[tuple[str, str], BuiltTable], cursor: duckdb.DuckDBPyConnection
     ) -> BuiltTable | None:
-        """One step. Returns: the table that was made, or was there."""
+        """Does one step. Returns: the table, made or reused; None for the view and for checks."""
         if name == STATISTICS:
             cursor.execute(f"create view {STATISTICS} as {duck.render('features/statistics')}")
             return None
@@ -138,7 +138,7 @@ class Build:
         )
 
     def _all_typed(self, cursor: duckdb.DuckDBPyConnection) -> Path | None:
-        """The file of staging.typed_tracks if staging.stg_tracks drops none of its rows, and so is that file."""
+        """Returns the file of staging.typed_tracks if staging.stg_tracks would be the same; None if it drops rows."""
         snapshot = self.snapshot
         [(n_rare,)] = cursor.execute("select count(*) from staging.rare_genres").fetchall()
         if n_rare or snapshot.rejected_rows or snapshot.rows_without_genre or snapshot.base:
@@ -157,11 +157,11 @@ def _versions(
 
 
 def check_artists(has_artists: bool, snapshot: Snapshot, protocol: Protocol) -> None:
-    """Raises: ProtocolError: the protocol needs artists, and there are none."""
+    """Checks that there are artists if the protocol needs them. Raises: ProtocolError: there are none."""
     if protocol.needs_artists and not has_artists:
         raise ProtocolError(
-            f"{protocol.name} is not possible: {snapshot.source} has no artists, whom it keeps on one side of the "
-            "split. Name their column with --columns artist_name=..., or choose another --protocol."
+            f"{protocol.name} is not possible: {snapshot.source} has no artists, and this protocol keeps each artist "
+            "on one side of the split. Name their column with --columns artist_name=..., or choose another --protocol."
         )
 
 

@@ -1,4 +1,4 @@
-"""features.registry: which tables were built, from what, and where they are."""
+"""Reads and writes features.registry, which records the tables that were built, their upstream and their files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ REGISTRY = pa.schema(
         pa.field("protocol", pa.string()),
         pa.field("version", pa.string(), nullable=False),
         pa.field("snapshot", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root: a file, or a folder of its parts
+        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root: a file, or a folder of files
         pa.field("rows", pa.int64(), nullable=False),
         pa.field("built_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("build_seconds", pa.float64(), nullable=False),
-        pa.field(
-            "upstream", pa.list_(pa.string())
-        ),  # versions it was made from; NULL of tables built before that was kept
+        pa.field("upstream", pa.list_(pa.string())),  # versions of its upstream tables; NULL in old registries
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltTable:
-    """One row of features.registry, and whether this build made it."""
+    """One row of features.registry, and whether the table was reused or made by this build."""
 
     table_name: str
     protocol: str | None
@@ -45,11 +43,10 @@ class BuiltTable:
 
 
 def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
-    """Every table that was built and not removed since, oldest first."""
+    """Returns every table that was built and not removed since, the oldest first."""
     rows = read_rows(warehouse.files("features", "registry"), REGISTRY, warehouse).to_pylist()
-    found = {
-        (row["table_name"], row["version"], row["built_at"]): row for row in rows
-    }  # once, if compaction was killed
+    # Each row once: a compaction that was killed leaves rows twice.
+    found = {(row["table_name"], row["version"], row["built_at"]): row for row in rows}
     built = [
         BuiltTable(**row | {"upstream": None if row.get("upstream") is None else tuple(row["upstream"])}, reused=True)
         for row in found.values()
@@ -58,7 +55,7 @@ def read_registry(warehouse: Warehouse) -> list[BuiltTable]:
 
 
 def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
-    """Have the registry hold just `rows`, in one file. Killed in between it holds all that it held before."""
+    """Replaces the registry's files by one file of `rows`. If it is killed in between, the registry keeps all rows."""
     with warehouse.lock("features"):
         replaced = warehouse.files("features", "registry")
         register(rows, warehouse)
@@ -67,7 +64,7 @@ def compact_registry(rows: list[BuiltTable], warehouse: Warehouse) -> None:
 
 
 def register(rows: list[BuiltTable], warehouse: Warehouse) -> None:
-    """Record tables that were built: until then they do not count as there."""
+    """Records tables that were built. Tables that are not recorded do not count as stored."""
     if rows:
         entries = [{name: getattr(row, name) for name in REGISTRY.names} for row in rows]
         warehouse.write_rows(warehouse.table("features", "registry", uuid.uuid4().hex), entries, REGISTRY)

@@ -1,4 +1,4 @@
-"""How rows are assigned to train, val and test, and which tracks belong together."""
+"""Assigns tracks to train, val and test, and finds the tracks that must stay together."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
 def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
-    """features.split_assignment of a protocol: track_id, split, position (of the row in its split), group_id.
+    """Returns features.split_assignment of a protocol: track_id, split, position (of the row in its split), group_id.
 
     Models are trained in the order of position. Bootstrap resamples keep the tracks of a group_id together.
 
     Args: tracks: the columns of sql/features/split_input.sql, of grouped_split_input.sql for a grouped split, or of
         artists_split_input.sql or recordings_split_input.sql for one that leaves training rows out (split `unused`).
-    Raises: InputError: too few rows to split.
+
+    Raises:
+        InputError: too few rows to split.
+        ProtocolError: a split would have no rows, or training fewer than two genres.
     """
     if protocol.split == "grouped":
         parts = grouped_split(tracks["genre_id"].to_numpy(), tracks["group_id"].to_numpy())
         return _assignment(parts, tracks["track_id"].to_numpy(), tracks["group_id"].to_numpy())
     ids = tracks["track_id"].to_numpy()
-    is_first = np.append(True, ids[1:] != ids[:-1])  # of the rows of a track, which follow one another
+    is_first = np.append(True, ids[1:] != ids[:-1])  # row of its track, whose rows follow one another
     genre, ids = tracks["genre_id"].to_numpy()[is_first], ids[is_first]
     parts = study_split(genre)
     if protocol.left_out:
@@ -46,14 +49,15 @@ def split_tracks(protocol: Protocol, tracks: pa.Table) -> pa.Table:
 
 
 def split_appended(protocol: Protocol, tracks: pa.Table, taken: Mapping[str, int]) -> pa.Table:
-    """As `split_tracks`, of tracks that were appended: none joins val or test, so that figures stay comparable.
+    """Returns features.split_assignment of appended tracks. None joins val or test, so that scores stay comparable.
 
-    They are training rows, in random order behind those of their base, but for those that would bring what a test row
-    shows into training (split `unused`): where groups are kept whole, every track of a group, made of appended tracks
-    alone, in which one has the artist or recording of a row that is none of training; for a probe, what it leaves out.
+    Appended tracks are training rows, in random order after those of the base. Some are left out (split `unused`):
+    - of a probe: the tracks that it leaves out of training;
+    - of a grouped split: every track of a group (of appended tracks alone) in which a track has the artist or recording
+      of a base track outside of training.
 
-    Args: tracks: the columns of sql/features/split_input.sql or, of a protocol that keeps artists or recordings apart,
-        of appended_split_input.sql. taken: the rows of each split of the base.
+    Args: tracks: the columns of sql/features/split_input.sql, or of appended_split_input.sql for a protocol that keeps
+        artists or recordings apart. taken: the number of the base's rows in each split.
     """
     ids = tracks["track_id"].to_numpy()
     groups, unused = ids, np.zeros(len(ids), dtype=bool)
@@ -72,9 +76,12 @@ def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
     """The study's split: 70/15/15, stratified by genre, `random_state=42`.
 
     Args: genre: shape (n_rows,), in file order.
-    Returns: by split, row numbers in the shuffled order in which scikit-learn leaves them: training in that order
-        reproduces the study's fits.
+
+    Returns: row numbers by split, in the shuffled order of scikit-learn. Training in that order reproduces the study's
+        fits.
+
     Raises: InputError: too few rows to stratify.
+
     Source: sklearn.model_selection.train_test_split, called twice as the study did.
     """
     from sklearn.model_selection import train_test_split
@@ -92,14 +99,17 @@ def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
-    """70/15/15 with every group on one side, as near to stratified by genre as the groups allow.
+    """Splits rows 70/15/15 with every group in one split, as near to stratified by genre as the groups allow.
 
-    Groups of several rows go, the largest first, where they bring the genres' counts nearest to their shares (least
-    growth of the sum over splits and genres of (count - wanted)^2 / wanted); single rows then fill what is missing.
+    Groups of several rows are placed first, the largest first. Each goes to the split where the sum over splits and
+    genres of (count - wanted)^2 / wanted grows least. Groups of one row then fill the remaining places.
 
     Args: genre, group: shape (n_rows,), in an order that does not depend on the file's.
-    Returns: by split, row numbers in the order given.
+
+    Returns: row numbers by split, in the order given.
+
     Raises: ProtocolError: a split would have no rows.
+
     Source: the greedy rule of sklearn.model_selection.StratifiedGroupKFold, for unequal shares and many groups.
     """
     labels, first, members, sizes = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
@@ -125,7 +135,9 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
 
 
 def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
-    """A grouped split with some tracks left out (split `unused`). Args: assigned: as `split_tracks` returns it.
+    """Returns a grouped split with some tracks moved to split `unused`.
+
+    Args: assigned: the split, as `split_tracks` returns it. track_id: the tracks to move.
 
     Raises: ProtocolError: a split would have no rows.
     """
@@ -139,15 +151,17 @@ def _check_filled(filled: Collection[str], n_rows: int, n_groups: int) -> None:
     if empty := [name for name in SHARES if name not in filled]:
         raise ProtocolError(
             f"cold_start is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
-            f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. It takes more artists."
+            f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. More artists are needed."
         )
 
 
 def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The artists that a chain of shared recordings links.
+    """Groups the artists that are linked by a chain of shared recordings.
 
-    Args: recording, artist: shape (n_pairs,), ids: each artist of each recording that has several.
-    Returns: artist ids, each once, and the lowest artist id of each one's group.
+    Args: recording, artist: ids, shape (n_pairs,): the artists of the recordings that have several.
+
+    Returns: artist ids, each once, and the lowest artist id of each artist's group.
+
     Source: scipy.sparse.csgraph.connected_components on the graph of recordings and artists.
     """
     recordings, recording_node = np.unique(recording, return_inverse=True)
@@ -163,9 +177,9 @@ def linked_artists(recording: np.ndarray, artist: np.ndarray) -> tuple[np.ndarra
 def _leave_out(
     parts: dict[str, np.ndarray], member: np.ndarray, shared: np.ndarray, is_control: bool
 ) -> dict[str, np.ndarray]:
-    """Without the training rows that share an id with a test row, or without as many, whichever they are.
+    """Moves training rows that share an id with a test row to `unused`; for a control, as many random rows.
 
-    Args: member, shared: shape (n_pairs,): a row, and an id of it.
+    Args: member, shared: shape (n_pairs,): a row number, and an id that the row has.
     """
     train = parts["train"]
     in_test = shared[np.isin(member, parts["test"])]

@@ -1,4 +1,4 @@
-"""The feature tables: each one SELECT, or a function where SQL cannot say it, and the tables that it is made from."""
+"""The feature tables. Each is one SELECT, or a function that takes its rows where SQL does not suffice."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ from tasks.storage.warehouse import Warehouse
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 BRIDGES = "features/bridging_tracks"
-Chosen = Mapping[str, Any]  # what a user chose, by the names that the SELECTs bind
+Chosen = Mapping[str, Any]  # the user's options, by the names that the SELECTs bind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A feature table: a SELECT, or a function where SQL cannot say it."""
+    """A feature table: a SELECT, or a function that takes the SELECT's rows."""
 
     name: str  # schema.table
-    sql: Callable[[Protocol], str] | None = None  # the SELECT below sql/; by default as the name says
-    build: Callable[[duckdb.DuckDBPyConnection, str, Protocol], pa.Table] | None = None  # given the SELECT's text
-    code: tuple[Any, ...] = ()  # the Python that decides its content
+    sql: Callable[[Protocol], str] | None = None  # the SELECT's path below sql/; by default schema/table
+    build: Callable[[duckdb.DuckDBPyConnection, str, Protocol], pa.Table] | None = None  # takes the SELECT's text
+    code: tuple[Any, ...] = ()  # the Python code and constants that decide the table's content
     is_by_protocol: bool = True
-    is_on_demand: bool = False  # only made where a split or a check asks for it
+    is_on_demand: bool = False  # made only if a split or a check needs it
 
     def select(self, protocol: Protocol) -> str:
-        """The path of the SELECT below sql/."""
+        """Returns the path of the SELECT below sql/."""
         return self.sql(protocol) if self.sql else self.name.replace(".", "/")
 
     def upstream(self, protocol: Protocol) -> list[str]:
-        """The tables it is made from."""
+        """Returns the names of the tables that the SELECT reads."""
         return duck.upstream(self.select(protocol))
 
 
 def artist_groups(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.artist_groups: the artists that a chain of shared recordings links; see splits.linked_artists."""
+    """Returns features.artist_groups: artists linked by a chain of shared recordings; see splits.linked_artists."""
     pairs = connection.sql(select).to_arrow_table()
     artists, groups = linked_artists(pairs["recording_id"].to_numpy(), pairs["artist_id"].to_numpy())
     return pa.table({"artist_id": artists, "artist_group": groups})
 
 
 def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.split_assignment: protocol, and the columns of tasks.features.splits.split_tracks."""
+    """Returns features.split_assignment: protocol, and the columns of tasks.features.splits.split_tracks."""
     tracks = connection.sql(select).to_arrow_table()
     assigned = split_tracks(protocol, tracks)
     if "is_cut" in tracks.column_names and pc.any(tracks["is_cut"]).as_py():
@@ -69,9 +69,11 @@ def split_assignment(connection: duckdb.DuckDBPyConnection, select: str, protoco
 
 
 def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: Protocol) -> pa.Table:
-    """features.pca_loadings: the components that hold 95 % of the variance of the training rows' z-scores.
+    """Returns features.pca_loadings: the components with 95 % of the variance of the training rows' z-scores.
 
-    Statistic `pcK` is a feature's loading on component K; `explained_variance_ratio` has the component as feature_name.
+    Statistic `pcK` is a feature's loading on component K. Rows of `explained_variance_ratio` have the component as
+    feature_name.
+
     Source: eigenvectors of the covariance matrix; signs as sklearn.decomposition.PCA (largest loading positive).
     """
     products = np.zeros((len(AUDIO_FEATURES), len(AUDIO_FEATURES)))
@@ -80,7 +82,7 @@ def pca_loadings(connection: duckdb.DuckDBPyConnection, select: str, protocol: P
         z_scores = np.column_stack([column.to_numpy() for column in batch.columns])
         products += z_scores.T @ z_scores
         n_rows += len(z_scores)
-    # Rounded: sums of floating-point numbers depend on the order of the rows, in which threads leave them.
+    # Rounded, because floating-point sums depend on the order of the rows, and so on the number of threads.
     variance, vectors = np.linalg.eigh(np.round(products / (n_rows - 1), PCA_DECIMALS))
     order = np.argsort(variance)[::-1]
     share = variance[order].clip(min=0.0) / variance.sum()
@@ -154,7 +156,7 @@ def write_table(
     path: Path,
     about_rows: int,
 ) -> int:
-    """Write a table, made of those that `connection` sees, as a Parquet file. Returns: its rows."""
+    """Writes a table, made from those that `connection` sees, as a Parquet file. Returns: its number of rows."""
     source = table.select(protocol)
     select = duck.render(source, **duck.dynamic_columns(source, connection))
     if table.build is not None:
@@ -167,7 +169,7 @@ def write_table(
 
 
 def table_version(table: Table, protocol: Protocol, values: dict[str, object], read: list[str]) -> str:
-    """What a table is called that is made by today's SQL and code. Args: read: its upstream's versions."""
+    """Returns a table's version: a digest of its SQL, code and parameters. Args: read: the versions of its upstream."""
     select = duck.code(table.select(protocol))
     parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
     rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
@@ -178,7 +180,7 @@ def table_version(table: Table, protocol: Protocol, values: dict[str, object], r
 
 
 def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
-    """What was dropped for being too rare to split, for people; None if nothing was."""
+    """Says which genres were dropped because they are too rare to split; None if none were."""
     path = next(table.path for table in tables if table.table_name == "staging.rare_genres")
     is_folder = warehouse.here(path).is_dir()
     found = pq.read_table(warehouse.here(path)).to_pylist()
@@ -192,6 +194,6 @@ def rare_genres(tables: list[BuiltTable], warehouse: Warehouse) -> str | None:
 
 
 def genres_of(mapping: BuiltTable, warehouse: Warehouse) -> tuple[str, ...]:
-    """The genres by their code. Args: mapping: features.genre_mapping."""
+    """Returns the names of the genres, in the order of their codes. Args: mapping: features.genre_mapping."""
     table = pq.read_table(warehouse.here(mapping.path), columns=["genre_id", "music_genre"])
     return tuple(table.sort_by("genre_id")["music_genre"].to_pylist())

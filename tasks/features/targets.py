@@ -1,4 +1,4 @@
-"""Targets that do not vary: what is said of them, and where nothing can be chosen by them."""
+"""Finds targets that do not vary in a split, and says what this means for scores and champions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tasks.features.registry import BuiltTable
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-Constant = dict[str, str]  # by split, what a target is in every row of it
+Constant = dict[str, str]  # by split, the value that a target has in every row
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-CHOSEN_BY = ("train", "val")  # where a target must vary for a model to be chosen by it
+CHOSEN_BY = ("train", "val")  # the splits in which a target must vary for a champion to be chosen
 
 
 def constant_targets(prepared: BuiltTable, warehouse: Warehouse) -> dict[str, Constant]:
-    """The tasks whose target does not vary in some split. Args: prepared: features.tracks_std."""
+    """Returns the constant targets, by task and split. Args: prepared: features.tracks_std."""
     with duck.workspace(spill=warehouse.scratch) as connection:
         duck.view(connection, "features.tracks_std", *warehouse.parts(prepared.path))
         found: dict[str, Constant] = {}
@@ -25,14 +25,14 @@ def constant_targets(prepared: BuiltTable, warehouse: Warehouse) -> dict[str, Co
 
 
 def obstacle(task: str, constant: Constant) -> str | None:
-    """Why no champion is chosen for a task, if that is so."""
+    """Returns the reason why no champion is chosen for a task; None if one can be chosen."""
     if not any(split in constant for split in CHOSEN_BY):
         return None
     return f"no champion is chosen for {task}: {_said(task, constant)}"
 
 
 def notes(tables: Sequence[BuiltTable], warehouse: Warehouse) -> list[str]:
-    """What is said of constant targets: a line for each of a protocol, for people."""
+    """Returns a line for each constant target of each protocol, for people."""
     lines = []
     for table in tables:
         if table.table_name == "features.tracks_std":

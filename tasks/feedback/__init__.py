@@ -1,1 +1,1 @@
-"""One track explained: what pushes its prediction, what if, and the tracks like it."""
+"""Feedback on one track: what pushes its prediction up or down, what-if predictions, and similar tracks."""

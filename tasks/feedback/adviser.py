@@ -1,8 +1,8 @@
-"""Feedback on one track: its prediction, what pushed it up or down, what if, and the known tracks most like it.
+"""Feedback on one track: its prediction, what pushed it up or down, what-if predictions, and similar known tracks.
 
-For whoever offers it otherwise than as a command: `Adviser.load` once, then `Adviser.feedback` for each track that a
-DuckDB workspace sees as a row of staging.typed_tracks: made by `tasks.feedback.track.choosing` of a file's or a known
-track, by `tasks.prediction.preparation.read_rows` of tracks in memory.
+To use it from Python, call `Adviser.load` once and then `Adviser.feedback` for each track. A track is a row of
+staging.typed_tracks in a DuckDB workspace. `tasks.feedback.track.selected_track` creates it from a file or a known
+track, `tasks.prediction.preparation.read_rows` from tracks in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from tasks.errors import one_line
 from tasks.feedback.explain import Explainer, Reasons, explained
 from tasks.feedback.nearest import Known, known_tracks, nearest
-from tasks.feedback.track import Chosen
+from tasks.feedback.track import SelectedTrack
 from tasks.feedback.what_if import WhatIf, own_values, what_if
 from tasks.prediction.candidates import lineage
 from tasks.prediction.champions import Champion, predictors
@@ -26,53 +26,53 @@ from tasks.storage.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Because:
-    """Why a task is predicted as it is: the champion's prediction taken apart, or another model's in its place."""
+    """Why a task is predicted as it is: the champion's prediction explained, or that of another model instead."""
 
     champion: Champion
-    explainer: Explainer | None  # None: no model that could be explained is stored
+    explainer: Explainer | None  # None: no stored model can be explained
     reasons: Reasons | None
 
     @property
     def is_champion(self) -> bool:
-        """Whether the champion itself is explained."""
+        """Whether the explained model is the champion."""
         return self.explainer is not None and self.explainer.candidate.result == self.champion.candidate.result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """All that is told about one track."""
+    """The feedback on one track."""
 
     artist_name: str | None
     track_name: str | None
     source: str
     is_known: bool
-    music_genre: str | None  # as listed, of a known track
+    music_genre: str | None  # the listed genre of a known track
     listed_popularity: float | None
-    split: str | None  # that a known track was in when the model was trained
-    values: dict[str, float]  # of the 12 audio features, filled where missing
+    split: str | None  # of a known track when the champion was trained
+    values: dict[str, float]  # of the 12 audio features, filled if missing
     filled: frozenset[str]  # those that were missing
     prediction: dict[str, Any]  # a row of tasks.prediction.predictor.PREDICTED
     because: dict[str, Because]  # by task
-    what_if: list[WhatIf]  # empty where no model predicts popularity
+    what_if: list[WhatIf]  # empty if no model predicts popularity
     similar: list[dict[str, Any]]  # rows of sql/predict/nearest.sql
     n_known: int
     known_source: str
-    is_generated: bool  # a model, or the known tracks, are of the generated sample
+    is_generated: bool  # whether a model or the known tracks come from the generated sample
 
     @property
     def title(self) -> str:
-        """The track as people call it, in one line."""
+        """Title and artist of the track, in one line."""
         return title(self.artist_name, self.track_name)
 
 
 def title(artist_name: str | None, track_name: str | None) -> str:
-    """A track as people call it, in one line without anything that does not print."""
+    """Returns title and artist of a track, in one line of printable characters."""
     return one_line(f"{track_name or 'a track without a title'} by {artist_name or 'an unknown artist'}")
 
 
 @dataclass(frozen=True, slots=True)
 class Adviser:
-    """The champions, the models that are explained for them, and the known tracks: loaded once, for any track."""
+    """The loaded champions, explainers and known tracks, which give feedback on any track."""
 
     predictor: Predictor
     explainers: dict[str, Explainer | None]  # by task
@@ -81,7 +81,10 @@ class Adviser:
 
     @classmethod
     def load(cls, warehouse: Warehouse, model: str | None = None, threads: int | None = None) -> Adviser:
-        """Args: model: in the place of the champion of each task that it predicts. threads: for each model.
+        """Loads champions, explainers and known tracks.
+
+        Args: model: name of a model that replaces the champion of each task it predicts. threads: threads of each
+            model; by default one per core.
 
         Raises: UserError: there is no champion, `model` is unknown or not stored, or there are no known tracks.
         """
@@ -93,14 +96,19 @@ class Adviser:
             explainers[task] = Explainer.load(candidate, champion, warehouse, threads) if candidate else None
         return cls(Predictor.load(champions, warehouse, threads), explainers, known_tracks(warehouse), warehouse)
 
-    def feedback(self, chosen: Chosen, k: int = 10) -> Feedback:
-        """Args: k: how many of the nearest known tracks. Raises: UserError: the row is a reject, or k out of range."""
+    def feedback(self, chosen: SelectedTrack, k: int = 10) -> Feedback:
+        """Returns the feedback on a track.
+
+        Args: k: number of nearest known tracks to list.
+
+        Raises: UserError: the track is rejected, or k is out of range.
+        """
         connection, row = chosen.connection, chosen.row_number
         similar = nearest(connection, self.known, row, k, is_known=chosen.is_known).to_pylist()
         because = {}
         for task, champion in self.predictor.by_task.items():
             explainer = self.explainers[task]
-            reasons = explainer.reasons(prepare(connection, explainer.learnt, row, row))[0] if explainer else None
+            reasons = explainer.reasons(prepare(connection, explainer.fitted, row, row))[0] if explainer else None
             because[task] = Because(champion, explainer, reasons)
         points: list[WhatIf] = []
         if "popularity" in because:
@@ -132,7 +140,7 @@ class Adviser:
         )
 
     def _split(self, track_id: int) -> str | None:
-        """The split that a known track was in when the champion was trained, if it was there."""
+        """Returns the split of a known track when the champion was trained; None if it was not there."""
         champion = next(iter(self.predictor.by_task.values()))
         assigned = lineage(champion.candidate.feature_version, self.warehouse)["features.split_assignment"]
         with duck.workspace(spill=self.warehouse.scratch) as connection:

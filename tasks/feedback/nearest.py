@@ -1,4 +1,4 @@
-"""The known tracks nearest to a track, by their audio features: exact, by one scan in SQL over the stored z-scores."""
+"""The known tracks nearest to a track by audio features: an exact search in SQL over the stored z-scores."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from tasks.errors import UserError
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.ingest.snapshots import stored_snapshots
 from tasks.prediction.candidates import PROTOCOLS, lineage
-from tasks.prediction.preparation import Learnt, prepare
+from tasks.prediction.preparation import FittedStatistics, prepare
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
 
-MOST = 1_000  # tracks that may be asked for
-AT_FIRST = 4  # rows looked at for each that is asked for: recordings are listed once or twice
+MOST = 1_000  # largest k
+AT_FIRST = 4  # rows fetched first per requested recording: most recordings are listed once or twice
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The tracks that a warehouse knows: those of its newest feature tables."""
+    """The known tracks of a warehouse: those of its newest feature tables."""
 
-    learnt: Learnt  # the statistics by which they were standardized
+    fitted: FittedStatistics  # the statistics that standardized them
     tracks: Path  # staging.stg_tracks
     standardized: Path  # features.tracks_std
-    n_rows: int  # a recording that is listed twice counted twice
+    n_rows: int  # a recording that is listed twice counts twice
     source: str
     is_generated: bool
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make known_tracks and known_std views of `connection`."""
+        """Creates the views known_tracks and known_std."""
         duck.view(connection, "known_tracks", self.tracks)
         duck.view(connection, "known_std", self.standardized)
 
 
 def known_tracks(warehouse: Warehouse) -> Known:
-    """Those of the feature tables built last for an honest protocol, of real data where there is any.
+    """Returns the tracks of the newest feature tables of an honest protocol, of real data if there is any.
 
-    Raises: UserError: there are none that today's SQL prepared.
+    Raises: UserError: there are none that the current SQL prepared.
     """
     built = [row for row in read_registry(warehouse) if row.table_name == "features.tracks_std"]
     snapshots = stored_snapshots(warehouse)
@@ -61,7 +61,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
             continue
         snapshot = snapshots[row.snapshot]
         return Known(
-            learnt=Learnt.of(tables, [], warehouse),
+            fitted=FittedStatistics.of(tables, [], warehouse),
             tracks=warehouse.here(tables["staging.stg_tracks"].path),
             standardized=warehouse.here(row.path),
             n_rows=row.rows,
@@ -77,24 +77,25 @@ def known_tracks(warehouse: Warehouse) -> Known:
 def nearest(
     connection: duckdb.DuckDBPyConnection, known: Known, row_number: int, k: int, *, is_known: bool = False
 ) -> pa.Table:
-    """The k nearest known recordings, fewer if there are not as many: the columns of sql/predict/nearest.sql.
+    """Returns the k nearest known recordings, or all if there are fewer: the columns of sql/predict/nearest.sql.
 
-    Args: connection: a workspace that sees the track as row `row_number` of staging.typed_tracks.
-        is_known: it is one of the known tracks, whose own recording is left out.
-    Raises: UserError: k is out of range, or the row is a reject.
+    Args: connection: a workspace with the track as row `row_number` of staging.typed_tracks. is_known: whether it is
+        one of the known tracks; its own recording is left out then.
+
+    Raises: UserError: k is out of range, or the row is rejected.
     """
     if not 1 <= k <= MOST:
         raise UserError(f"--k {k}: must be from 1 to {MOST:,}.")
-    if not prepare(connection, known.learnt, row_number, row_number).num_rows:
+    if not prepare(connection, known.fitted, row_number, row_number).num_rows:
         raise UserError(f"Row {row_number} cannot be compared: it was rejected, or there is no such row.")
     known.attach(connection)
     return search(connection, k, known.n_rows, is_known=is_known)
 
 
 def search(connection: duckdb.DuckDBPyConnection, k: int, total: int, *, is_known: bool) -> pa.Table:
-    """Run sql/predict/nearest.sql on more and more of the nearest rows, until k recordings are found.
+    """Runs sql/predict/nearest.sql on more and more of the nearest rows, until k recordings are found.
 
-    Args: connection: sees the tables that the SELECT names. total: rows of known_std.
+    Args: connection: has the tables that the SELECT names. total: number of rows of known_std.
     """
     select, n_rows = duck.render("predict/nearest"), AT_FIRST * k
     while True:

@@ -1,4 +1,4 @@
-"""Feedback on one track as a page: one HTML file that needs nothing else, laid out like the report of a run."""
+"""Feedback on one track as one self-contained HTML page, laid out like the report of a run."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from tasks.reporting.sparklines import Mark, Scale
 from tasks.specs import GENERATED
 
 STEPPED = ("key_code", "mode_code")  # features of a few values: a row each, no curve
-MOST_GENRES = 12  # that a table has room for
+MOST_GENRES = 12  # a table has no room for more
 UP, DOWN = 0, 1  # series
 
 
 def html(feedback: Feedback) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     return render(page(feedback))
 
 
 def page(feedback: Feedback) -> Page:
-    """What the page is made of."""
+    """Returns the page's content: facts, findings, figures and tables."""
     because = feedback.because
     sections = [
         Section(
@@ -77,7 +77,7 @@ def _facts(feedback: Feedback) -> list[tuple[str, str]]:
     for task, one in sorted(feedback.because.items()):
         models = {f"predicts {task}": one.champion.candidate}
         if one.explainer and not one.is_champion:
-            models[f"taken apart for {task}"] = one.explainer.candidate
+            models[f"explained for {task}"] = one.explainer.candidate
         facts += [(what, model_of(candidate)) for what, candidate in models.items()]
         runs |= {candidate.run_id: None for candidate in models.values()}
     return [*facts, ("models of run", ", ".join(runs))]
@@ -96,7 +96,7 @@ def _findings(feedback: Feedback) -> list[str]:
 
 
 def _popularity(feedback: Feedback, because: Because) -> Figure:
-    """From the model's average to its prediction, feature by feature."""
+    """Returns the figure that leads from the model's average popularity to its prediction, feature by feature."""
     heading = "Popularity"
     if because.reasons is None or because.explainer is None:
         return Figure(name="why-popularity", title=heading, finding=which_model(because))
@@ -146,7 +146,7 @@ def _popularity(feedback: Feedback, because: Because) -> Figure:
 
 
 def _genre(feedback: Feedback, because: Because) -> list[Figure]:
-    """What speaks for and against the most probable genres."""
+    """Returns the figures of what speaks for and against the most probable genres."""
     heading = "Genre"
     if because.reasons is None or because.explainer is None:
         return [Figure(name="why-genre", title=heading, finding=which_model(because))]
@@ -240,7 +240,7 @@ def _most(reasons: Reasons, places: Sequence[int], output: int) -> str:
 
 
 def _what_if(feedback: Feedback) -> Figure:
-    """Popularity along each feature's range."""
+    """Returns the figure of the predicted popularity along each feature's range."""
     y = Scale.over(points for one in feedback.what_if for points in one.popularity)
     ranked = sorted(feedback.what_if, key=lambda one: -one.span)
     drawn = [Plot(named(one.feature), _curve(one, y), along(one)) for one in ranked if one.feature not in STEPPED]
@@ -281,7 +281,7 @@ def _what_if(feedback: Feedback) -> Figure:
             ),
         ],
         note=f"Predictions of {model_of(feedback.because['popularity'].champion.candidate)} for this track with one "
-        "feature changed, from the 1st to the 99th percentile of its training rows: beyond, it has hardly learnt.",
+        "feature changed, from the 1st to the 99th percentile of its training rows: beyond, there is hardly any data.",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Feedback and nearest tracks as a terminal shows them."""
+"""Feedback and nearest tracks as text for the terminal."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tasks.feedback.wording import (
 from tasks.reporting import bars
 from tasks.specs import GENERATED
 
-MOST = 6  # features that a summary names
+MOST = 6  # features in a summary
 LONGEST = 60  # characters of a title
 
 
 def print_feedback(feedback: Feedback) -> None:
-    """A short summary; the page has all of it."""
+    """Prints a short summary of the feedback; the page has all of it."""
     console = _console()
     if feedback.is_generated:
         console.print(Text(GENERATED, style="bold yellow"))
@@ -56,7 +56,7 @@ def print_feedback(feedback: Feedback) -> None:
 
 
 def print_nearest(rows: Sequence[dict[str, Any]], heading: str, console: Console | None = None) -> None:
-    """The nearest known tracks. Args: rows: as sql/predict/nearest.sql."""
+    """Prints the nearest known tracks. Args: rows: of sql/predict/nearest.sql."""
     console = console or _console()
     table = _table(["track", "genre"], ["popularity", "distance"])
     for row in rows:
@@ -68,7 +68,7 @@ def print_nearest(rows: Sequence[dict[str, Any]], heading: str, console: Console
 
 
 def _pushes(console: Console, feedback: Feedback, task: str, because: Because) -> None:
-    """What pushes a prediction most."""
+    """Prints the features that push a prediction most."""
     if because.reasons is None:
         console.print(Text(f"\n{task.capitalize()}: {which_model(because)}"))
         return
@@ -115,7 +115,7 @@ def _what_if(console: Console, feedback: Feedback) -> None:
 
 
 def _print(console: Console, heading: str, table: Table, note: str) -> None:
-    """A table with what it is above and what it means below; all of it may hold texts from outside."""
+    """Prints a table with a heading above and a note below; all of them may hold untrusted text."""
     console.print(Text(f"\n{heading}", style="italic"))
     console.print(table)
     console.print(Text(note, style="dim"))

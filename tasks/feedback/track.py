@@ -1,4 +1,4 @@
-"""One track, chosen from a file or from those that the warehouse knows, in a DuckDB workspace of its own."""
+"""The selection of one track, from a file or from the tracks of the warehouse, into a DuckDB workspace."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SHOWN = 10  # ids that a message lists
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Row `row_number` of the staging.typed_tracks that `connection` sees, with raw.rejects."""
+class SelectedTrack:
+    """A track: row `row_number` of staging.typed_tracks in the workspace `connection`, which also has raw.rejects."""
 
     connection: duckdb.DuckDBPyConnection
     row_number: int
-    is_known: bool  # it is one of the warehouse's own
+    is_known: bool  # whether it is one of the warehouse's tracks
     source: str
-    notes: tuple[str, ...] = ()  # of the file, as tasks.prediction.batch.ReadTracks
+    notes: tuple[str, ...] = ()  # on the file, see tasks.prediction.batch.ReadTracks
 
 
 @contextmanager
-def choosing(
+def selected_track(
     tracks: str | None,
     track_id: int | None,
     columns: Mapping[str, str],
@@ -41,13 +41,20 @@ def choosing(
     units: Mapping[str, str] = MappingProxyType({}),
     min_features: int = MIN_FEATURES,
     max_bytes: int = MAX_BYTES,
-) -> Iterator[Chosen]:
-    """The track with that id.
+) -> Iterator[SelectedTrack]:
+    """Yields the track with the id `track_id`, in a workspace that lasts as long as the block.
 
-    Args: tracks: path, URL or sample[:ROWS]; None: one of `known`. track_id: its instance_id, or the row number where a
-        file has none; may be left out if the file has one track only. columns: our column names to the file's. units,
-        min_features: as tasks.prediction.batch.reading. max_bytes: that the file may hold.
-    Raises: UserError: there is no such track, or more than one, or it is a reject.
+    Args:
+        tracks: path, URL or sample[:ROWS]; None: the track is one of `known`.
+        track_id: its instance_id, or its row number if the file has no ids; None: the file has one track only.
+        columns: our column names to the file's.
+        known: the tracks of the warehouse.
+        warehouse: lends its folder for temporary files.
+        units: see tasks.prediction.batch.reading.
+        min_features: see tasks.prediction.batch.reading.
+        max_bytes: largest size of the file.
+
+    Raises: UserError: there is no such track, or more than one, or it is rejected.
     """
     if tracks is None:
         with duck.workspace(spill=warehouse.scratch) as connection:
@@ -59,10 +66,10 @@ def choosing(
             reading(file, columns, warehouse, units, min_features) as read,
         ):
             row = _row_of(read.connection, track_id, file.label)
-            yield Chosen(read.connection, row, False, file.label, read.notes)
+            yield SelectedTrack(read.connection, row, False, file.label, read.notes)
 
 
-def _known_track(connection: duckdb.DuckDBPyConnection, track_id: int | None, known: Known) -> Chosen:
+def _known_track(connection: duckdb.DuckDBPyConnection, track_id: int | None, known: Known) -> SelectedTrack:
     if track_id is None:
         raise UserError("Which track? Name a file of tracks, or one of the warehouse's own with --track-id.")
     known.attach(connection)
@@ -71,11 +78,11 @@ def _known_track(connection: duckdb.DuckDBPyConnection, track_id: int | None, kn
     connection.execute("create table raw.rejects as select 0 as row_number where false")
     if not connection.execute("from staging.typed_tracks").fetchall():
         raise UserError(f"--track-id {track_id}: is none of the {known.n_rows:,} known tracks, of {known.source}.")
-    return Chosen(connection, 1, True, known.source)
+    return SelectedTrack(connection, 1, True, known.source)
 
 
 def _row_of(connection: duckdb.DuckDBPyConnection, track_id: int | None, label: str) -> int:
-    """The row number of the one track with that id, or of the only track."""
+    """Returns the row number of the track with that id; None: of the only track."""
     query = (
         "select row_number, track_id from staging.typed_tracks where $id is null or track_id = $id "
         f"order by row_number limit {SHOWN + 1}"

@@ -1,7 +1,7 @@
-"""What if: a track's predicted popularity along each feature's range, everything else held.
+"""What if: a track's predicted popularity along each feature's range, with all other features held.
 
-It is no new model: the track is altered, and the altered tracks are prepared and predicted as any others. It shows how
-the model's answer changes, which is association in the data: nobody knows that a track made louder would be heard more.
+Copies of the track with one feature changed are prepared and predicted like any other track. The result shows how the
+model's prediction changes. That is association in the data, not proof that a louder track would be heard more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-SHARES = [number / 100 for number in range(1, 100)]  # of the training rows, at whose values a feature is tried
+SHARES = [number / 100 for number in range(1, 100)]  # quantiles of the training rows at which a feature is tried
 CAUTION = (
     "Association, not cause: this is how the model's prediction changes when one number is changed and the others are "
     "held, not what would happen to the popularity of a track that is made differently."
@@ -29,33 +29,33 @@ class WhatIf:
     """Predicted popularity along one feature's range, from the 1st to the 99th percentile of the training rows."""
 
     feature: str
-    values: list[float]  # in the feature's unit, ascending; the track's own is among them
+    values: list[float]  # in the feature's unit, ascending, including the track's own
     popularity: list[float]
-    at: int  # which of them is the track itself
+    at: int  # position of the track's own value
 
     @property
     def lowest(self) -> int:
-        """Which of them is predicted least popular."""
+        """Position of the lowest predicted popularity."""
         return self.popularity.index(min(self.popularity))
 
     @property
     def highest(self) -> int:
-        """Which of them is predicted most popular."""
+        """Position of the highest predicted popularity."""
         return self.popularity.index(max(self.popularity))
 
     @property
     def span(self) -> float:
-        """Points between the two."""
+        """Highest minus lowest predicted popularity, in points."""
         return max(self.popularity) - min(self.popularity)
 
 
 def what_if(connection: duckdb.DuckDBPyConnection, row_number: int, model: Model, warehouse: Warehouse) -> list[WhatIf]:
-    """One for each audio feature, in their order.
+    """Returns what-if predictions for each audio feature, in the order of AUDIO_FEATURES.
 
-    Args: connection: a workspace that sees the track as row `row_number` of staging.typed_tracks. model: predicts
+    Args: connection: a workspace with the track as row `row_number` of staging.typed_tracks. model: predicts
         popularity.
     """
-    prepare(connection, model.learnt, row_number, row_number)
+    prepare(connection, model.fitted, row_number, row_number)
     own = own_values(connection, "features.tracks_clean")
     clean = lineage(model.champion.candidate.feature_version, warehouse)["features.tracks_clean"]
     duck.view(connection, "known_clean", warehouse.here(clean.path))
@@ -63,13 +63,13 @@ def what_if(connection: duckdb.DuckDBPyConnection, row_number: int, model: Model
     query = "select * from staging.typed_tracks where row_number = $row"
     given = connection.sql(query, params={"row": row_number}).to_arrow_table()
     alone = Predictor({"popularity": model.champion}, {model.champion.candidate.result: model})
-    with duck.workspace(spill=warehouse.scratch) as aside:
-        aside.register("ranges", ranges)
-        aside.execute("create view features.ranges as select * from ranges")
-        aside.register("given_track", given)
-        aside.execute(f"create table staging.typed_tracks as {duck.render('predict/altered_tracks')}")
-        aside.execute("create table raw.rejects as select 0 as row_number where false")
-        predicted = alone.predict(alone.prepare(aside, 1, ranges.num_rows))["popularity"].to_pylist()
+    with duck.workspace(spill=warehouse.scratch) as altered:
+        altered.register("ranges", ranges)
+        altered.execute("create view features.ranges as select * from ranges")
+        altered.register("given_track", given)
+        altered.execute(f"create table staging.typed_tracks as {duck.render('predict/altered_tracks')}")
+        altered.execute("create table raw.rejects as select 0 as row_number where false")
+        predicted = alone.predict(alone.prepare(altered, 1, ranges.num_rows))["popularity"].to_pylist()
     points: dict[str, dict[float, float]] = {name: {} for name in AUDIO_FEATURES}
     for row, popularity in zip(ranges.to_pylist(), predicted, strict=True):
         points[row["feature_name"]][row["value"]] = popularity
@@ -80,6 +80,6 @@ def what_if(connection: duckdb.DuckDBPyConnection, row_number: int, model: Model
 
 
 def own_values(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, float | None]:
-    """The audio features of a workspace's one track. Args: table: such as features.tracks_clean."""
+    """Returns the audio features of a workspace's only track. Args: table: for example features.tracks_clean."""
     [values] = connection.sql(f"select {', '.join(AUDIO_FEATURES)} from {table}").fetchall()
     return dict(zip(AUDIO_FEATURES, values, strict=True))

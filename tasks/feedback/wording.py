@@ -1,4 +1,4 @@
-"""How feedback is put into words: values in the units people use, and the sentences that terminal and page share."""
+"""The wording of feedback: values in everyday units, and the sentences that terminal and page share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ALIKE = (
 
 
 def named(feature: str) -> str:
-    """A feature as people call it."""
+    """Returns a feature's name for readers."""
     return NAMES.get(feature, feature)
 
 
 def shown(feature: str, value: float) -> str:
-    """A value with its unit."""
+    """Returns a value with its unit."""
     if feature == "duration_ms":
         seconds = round(value / 1000)
         return f"{seconds // 60}:{seconds % 60:02d} min"
@@ -35,13 +35,13 @@ def shown(feature: str, value: float) -> str:
 
 
 def own(feedback: Feedback, feature: str) -> str:
-    """The track's value, marked if it was missing."""
+    """Returns the track's value of a feature, marked if it was missing."""
     text = shown(feature, feedback.values[feature])
     return f"{text} (filled in)" if feature in feedback.filled else text
 
 
 def predicted_genre(feedback: Feedback) -> str:
-    """The three most probable genres."""
+    """Returns the three most probable genres with their probabilities."""
     row = feedback.prediction
     ranks = (("predicted_genre", "probability"), ("second_genre", "second_probability"),
              ("third_genre", "third_probability"))  # fmt: skip
@@ -49,55 +49,55 @@ def predicted_genre(feedback: Feedback) -> str:
 
 
 def predicted_popularity(feedback: Feedback) -> str:
-    """Popularity with its interval."""
+    """Returns the predicted popularity with its interval."""
     row = feedback.prediction
     return f"{row['popularity']:.1f} (90 % interval {row['popularity_low']:.1f} to {row['popularity_high']:.1f})"
 
 
 def listed(feedback: Feedback) -> str | None:
-    """What a known track is listed as."""
+    """Returns the listed genre and popularity of a known track; None for other tracks."""
     if feedback.music_genre is None or feedback.listed_popularity is None:
         return None
     return f"listed as {feedback.music_genre}, popularity {feedback.listed_popularity:.0f}"
 
 
 def model_of(one: Candidate) -> str:
-    """A model without its run."""
+    """Returns a model's name, feature set and protocol, without its run."""
     return f"{one.cell.model} on {one.cell.feature_set} ({one.cell.protocol})"
 
 
 def which_model(because: Because) -> str:
-    """Whose prediction is taken apart, and why that one's."""
+    """Returns a sentence on which model is explained, and why this one."""
     champion = because.champion.candidate
     if because.explainer is None:
         return (
-            f"Predicted by {model_of(champion)}, which cannot be taken apart, and no XGBoost model on audio features "
-            "is stored that could be in its place. Train one: python -m flows.benchmark "
+            f"Predicted by {model_of(champion)}, which cannot be explained, and no XGBoost model on audio features "
+            "is stored that could be explained instead. Train one: python -m flows.benchmark "
             f"--protocol {champion.cell.protocol} --models xgboost_tuned"
         )
     explained = because.explainer.candidate
     if because.is_champion:
-        return f"Taken apart is the prediction itself, by {model_of(explained)}."
+        return f"Explained here: the prediction itself, by {model_of(explained)}."
     return (
-        f"Taken apart is the prediction of {model_of(explained)}, the best stored model that is made of "
-        f"XGBoost's trees. The prediction itself is by {model_of(champion)}, which is not."
+        f"Explained here: the prediction of {model_of(explained)}, the best stored model that is made of XGBoost's "
+        f"trees. The prediction itself is by {model_of(champion)}, which is not."
     )
 
 
 def focus(feedback: Feedback, reasons: Reasons) -> int:
-    """The genre that is explained first: the predicted one, if this model knows it, else its own."""
+    """Returns the position of the genre to explain first: the predicted one, or this model's own if it lacks that."""
     wanted = feedback.prediction["predicted_genre"]
     return reasons.genres.index(wanted) if wanted in reasons.genres else int(reasons.outputs.argmax())
 
 
 def order(reasons: Reasons, output: int) -> list[int]:
-    """The features' places, that which pushes an output most first."""
+    """Returns the features' positions, the one that pushes the output most first."""
     pushes = reasons.contributions[output]
     return sorted(range(len(pushes)), key=lambda at: -abs(pushes[at]))
 
 
 def along(one: WhatIf) -> str:
-    """What a feature's range comes to."""
+    """Returns the lowest and highest predicted popularity along a feature, in words."""
     low, high = one.lowest, one.highest
     return (
         f"{one.popularity[low]:.1f} at {shown(one.feature, one.values[low])}, "
@@ -106,7 +106,7 @@ def along(one: WhatIf) -> str:
 
 
 def cautions(feedback: Feedback) -> list[str]:
-    """What a reader must know first."""
+    """Returns warnings to be read before the feedback."""
     found = []
     if feedback.prediction["is_unlike_training"]:
         found.append("This track is unlike anything the models were trained on: what follows deserves little trust.")

@@ -1,1 +1,1 @@
-"""A raw file or URL becomes a snapshot: typed, checked, its bad values told. It makes no features."""
+"""Turns a raw file or URL into a snapshot: typed and checked, with its bad values reported. Builds no features."""

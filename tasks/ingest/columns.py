@@ -1,4 +1,4 @@
-"""The input's columns: which there are, what counts as missing, and which of a file's names each of them goes by."""
+"""The input's columns: their names, which values are missing, and how a file's own column names match them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPECTED = [
     "valence",
     "music_genre",
 ]
-COLUMN_OF = {"key_code": "key", "mode_code": "mode"}  # of a feature that is not called as its column is
+COLUMN_OF = {"key_code": "key", "mode_code": "mode"}  # feature: input column, where the names differ
 AUDIO_COLUMNS = tuple(COLUMN_OF.get(name, name) for name in AUDIO_FEATURES)
 MEASURED = (
     "acousticness",
@@ -46,34 +46,36 @@ MEASURED = (
 )
 TARGETS = ("popularity", "music_genre")
 NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
-MISSING_TOLD = "empty, ?, -, NA, N/A, nan, None, null or []"
-LONGEST_TOML = 1_000_000  # bytes, after which a file of column names is not read
-MIN_FEATURES = 6  # of the 12, that tracks to predict must have unless fewer are asked for
+MISSING_WORDING = "empty, ?, -, NA, N/A, nan, None, null or []"
+LONGEST_TOML = 1_000_000  # bytes; the rest of a file of column names is not read
+MIN_FEATURES = 6  # of the 12; fewer are accepted for predictions only on request
 SHOWN = 30  # names that a message lists
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value in memory says that there is none, as is_missing of SQL says of texts."""
+    """Whether a value means a missing value; the SQL macro is_missing does the same for texts."""
     return value is None or str(value).strip(" ").lower() in MISSING
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Which of a file's columns each of ours is."""
+    """The match between the expected columns and a file's columns."""
 
-    positions: dict[str, int | None]  # by our name; None: it is not there
-    note: str | None  # which names were taken for ours although they differ
+    positions: dict[str, int | None]  # in the file, by expected name; None: the file lacks the column
+    note: str | None  # lists matches of different spelling, for the user
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Those of ours that are there."""
+        """The expected columns that the file has."""
         return tuple(name for name, at in self.positions.items() if at is not None)
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """A column mapping from `ours=theirs,...`, or from a TOML file of such pairs (its `[columns]` table if it has one).
+    """Parses a column mapping: `ours=theirs,...`, or the path of a TOML file of such pairs.
 
-    Raises: UserError: not of that form, a name of ours that does not exist, or one given twice.
+    A TOML file may have the pairs in a `[columns]` table.
+
+    Raises: UserError: another form, an unknown name on the left, or a name given twice.
     """
     if not text.strip():
         return {}
@@ -103,7 +105,7 @@ def _read_toml(path: str) -> list[tuple[str, object]]:
 
 
 def read_pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
-    """The pairs of `name=value,...`. Raises: UserError: not of that form."""
+    """Parses the pairs of `name=value,...`. Raises: UserError: the text has another form."""
     pairs = []
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -120,13 +122,15 @@ def match_columns(
     required: Collection[str] = (),
     any_of: Collection[str] = (),
 ) -> Matched:
-    """Find each expected column in a file: by its very name, else by one that differs in case, spaces and punctuation.
+    """Finds each expected column in a file, by its exact name or by a similar one.
 
-    The latter only where one column of the file does.
+    Similar names differ in case, spaces and punctuation only. They are used if exactly one column of the file has one.
 
-    Args: found: the file's column names in order. mapping: our name to the file's name. source: for messages.
-        required: those of ours that must be there, beside those of `mapping`. any_of: of which one must be there.
-    Raises: InputError: a needed column is missing, stands there twice or could be several; it names what was found.
+    Args: found: the file's column names in order. mapping: expected name to the file's name. source: name of the file
+        in messages. required: expected columns that must be found, besides those of `mapping`. any_of: expected columns
+        of which at least one must be found.
+
+    Raises: InputError: a needed column is missing, occurs twice or is ambiguous; the message lists the names found.
     """
     names = [name.strip().removeprefix("\ufeff") for name in found]
     wanted = {ours: mapping.get(ours, ours) for ours in EXPECTED}
@@ -162,23 +166,23 @@ ADVICE = (
 
 
 def check_present(present: Collection[str], required: Iterable[str], source: str) -> None:
-    """Raises: InputError: a column that is required is not among those that were read."""
+    """Checks that required columns were read. Raises: InputError: one of them was not."""
     if missing := [name for name in required if name not in present]:
         raise InputError(f"{source}: {_are_missing(missing)} {ADVICE}{_without(present)}")
 
 
 def simplified(name: str) -> str:
-    """A column's name without what does not tell names apart: case, spaces and punctuation."""
+    """Returns a column's name in lower case, without spaces and punctuation."""
     return re.sub(r"[\W_]", "", name.casefold())
 
 
 def listed(names: list[str]) -> str:
-    """Names for a message."""
+    """Returns names as text for a message: at most 30, each at most 40 characters."""
     return (", ".join(name[:40] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")) or "nothing"
 
 
 def _without(present: Collection[str]) -> str:
-    """Which feature sets can be trained on with the columns that are there, if not all."""
+    """Returns a hint on the feature sets that the present columns allow; empty if they allow all or none."""
     possible = [
         one.name
         for one in FEATURE_SETS.values()

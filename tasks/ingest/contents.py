@@ -1,4 +1,4 @@
-"""What a file holds: which columns have values, which values are bad, and whether it fits what it is appended to."""
+"""Checks of a file's content: which columns have values, which values are bad, and whether it can be appended."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 from tasks.errors import InputError
 from tasks.ingest.columns import AUDIO_COLUMNS, COLUMN_OF, MEASURED, TARGETS, Matched
 from tasks.ingest.snapshots import Snapshot
-from tasks.ingest.units import Doubt, told
+from tasks.ingest.units import Doubt, doubt_messages
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-COMPARED = ("artist_name", *TARGETS, *AUDIO_COLUMNS)  # what appended tracks must have in common with their base
-ENOUGH_ROWS = 20  # that tell in which unit they are
+COMPARED = ("artist_name", *TARGETS, *AUDIO_COLUMNS)  # columns that appended tracks and their base must both have
+ENOUGH_ROWS = 20  # from which on the unit of a column can be recognized
 
 
 def with_values(connection: duckdb.DuckDBPyConnection, matched: Matched) -> tuple[str, ...]:
-    """Our columns that have a value in any row, a bad one included, and instance_id where the file has it."""
+    """Returns the expected columns with a value, even a bad one, in any row; and instance_id if the file has it."""
     counted = connection.execute("select count(columns(*)) from staging.typed_tracks")
     names = [COLUMN_OF.get(description[0], description[0]) for description in counted.description or []]
     counts = dict(zip(names, counted.fetchall()[0], strict=True)) | {"instance_id": 1}
@@ -33,7 +33,7 @@ def with_values(connection: duckdb.DuckDBPyConnection, matched: Matched) -> tupl
 
 
 def about_columns(columns: Collection[str]) -> list[str]:
-    """What a file cannot be used for, for people."""
+    """Returns messages on what a file cannot be used for, because columns are missing."""
     lines = []
     for name, consequence in (
         ("music_genre", "popularity alone is predicted"),
@@ -54,9 +54,9 @@ def find_bad_values(
     has_genre: bool = False,
     targets: Collection[str] = (),
 ) -> None:
-    """Make raw.bad_values of the raw.tracks and staging.typed_tracks that `connection` sees.
+    """Creates raw.bad_values from the raw.tracks and staging.typed_tracks of a connection.
 
-    Args: present: the file's columns, by our names. has_genre, targets: see sql/raw/bad_values.sql.
+    Args: present: expected columns that the file has. has_genre, targets: see sql/raw/bad_values.sql.
     """
     measured = [name for name in (*MEASURED, "mode") if name in present]
     select = duck.render("raw/bad_values", measured=measured, has_genre=has_genre, targets=sorted(targets))
@@ -64,7 +64,7 @@ def find_bad_values(
 
 
 def check_like(label: str, columns: Collection[str], found: list[Doubt], rows: int, base: Snapshot) -> None:
-    """Refuse to append values of a column that was not there before, or values on another scale."""
+    """Raises: InputError: an appended file has values in a column that its base lacks, or values on another scale."""
     if added := [name for name in COMPARED if name in columns and name not in base.columns]:
         raise InputError(
             f"{label}: has {', '.join(added)}, which the tracks that it is appended to have no values of. Append it to "
@@ -72,18 +72,20 @@ def check_like(label: str, columns: Collection[str], found: list[Doubt], rows: i
         )
     own, before = {doubt.name for doubt in found}, set(base.scales)
     if new := [doubt for doubt in found if doubt.name not in before]:
-        raise InputError(f"{label}: is on another scale than the tracks that it is appended to. {' '.join(told(new))}")
+        raise InputError(
+            f"{label}: is on another scale than the tracks that it is appended to. {' '.join(doubt_messages(new))}"
+        )
     if (gone := before - own) and rows >= ENOUGH_ROWS:
         raise InputError(
             f"{label}: is on another scale than the tracks that it is appended to, in which {', '.join(sorted(gone))} "
-            "is likely. Bring the file to their scale, or ingest them anew with --units."
+            "is likely. Bring the file to their scale, or ingest them again with --units."
         )
 
 
 def check_appended(label: str, present: Collection[str], base: Snapshot, warehouse: Warehouse) -> None:
-    """Refuse a file that lacks a column of the tracks that it is appended to, or ids of its own if they have some.
+    """Raises: InputError: an appended file lacks a column of its base, or only one of the two has ids.
 
-    Row numbers that stand in for ids could be the ids of other tracks.
+    Row numbers, which replace missing ids, could be the ids of other tracks.
     """
     lacking = [name for name in COMPARED if name in base.columns and name not in present]
     if lacking:

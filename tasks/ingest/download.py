@@ -1,4 +1,4 @@
-"""A file from elsewhere, by any of fsspec's file systems: never waited for without end, never the last of a disk."""
+"""Downloads a file by any of fsspec's file systems, with limits on time, size and disk space."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ import fsspec
 from tasks.errors import DownloadError, InputError, UserError
 from tasks.storage.urls import has_secrets
 
-SLOW_SECONDS = 30.0  # in which SLOW_BYTES must come
+SLOW_SECONDS = 30.0  # within which at least SLOW_BYTES must arrive
 SLOW_BYTES = 30_000
 MOST_SECONDS = 3600.0
-SPARED_BYTES = 1_000_000_000  # that stay free on the disk,
-SPARED_SHARE = 0.05  # of a small one this share of it
+SPARED_BYTES = 1_000_000_000  # that stay free on the disk
+SPARED_SHARE = 0.05  # of a small disk that stays free instead
 POLL_SECONDS = 0.2
 
 
 def download(url: str, label: str, target: Path, max_bytes: int) -> None:
-    """Fetch a file to `target`, which may be there in part if that fails.
+    """Downloads a file to `target`, which may be incomplete if that fails.
 
-    Args: label: of the URL in messages, without secrets. max_bytes: that it may hold.
-    Raises: InputError: it cannot be had, is larger, or leaves too little room; DownloadError: trying again may help.
+    Args: label: the URL for messages, without secrets. max_bytes: the largest size that is accepted.
+
+    Raises: InputError: the file cannot be downloaded, is larger, or leaves too little disk space. DownloadError: trying
+        again may help.
     """
     watch = _Watch(label, target, max_bytes)
     failure: list[UserError] = []
-    # A thread, because libraries wait as long as they please; a daemon, because this process does not wait for it.
+    # In a thread, because libraries may wait without limit; a daemon, so that this process can end without it.
     thread = threading.Thread(target=_fetch, args=(url, label, target, watch, failure), daemon=True)
     thread.start()
     began = since = time.monotonic()
@@ -55,11 +57,11 @@ def download(url: str, label: str, target: Path, max_bytes: int) -> None:
             failure.append(error)
     watch.is_over = True
     if failure:
-        raise failure[0]  # out here it has no cause or context, whose text a log would print, with the URL
+        raise failure[0]  # raised here it has no cause or context, whose logged text could show the URL's secrets
 
 
 class _Watch(fsspec.Callback):  # type: ignore[misc]
-    """What fsspec tells of a download, of file systems that tell: an error here ends it."""
+    """Progress of a download, as some of fsspec's file systems report it; an error raised here ends the download."""
 
     def __init__(self, label: str, target: Path, max_bytes: int) -> None:
         super().__init__()
@@ -69,24 +71,24 @@ class _Watch(fsspec.Callback):  # type: ignore[misc]
         self._max_bytes = max_bytes
 
     def set_size(self, size: int | None) -> None:
-        """The size that the server states."""
+        """Checks the size that the server states."""
         super().set_size(size)
         self.check(size or 0)
 
     def relative_update(self, inc: int = 1) -> None:
-        """So many bytes more are written."""
+        """Checks the size after `inc` more bytes are written."""
         super().relative_update(inc)
         self.check(self.value)
 
     def written(self) -> int:
-        """How many bytes are there."""
+        """Returns how many bytes are written so far."""
         try:
             return max(self.value, self._target.stat().st_size)
         except FileNotFoundError:
             return self.value
 
     def check(self, size: int) -> None:
-        """Raises: InputError: a file of `size` bytes is too large, or the disk too full, or nobody waits any more."""
+        """Raises: InputError: a file of `size` bytes is too large, the disk is too full, or the download is over."""
         if size > self._max_bytes or self.is_over:
             raise InputError(f"{self._label}: holds more than the {self._max_bytes:,} bytes of --max-source-bytes.")
         disk = shutil.disk_usage(self._target.parent)
@@ -109,12 +111,12 @@ def _fetch(url: str, label: str, target: Path, watch: _Watch, failure: list[User
         failure.append(error)
     except ImportError as error:
         failure.append(UserError(f"{label}: reading it needs another package ({error})."))
-    except Exception as error:  # noqa: BLE001 - each of fsspec's file systems raises errors of its own
+    except Exception as error:  # noqa: BLE001 - fsspec's file systems raise different errors
         failure.append(_refusal(error, label, quoting=not has_secrets(url)))
 
 
 def _options(url: str) -> dict[str, Any]:
-    """What aiohttp is told: its own limit, five minutes for all, is none for large files."""
+    """Returns the timeouts for aiohttp; its default, five minutes in total, is too short for large files."""
     schemes = [scheme for scheme in ("http", "https") if f"{scheme}://" in url]
     if not schemes:
         return {}
@@ -125,7 +127,7 @@ def _options(url: str) -> dict[str, Any]:
 
 
 def _refusal(error: Exception, label: str, *, quoting: bool) -> UserError:
-    """What went wrong, without URLs: libraries quote them as they please, even those they are redirected to."""
+    """Returns the error of a failed download, without the URLs that libraries quote, even after a redirect."""
     status = getattr(error, "status", None)
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Files that people name: opened to be read only if they have an end."""
+"""Opens files that the user names, if they are regular files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, 
 
 @contextmanager
 def regular_file(path: Path, label: str) -> Iterator[IO[bytes]]:
-    """A file to read that has an end. Raises: InputError: it is none, or cannot be read."""
+    """Opens a regular file for reading. Raises: InputError: it is no regular file, or cannot be read."""
     check_regular(path, label)
     try:
-        # Not to wait here if it has become a pipe meanwhile.
+        # Does not block if the file has become a pipe meanwhile.
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         raise unreadable(path, label, error) from error
@@ -29,7 +29,7 @@ def regular_file(path: Path, label: str) -> Iterator[IO[bytes]]:
 
 
 def check_regular(path: Path, label: str) -> None:
-    """Raises: InputError: it is no file with an end: a folder, a pipe, a device."""
+    """Raises: InputError: the path is no regular file but a folder, a pipe or a device, or cannot be read."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -44,5 +44,5 @@ def _check_kind(status: os.stat_result, label: str) -> None:
 
 
 def unreadable(path: Path, label: str, error: Exception) -> InputError:
-    """What to say of a file that the system does not let us read."""
+    """Returns the error for a file that the operating system cannot read."""
     return InputError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error}: {path}).")

@@ -1,4 +1,4 @@
-"""The genres of a file as it spells them: which are one, which texts say that there is none, and what is told."""
+"""The genre spellings of a file: which are the same genre, which mean a missing genre, and messages on both."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import duckdb
 
 from tasks.storage import duck
 
-SHOWN = 5  # texts that a line names
+SHOWN = 5  # spellings listed in one message
 
 
 def know_spellings(connection: duckdb.DuckDBPyConnection, *, is_appended: bool) -> tuple[bool, list[str]]:
-    """Make staging.genre_spellings of the raw.tracks that `connection` sees, in memory.
+    """Creates staging.genre_spellings in memory, from the raw.tracks of a connection.
 
-    Args: is_appended: staging.base_genres has those of the tracks before.
-    Returns: whether any text is not the genre that it is, and lines for people.
+    Args: is_appended: the file is appended, and staging.base_genres has the genres of its base.
+
+    Returns: whether any spelling differs from the name of its genre, and messages for the user.
     """
     select = duck.render("staging/genre_spellings", is_appended=is_appended)
     connection.execute(f"create or replace table staging.genre_spellings as {select}")

@@ -1,4 +1,4 @@
-"""What of a Parquet file is looked at before DuckDB reads it: a small one may stand for more than any disk holds."""
+"""Checks of a Parquet file before DuckDB reads it: a small file may expand to more data than fits on a disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from tasks.errors import InputError, one_line
 from tasks.storage import duck
 
-FOOTER_BYTES = 8_000_000  # 8 times those of 10 million tracks in groups of 16,384
+FOOTER_BYTES = 8_000_000  # 8 times the footer of 10 million tracks in row groups of 16,384
 VALUE_BYTES = 10_000
 
 
 def schema(path: Path, label: str) -> pa.Schema:
-    """Names and types of the columns. Raises: InputError: the file is damaged, or its footer too long."""
+    """Reads names and types of the columns. Raises: InputError: the file is damaged, or its footer is too long."""
     try:
         with path.open("rb") as file:
             file.seek(-8, 2)
@@ -35,11 +35,12 @@ def schema(path: Path, label: str) -> pa.Schema:
 def check(
     connection: duckdb.DuckDBPyConnection, path: Path, names: Collection[str], types: pa.Schema, label: str, most: int
 ) -> None:
-    """Refuse values that are no text, number or list of them, too long, or too many.
+    """Checks that values are texts, numbers or lists of them, and not too long or too many.
 
-    Args: path: as DuckDB is to read it. names: of the columns that are needed. types: as `schema` has it. most: bytes
-        that all values may have together.
-    Raises: InputError: there are such values; duckdb.Error: the file cannot be read.
+    Args: path: the file for DuckDB to read. names: columns that are needed. types: as from `schema`. most: largest
+        total size of all values as text, in bytes.
+
+    Raises: InputError: a check fails. duckdb.Error: the file cannot be read.
     """
     if records := [name for name in names if not _is_plain(types.field(name).type)]:
         raise InputError(f"{label}: column '{records[0]}' holds records; it must be text, numbers or lists of them.")
@@ -55,6 +56,6 @@ def check(
 
 
 def _is_plain(type_: pa.DataType) -> bool:
-    """Whether values are text or numbers, or lists of them, as catalogues have of artists and genres."""
+    """Whether values are texts or numbers, or lists of them, as catalogues have for artists and genres."""
     is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
     return not pa.types.is_nested(type_.value_type if is_list else type_)

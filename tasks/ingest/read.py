@@ -1,4 +1,4 @@
-"""From a source file to a snapshot: raw.tracks as read, raw.rejects with reasons, and what was counted."""
+"""Reads a source file into a snapshot: raw.tracks, raw.rejects with reasons, staging.typed_tracks, and counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputError, UserError, is_about_room
 from tasks.ingest import parquet, sources
-from tasks.ingest.columns import MISSING_TOLD, TARGETS, Matched, check_present, match_columns
+from tasks.ingest.columns import MISSING_WORDING, TARGETS, Matched, check_present, match_columns
 from tasks.ingest.contents import about_columns, check_appended, check_like, find_bad_values, with_values
 from tasks.ingest.genres import know_spellings
 from tasks.ingest.snapshots import (
@@ -32,12 +32,12 @@ from tasks.ingest.snapshots import (
     load_snapshot,
 )
 from tasks.ingest.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
-from tasks.ingest.units import doubts, look, told, typed_select
+from tasks.ingest.units import doubt_messages, doubts, look, typed_select
 from tasks.specs import MISSING
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, flush
 
-# What sql/raw/fingerprint.sql makes of the study's own file: only then do its published figures apply.
+# The result of sql/raw/fingerprint.sql for the study's file; only for that file the study's figures apply.
 STUDY_ROWS = 50_005
 STUDY_FINGERPRINT = "2b63882f43a25ea5"
 READING = (
@@ -51,7 +51,7 @@ READING = (
     "staging/base_ids",
     "staging/base_genres",
 )
-SOME = 1_000  # rejected rows that are kept of a file that is refused for them, and looked up at a time
+SOME = 1_000  # rejected rows that are kept of a refused file; also the rows in one batch of located lines
 
 STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
@@ -63,7 +63,7 @@ REJECTS = pa.schema(
         pa.field("row_number", pa.int64(), nullable=False),
     ]
 )
-REASONS = (  # what a message of DuckDB's says, whether its line is right, what is wrong with the file
+REASONS = (  # part of a DuckDB message, whether its line number is right, what is wrong with the file
     ("out of memory", False, "takes more memory than $MUSIC_MEMORY_LIMIT allows, or more of the disk than is free."),
     ("maximum line size", True, "is longer than the 2,000,000 bytes that a row may have."),
     ("gzip", False, "is a damaged gzip file, or one with something after its end. Compress it again."),
@@ -76,9 +76,9 @@ LINES = pa.schema([("file_row", pa.int64()), ("line", pa.int64()), ("csv_line", 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """What a file is appended to, and what becomes of what preparation learnt there."""
+    """The snapshot to append a file to, and how its fitted statistics are treated."""
 
-    to: str  # a snapshot, or `latest`: the one that is published
+    to: str  # a snapshot, or `latest` for the published one
     statistics: Statistics = "relearned"
 
 
@@ -92,17 +92,18 @@ def ingest(
     required: Collection[str] = (),
     max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
-    """Read `source` into the warehouse, unless a file of the same content was read the same way before.
+    """Reads a source into the warehouse, unless the same content was read in the same way before.
 
-    Of a file that is appended only its own rows are read; the snapshot shows those of its base before them. Appended
-    again, it adds nothing.
+    Of an appended file only its own rows are read; the snapshot shows the rows of its base before them. A file that is
+    appended again adds nothing.
 
-    Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` for what was read before. mapping: our column names to
-        the file's. max_reject_share: of the file's rows with content, 0 to 1; more rejects than that stop the run.
-        units: those of columns that are in another unit than the project's. required: columns that must have values.
-        max_bytes: that the source may hold, also when it is unpacked.
-    Raises: InputError: the file is refused, or too many of its rows are.
-        UserError: there is no such snapshot, or generated tracks would be appended to real ones.
+    Args: source: path, URL, `sample[:ROWS]`, or `snapshot:ID` of an existing snapshot. mapping: expected column name to
+        the file's. max_reject_share: of the rows with content, 0 to 1; a larger share of rejected rows is an error.
+        units: by column, where the file has another unit than the project. required: columns that must have values.
+        max_bytes: largest size of the source, also when unpacked.
+
+    Raises: InputError: the file, or too large a share of its rows, is refused. UserError: there is no such snapshot, or
+        generated tracks would be appended to real ones or real ones to generated.
     """
     if not 0.0 <= max_reject_share <= 1.0:
         raise UserError("--max-reject-share must be from 0 to 1.")
@@ -129,7 +130,7 @@ def ingest(
                 except InputError:
                     for name in (("raw", "tracks"), ("staging", "typed_tracks")):
                         warehouse.discard(warehouse.table(*name, identity))
-                    file.check_unchanged()  # or that is the reason
+                    file.check_unchanged()  # if the file changed, that is the reported error
                     raise
                 snapshot = replace(snapshot, content=content, parts=(identity,))
                 if base and append:
@@ -144,7 +145,7 @@ def ingest(
 
 
 def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
-    """Refuse what can be refused before the source is read. Args, Raises: as `ingest`."""
+    """Checks a source and its options before it is read. Args, Raises: as for `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):
         if append:
@@ -163,7 +164,9 @@ def copy_raw(
     target: Path,
     warehouse: Warehouse,
 ) -> None:
-    """Write every row of a file as text, in its order. Args: positions: as match_columns says.
+    """Writes every row of a file as text to Parquet, in file order.
+
+    Args: positions: of the expected columns in the file, from match_columns. target: the Parquet file to write.
 
     Raises: InputError: the file is not a regular CSV or Parquet file.
     """
@@ -171,13 +174,13 @@ def copy_raw(
     is_parquet = file.file_format == "parquet"
     if is_parquet:
         _check_case(header, positions, file.label)
-    # A CSV's columns are named by position, so that no text of the file becomes part of a statement.
+    # CSV columns are named by position, so that no text of the file becomes part of a statement.
     named = [name if is_parquet else f"column{position}" for position, name in enumerate(header)]
     columns = {ours: None if at is None else duck.identifier(named[at]) for ours, at in positions.items()}
     select = duck.render(
         "raw/tracks", file_format="parquet" if is_parquet else "csv", width=len(header), columns=columns
     )
-    # Read by a name of ours: DuckDB would expand * ? [ in the user's.
+    # Read through a link, because DuckDB would expand * ? [ in the user's path.
     link = warehouse.temporary("source")
     values: dict[str, object] = {"path": str(link)}
     if not is_parquet:
@@ -190,7 +193,7 @@ def copy_raw(
             parquet.check(connection, link, needed, parquet.schema(file.path, file.label), file.label, file.max_bytes)
         connection.execute(duck.copy(select, target, file.path.stat().st_size // BYTES_OF_ROW), values)
     except duckdb.Error as error:
-        if is_about_room(error):  # which is no fault of the file's
+        if is_about_room(error):  # not an error of the file
             raise
         raise InputError(f"{file.label}: {_reason(error)}".replace(str(link), "the file")) from error
     finally:
@@ -200,12 +203,12 @@ def copy_raw(
 def copy_typed(
     connection: duckdb.DuckDBPyConnection, target: Path, rows: int, units: Mapping[str, str], *, is_respelled: bool
 ) -> None:
-    """Write staging.typed_tracks of the raw.tracks that `connection` sees. Args: rows: how many it has."""
+    """Writes staging.typed_tracks from the raw.tracks of a connection. Args: rows: the number of rows of raw.tracks."""
     connection.execute(duck.copy(typed_select(units, is_respelled=is_respelled), target, rows))
 
 
 def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) -> Snapshot:
-    """What a file is appended to: what the snapshot that is named was appended to, if it was this very file."""
+    """Returns the snapshot to append to: the named one, or its base if the named one is this same file appended."""
     base = find_snapshot(append.to, warehouse)
     if base.base and base.content == content:
         base = load_snapshot(base.base, warehouse)
@@ -216,7 +219,7 @@ def _base(append: Append, file: SourceFile, content: str, warehouse: Warehouse) 
 
 
 def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Warehouse) -> Snapshot:
-    """The snapshot that a file makes with its base. Args: own: what was read of the file."""
+    """Returns the snapshot of a file and its base together. Args: own: the snapshot of the file alone."""
     first = load_snapshot(base.parts[0], warehouse).source
     added = own.source if not base.base else f"{len(base.parts)} files to {own.source}"
     return Snapshot(
@@ -240,7 +243,7 @@ def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Wa
 
 
 def _know_base(connection: duckdb.DuckDBPyConnection, base: Snapshot, warehouse: Warehouse) -> None:
-    """Make staging.base_ids and base_genres of a snapshot visible to `connection`, and nothing else of it."""
+    """Creates staging.base_ids and staging.base_genres of a snapshot in a connection."""
     attach(connection, base.snapshot, warehouse)
     for name in ("staging.base_ids", "staging.base_genres"):
         connection.execute(f"create table {name} as {duck.render(name.replace('.', '/'))}")
@@ -255,7 +258,7 @@ def _read(
     warehouse: Warehouse,
     base: Snapshot | None,
 ) -> Snapshot:
-    """Read a file's own rows, which are numbered on after those of its base.
+    """Reads the rows of one file; row numbers continue after those of its base.
 
     Raises: InputError: the file is refused, or a larger share of its rows than `max_share`.
     """
@@ -291,7 +294,7 @@ def _read(
         final = warehouse.table("raw", "rejects", identity)
         rejected_values = _write_rejects(connection, file, after, final, warehouse, is_kept=not is_refused)
         if is_refused:
-            file.check_unchanged()  # or that is the reason
+            file.check_unchanged()  # if the file changed, that is the reported error
             raise _too_many(file.label, rejected_rows, rows_typed, max_share, final, is_exact=is_exact)
         genreless = connection.execute("select count(*) from staging.typed_tracks where music_genre is null")
         [(rows_without_genre,)] = genreless.fetchall() if has_genre else [(0,)]
@@ -316,7 +319,9 @@ def _read(
         columns=columns,
         scales=tuple(doubt.name for doubt in found),
         notes=tuple(
-            filter(None, (file.title_note, matched.note, *about_genres, *about_columns(columns), *told(found)))
+            filter(
+                None, (file.title_note, matched.note, *about_genres, *about_columns(columns), *doubt_messages(found))
+            )
         ),
     )
 
@@ -329,10 +334,11 @@ def _find_rejects(
     base: Snapshot | None,
     max_share: float,
 ) -> tuple[int, bool]:
-    """Make raw.reasons of a file's rows; of one that is bad throughout of its beginning alone, which tells that it is.
+    """Creates raw.reasons, the rejects of a file. If its beginning alone has too many, the rest is not checked.
 
-    Args: columns: ours that have values. typed: staging.typed_tracks.
-    Returns: how many rows are rejected, and whether that is of all rows.
+    Args: columns: expected columns that have values. typed: the file of staging.typed_tracks.
+
+    Returns: the number of rejected rows, and whether all rows were checked.
     """
     rows = pq.read_metadata(typed).num_rows
     after = base.rows_read if base else 0
@@ -363,9 +369,11 @@ def _write_rejects(
     *,
     is_kept: bool,
 ) -> int:
-    """Write the raw.reasons that `connection` sees with their lines in the file, in bounded memory.
+    """Writes raw.rejects: the raw.reasons of a connection with their lines in the file, in bounded memory.
 
-    Args: is_kept: whether the snapshot is. Returns: how many values of the file stand there.
+    Args: after: number of rows before the file's own. is_kept: whether the snapshot will be stored.
+
+    Returns: the number of rejected values.
     """
     query = "select distinct row_number - ? as row from raw.reasons order by row"
     rows = connection.execute(query, [after]).fetchnumpy()["row"]
@@ -386,12 +394,12 @@ def _batches(lines: Iterator[tuple[int, int, str]]) -> Iterator[pa.RecordBatch]:
 
 
 def _check_case(header: list[str], positions: Mapping[str, int | None], label: str) -> None:
-    """Refuse what DuckDB could not tell apart in a Parquet file: columns that differ only in case."""
+    """Raises: InputError: column names of a Parquet file differ only in case, which DuckDB cannot distinguish."""
     lowered = [name.lower() for name in header]
     for at in positions.values():
         if at is not None and lowered.count(lowered[at]) > 1:
             raise InputError(
-                f"{label}: more than one column is called '{header[at]}', but for case. Rename one of them."
+                f"{label}: more than one column is called '{header[at]}', ignoring case. Rename one of them."
             )
 
 
@@ -400,7 +408,7 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, warehouse: Warehouse) -> None:
-    """Of the file's own rows."""
+    """Raises: InputError: too large a share of the file's own rows, without those of its base, is rejected."""
     rows = snapshot.rows_read - snapshot.blank_rows - (base.rows_read - base.blank_rows if base else 0)
     rejected = snapshot.rejected_rows - (base.rejected_rows if base else 0)
     if rejected <= max_share * rows:
@@ -412,7 +420,7 @@ def _check_share(snapshot: Snapshot, base: Snapshot | None, max_share: float, wa
 def _too_many(
     label: str, rejected: int, rows: int, max_share: float, path: Path, *, is_exact: bool = True
 ) -> InputError:
-    """Args: path: of the rejects, or of the first of them. is_exact: whether there are no more of them."""
+    """Returns the error. Args: path: file of (the first) rejects. is_exact: whether `rejected` counts all of them."""
     kept = pl.scan_parquet(path, glob=False)
     first = kept.head(3).collect().to_dicts()
     examples = "; ".join(f"line {reject['line']}, {reject['column_name']}: {reject['error']}" for reject in first)
@@ -421,12 +429,12 @@ def _too_many(
     return InputError(
         f"{label}: {'' if is_exact else 'at least '}{rejected:,} of {rows:,} rows have bad values, more than the "
         f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
-        f"A missing value ({MISSING_TOLD}) of an audio feature is none of them. {which} in {path}."
+        f"A missing value ({MISSING_WORDING}) of an audio feature is none of them. {which} in {path}."
     )
 
 
 def _reason(error: duckdb.Error) -> str:
-    """What is wrong with the file, from DuckDB's many lines."""
+    """Returns what is wrong with the file, in one line instead of DuckDB's many."""
     text = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", text)
     where = f"line {line[1]}: " if line else ""

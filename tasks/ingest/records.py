@@ -1,4 +1,4 @@
-"""The bytes of a CSV file, in linear time and bounded memory whatever they are: looked over, and row by row."""
+"""Checks the bytes of any CSV file and splits them into rows, in linear time and bounded memory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import IO
 from tasks.errors import InputError
 
 CHUNK = 1 << 20
-LONGEST = 4_000_000  # bytes without the end of a row: DuckDB's buffer, in which rows may take half (sql/raw/tracks.sql)
-MARK = b"\xef\xbb\xbf"  # which UTF-8 files may begin with
+LONGEST = 4_000_000  # bytes without a row end: DuckDB's buffer, of which a row may fill half (sql/raw/tracks.sql)
+MARK = b"\xef\xbb\xbf"  # the byte order mark that UTF-8 files may begin with
 QUOTES_APART = re.compile(rb'" +"')
-# A quote begins a quoted value only where the value begins. Nothing is tried twice: every repetition is possessive.
+# A quoted value begins with a quote. Every repetition is possessive, so that there is no backtracking.
 VALUE = rb' *+(?:"[^"]*+(?:""[^"]*+)*+"?+)?+[^,\r\n]*+'
 RECORD = re.compile(rb"[\r\n]*+(" + VALUE + rb"(?:," + VALUE + rb")*+)(\r\n|[\r\n])?+")
 
 
 def check_text(content: IO[bytes], label: str, max_bytes: int) -> None:
-    """Refuse what DuckDB would read as something else without a word, and what would take memory without bound.
+    """Checks a CSV file for content that DuckDB would misread without an error, or that needs unbounded memory.
 
-    It drops a last row that is too long, and reads `"a" "b"` as one value. Other misplaced quotes it refuses.
+    DuckDB drops a last row that is too long, and reads `"a" "b"` as one value. It refuses other misplaced quotes.
 
-    Args: content: that can be read twice. max_bytes: that it may hold.
-    Raises: InputError: it is refused, or longer.
+    Args: content: seekable. max_bytes: the largest size that is accepted.
+
+    Raises: InputError: there is such content, or the file is larger.
     """
     is_suspect = False
     before = b""
@@ -38,7 +39,7 @@ def check_text(content: IO[bytes], label: str, max_bytes: int) -> None:
             text = before + chunk
             is_suspect = QUOTES_APART.search(text) is not None
             end = len(text.rstrip(b" "))
-            before = text[max(0, end - 1) : end + 1]  # of a run of spaces one is enough
+            before = text[max(0, end - 1) : end + 1]  # one space of a run is enough
         unended = _check_end(chunk, unended, label, line)
         line += chunk.count(b"\n") or chunk.count(b"\r")
     if unended > LONGEST:
@@ -49,7 +50,7 @@ def check_text(content: IO[bytes], label: str, max_bytes: int) -> None:
 
 
 def records(content: IO[bytes], label: str) -> Iterator[tuple[int, bytes, bytes]]:
-    """Each row that is not empty, the header first: the line where it begins, its bytes, and what ends it.
+    """Yields each row that is not empty, the header first: the line where it begins, its bytes, and its line end.
 
     Raises: InputError: a row does not end.
     """
@@ -59,7 +60,7 @@ def records(content: IO[bytes], label: str) -> Iterator[tuple[int, bytes, bytes]
         counted = done = 0
         for found in RECORD.finditer(block):
             if more and found.end() == len(block):
-                break  # the next chunk may go on with it
+                break  # the row may continue in the next chunk
             line += _lines(block, counted, found.start(1))
             counted, done = found.start(1), found.end()
             if found[1]:
@@ -71,7 +72,7 @@ def records(content: IO[bytes], label: str) -> Iterator[tuple[int, bytes, bytes]
 
 
 def _check_end(chunk: bytes, unended: int, label: str, line: int) -> int:
-    """How many bytes no row has ended for, after this chunk. Args: unended: before it."""
+    """Returns the number of bytes since the last row end, after this chunk. Args: unended: that number before it."""
     started = len(chunk) - len(chunk.lstrip(b"\r\n"))
     ends = [at for at in (chunk.find(b"\n", started), chunk.find(b"\r", started)) if at >= 0]
     if unended + min(ends, default=len(chunk)) > LONGEST:
@@ -83,7 +84,7 @@ def _check_end(chunk: bytes, unended: int, label: str, line: int) -> int:
 
 
 def _check_quotes(content: IO[bytes], label: str) -> None:
-    """Raises: InputError: there is text after a closing quote."""
+    """Raises: InputError: a row has text after a closing quote."""
     for line, record, _ in records(content, label):
         if QUOTES_APART.search(record):
             try:

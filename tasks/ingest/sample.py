@@ -1,8 +1,8 @@
-"""The built-in sample: generated tracks in the raw file's exact shape. Not real data, and never shown as such.
+"""The built-in sample: generated tracks in the format of the raw file. It is not real data, and never shown as such.
 
-Values follow `sample_statistics.json`, which `benchmarks/sample_statistics.py` measured on the real file: per genre, 41
-quantiles of each numeric column, the rank correlations between them and the frequencies of keys and modes; and how
-often values are missing and recordings are listed under two genres. A Gaussian copula per genre puts them together.
+Values follow `sample_statistics.json`, which `benchmarks/sample_statistics.py` measured on the real file. It has, by
+genre, 41 quantiles of each numeric column, their rank correlations, and the frequencies of keys and modes. It also has
+the shares of missing values and of recordings listed under two genres. One Gaussian copula per genre combines them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEYS = np.array(["A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#"
 
 
 def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:
-    """A generated CSV of `rows` tracks under the warehouse, made on first use; the same for the same rows and seed."""
+    """Returns the path of a generated CSV file of `rows` tracks in the warehouse, which is written on first use."""
     path = sample_path(warehouse, rows, seed)
     if not path.exists():
         with warehouse.replacing(path, stored=False) as temporary:
@@ -40,20 +40,20 @@ def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path
 
 
 def sample_path(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:
-    """Where `sample_file` keeps its file; another one once this module or its statistics change."""
+    """Returns the path of the file of `sample_file`; it changes with this module and its statistics."""
     version = digest(Path(__file__).read_text(encoding="utf-8"), STATISTICS.read_text(encoding="utf-8"))
     return warehouse.root / "sample" / f"sample-{rows}-{seed}-{version}.csv"
 
 
 def write_sample(path: Path, rows: int, seed: int = STUDY_SEED) -> None:
-    """Write `rows` generated tracks as CSV, in memory bounded by one chunk of 100,000 rows."""
+    """Writes generated tracks as CSV, in chunks of 100,000 rows, so that memory is bounded."""
     with path.open("wb") as file:
         for number, chunk in enumerate(generate(rows, seed)):
             chunk.write_csv(file, include_header=number == 0)
 
 
 def generate(rows: int, seed: int = STUDY_SEED) -> Iterator[pl.DataFrame]:
-    """Chunks of at most 100,000 generated tracks, with the raw file's 18 columns, all text; blank rows among them."""
+    """Yields chunks of at most 100,000 generated tracks: the raw file's 18 columns as text; some rows are blank."""
     statistics = json.loads(STATISTICS.read_text(encoding="utf-8"))
     for number, start in enumerate(range(0, rows, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, rows - start)
@@ -68,11 +68,11 @@ def _chunk(statistics: dict[str, Any], start: int, size: int, total: int, random
     is_major = np.empty(size, dtype=bool)
     for code, name in enumerate(genres):
         members = np.flatnonzero(genre == code)
-        learnt = statistics["genres"][name]
-        for column, drawn in _copula(learnt, statistics, len(members), random).items():
+        of_genre = statistics["genres"][name]
+        for column, drawn in _copula(of_genre, statistics, len(members), random).items():
             values[column][members] = drawn
-        key[members] = random.choice(len(KEYS), p=learnt["keys"], size=len(members))
-        is_major[members] = random.random(len(members)) < learnt["major"]
+        key[members] = random.choice(len(KEYS), p=of_genre["keys"], size=len(members))
+        is_major[members] = random.random(len(members)) < of_genre["major"]
     artist = _artists(genre, len(genres), total, random)
     recording = _recordings(statistics, genres, genre, random)
     audio = {name: column[recording] for name, column in values.items() if name != "popularity"}
@@ -94,20 +94,20 @@ def _chunk(statistics: dict[str, Any], start: int, size: int, total: int, random
 
 
 def _copula(
-    learnt: dict[str, Any], statistics: dict[str, Any], size: int, random: np.random.Generator
+    of_genre: dict[str, Any], statistics: dict[str, Any], size: int, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Columns of one genre with its quantiles and rank correlations. Source: Nelsen, An Introduction to Copulas."""
+    """Draws columns with quantiles and rank correlations of one genre. Source: Nelsen, An Introduction to Copulas."""
     names = statistics["numeric"]
-    correlation = 2.0 * np.sin(np.pi / 6.0 * np.array(learnt["rank_correlations"]))
+    correlation = 2.0 * np.sin(np.pi / 6.0 * np.array(of_genre["rank_correlations"]))
     scale, directions = np.linalg.eigh(correlation)
     normal = random.standard_normal((size, len(names))) @ (directions * np.sqrt(scale.clip(min=0.0))).T
     uniform = ndtr(normal / np.sqrt((directions**2 * scale.clip(min=0.0)).sum(axis=1)))
     levels = np.array(statistics["levels"])
-    return {name: np.interp(uniform[:, i], levels, learnt["quantiles"][name]) for i, name in enumerate(names)}
+    return {name: np.interp(uniform[:, i], levels, of_genre["quantiles"][name]) for i, name in enumerate(names)}
 
 
 def _artists(genre: np.ndarray, n_genres: int, total: int, random: np.random.Generator) -> np.ndarray:
-    """An artist for each row: few with many tracks, many with few, nearly always of one genre."""
+    """Draws an artist for each row: few have many tracks, many have few, and nearly all have one genre."""
     per_genre = max(1, total // (ROWS_PER_ARTIST * n_genres))
     own = np.where(random.random(len(genre)) < 0.03, random.integers(n_genres, size=len(genre)), genre)
     return own * per_genre + (per_genre * random.random(len(genre)) ** 2).astype(np.int64)
@@ -116,7 +116,7 @@ def _artists(genre: np.ndarray, n_genres: int, total: int, random: np.random.Gen
 def _recordings(
     statistics: dict[str, Any], genres: list[str], genre: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """For each row the row whose recording it lists: its own, or that of a row of another genre."""
+    """Draws for each row the row whose recording it lists: itself, or a row of another genre."""
     recording = np.arange(len(genre))
     originals = random.random(len(genre)) >= statistics["duplicate_share"]
     pools = [np.flatnonzero((genre == code) & originals) for code in range(len(genres))]
@@ -124,14 +124,14 @@ def _recordings(
         copies = np.flatnonzero((genre == code) & ~originals)
         partner = random.choice(len(genres), p=statistics["genres"][name]["duplicated_in"], size=len(copies))
         for other in range(len(genres)):
-            chosen = copies[partner == other]
-            if len(pools[other]) and len(chosen):
-                recording[chosen] = random.choice(pools[other], size=len(chosen))
+            listed = copies[partner == other]
+            if len(pools[other]) and len(listed):
+                recording[listed] = random.choice(pools[other], size=len(listed))
     return recording
 
 
 def _text(values: np.ndarray, name: str) -> np.ndarray:
-    """Numbers as the real file has them: three significant digits where it gives no fixed number of decimals."""
+    """Formats numbers as in the real file: with fixed decimals (DECIMALS), else with three significant digits."""
     if name in DECIMALS:
         rounded = np.round(values, DECIMALS[name])
     else:

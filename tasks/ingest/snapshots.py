@@ -1,4 +1,4 @@
-"""What was ingested: the record of each file, and its tables as views."""
+"""Snapshots: the record of each ingested file, and its tables as views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.storage.publication import readable
 from tasks.storage.warehouse import Warehouse
 
 Statistics = Literal["relearned", "kept"]
-TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # what is stored of an ingested file
+TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # tables stored for each ingested file
 SNAPSHOT = pa.schema(
     [
         pa.field("snapshot", pa.string(), nullable=False),
@@ -32,19 +32,19 @@ SNAPSHOT = pa.schema(
         pa.field("rejected_rows", pa.int64(), nullable=False),
         pa.field("rejected_values", pa.int64(), nullable=False),
         pa.field("ingest_seconds", pa.float64(), nullable=False),
-        pa.field("content", pa.string()),  # what was read: the same of a file read by itself or appended to any other
-        pa.field("parts", pa.list_(pa.string())),  # the snapshots whose files it is made of, the first and itself last
-        pa.field("statistics", pa.string()),  # of one that was appended: kept or relearned
-        pa.field("columns", pa.list_(pa.string())),  # of ours that hold values
-        pa.field("scales", pa.list_(pa.string())),  # column=unit of those that seem to be in another unit
-        pa.field("notes", pa.list_(pa.string())),  # what a reader must know of how it was read, a line each
+        pa.field("content", pa.string()),  # digest of what was read, whether alone or appended
+        pa.field("parts", pa.list_(pa.string())),  # snapshots it consists of: bases in order, then itself
+        pa.field("statistics", pa.string()),  # of an appended snapshot: kept or relearned
+        pa.field("columns", pa.list_(pa.string())),  # expected columns that have values
+        pa.field("scales", pa.list_(pa.string())),  # column=unit for columns that seem to be in another unit
+        pa.field("notes", pa.list_(pa.string())),  # messages on how the file was read
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One ingested file, or one appended to others, whose rows are counted, too; its columns as in raw.snapshots."""
+    """The record of an ingested file, a row of raw.snapshots. If appended, its counts include the rows of its base."""
 
     snapshot: str
     source: str
@@ -65,17 +65,17 @@ class Snapshot:
 
     @property
     def base(self) -> str | None:
-        """The snapshot that it was appended to."""
+        """The snapshot that this one was appended to."""
         return self.parts[-2] if len(self.parts) > 1 else None
 
     @property
     def tag(self) -> str:
-        """What kind of data it is, as a tag in the Prefect UI."""
+        """The kind of data, as a tag in the Prefect UI."""
         return "data:generated" if self.is_generated else "data:study" if self.is_study_file else "data:own"
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """The source and its row counts, as one line for the user."""
         parts = [f"{self.rows_read:,} rows read"]
         parts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
         parts += [f"{self.rows_without_genre:,} without a genre dropped"] if self.rows_without_genre else []
@@ -84,7 +84,7 @@ class Snapshot:
 
 
 def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
-    """The record of an ingested file. Raises: UserError: it is gone, or damaged."""
+    """Returns the record of an ingested file. Raises: UserError: it is missing or damaged."""
     found = stored_snapshots(warehouse, identity)
     if not found:
         raise UserError(f"{warehouse.address}: what was read as snapshot {identity} is gone. Read its source again.")
@@ -92,7 +92,7 @@ def load_snapshot(identity: str, warehouse: Warehouse) -> Snapshot:
 
 
 def stored_snapshots(warehouse: Warehouse, identity: str | None = None) -> dict[str, Snapshot]:
-    """The record of every ingested file that can be read, by its name, or of one."""
+    """Returns the readable records of ingested files, by snapshot. Args: identity: only this snapshot."""
     files = (
         [warehouse.here(warehouse.table("raw", "snapshots", identity))]
         if identity
@@ -111,16 +111,16 @@ def stored_snapshots(warehouse: Warehouse, identity: str | None = None) -> dict[
 
 
 def is_stored(identity: str, warehouse: Warehouse) -> bool:
-    """Whether the record of an ingested file is there, with every table that it stands for; see `damage.is_whole`."""
+    """Whether the record of an ingested file exists and all its tables are complete; see `damage.is_whole`."""
     record = stored_snapshots(warehouse, identity).get(identity)
     tables = [warehouse.table(*name, part) for part in (record.parts if record else ()) for name in TABLES]
     return bool(tables) and sum(is_whole(table, warehouse) for table in tables) == len(tables)
 
 
 def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
-    """A snapshot by its name, or `latest`: that of the tables in music.duckdb.
+    """Returns a snapshot by its name, or for `latest` the snapshot of the published tables.
 
-    Raises: UserError: there is none of that name, or nothing is published.
+    Raises: UserError: there is no such snapshot, or nothing is published.
     """
     if named == "latest":
         if not warehouse.database.exists():
@@ -139,9 +139,9 @@ def find_snapshot(named: str, warehouse: Warehouse) -> Snapshot:
 def attach(
     connection: duckdb.DuckDBPyConnection, snapshot: str, warehouse: Warehouse, *, is_published: bool = False
 ) -> None:
-    """Make raw.tracks, raw.rejects and staging.typed_tracks of a snapshot visible to `connection`.
+    """Creates views of a snapshot's raw.tracks, raw.rejects and staging.typed_tracks in a connection.
 
-    Args: is_published: by views that other machines read, too.
+    Args: is_published: the views name files so that other machines can read them, too.
     """
     parts = load_snapshot(snapshot, warehouse).parts
     tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in TABLES)
@@ -155,9 +155,9 @@ def attach(
 def define_raw_tracks(
     connection: duckdb.DuckDBPyConnection, *files: Path, after: int = 0, named: Callable[[Path], str] = str
 ) -> None:
-    """Make the rows that `copy_raw` wrote visible as raw.tracks.
+    """Creates raw.tracks as a view over files that `copy_raw` wrote.
 
-    Args: after: rows that come before them. named: what the view calls a file.
+    Args: after: number of rows before them. named: returns the name of a file in the view.
     """
     parts = []
     for path in files:

@@ -1,4 +1,4 @@
-"""From what the user names as the source to a local file whose format and header are known."""
+"""Resolves the source that the user names to a local file, and finds its format and header."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from tasks.storage.warehouse import Warehouse
 
 Format = Literal["csv", "gzip", "parquet"]
 SAMPLE = re.compile(r"sample(?::(\d+))?")
-LOCAL = re.compile(r"(?:file|local)://")  # URLs of files that are here anyway
-MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked, unless --max-source-bytes says otherwise
+LOCAL = re.compile(r"(?:file|local)://")  # URLs of local files
+MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked; changed by --max-source-bytes
 MOST_TITLE_LINES = 10
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 MOST_COLUMNS = 10_000
-MOST_SHOWN = 10_000  # characters of a row
-BYTES_OF_ROW = 150  # of a CSV file, more or less
+MOST_SHOWN = 10_000  # characters kept of a rejected row
+BYTES_OF_ROW = 150  # of a CSV file, estimated
 csv.field_size_limit(10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A local file to read, its format told by its first bytes."""
+    """A local file to read, whose format was found from its first bytes."""
 
     path: Path
-    label: str  # how messages and results.runs name it
+    label: str  # its name in messages and in results.runs
     file_format: Format
     is_generated: bool
     sha256: str
-    seen: tuple[int, ...]  # what changes when the file does, from just before it was digested
+    seen: tuple[int, ...]  # identity, size and time of change, from before the digest was computed
     title_lines: int = 0  # above a CSV's header
-    max_bytes: int = MAX_BYTES  # that it may hold when unpacked
+    max_bytes: int = MAX_BYTES  # largest size when unpacked
 
     def check_unchanged(self) -> None:
-        """Raises: InputError: the file is another than it was, so that its digest may not be that of what was read."""
+        """Raises: InputError: the file has changed, so that its digest may not match what was read."""
         try:
             is_same = _seen(self.path.stat()) == self.seen
         except OSError:
@@ -62,9 +62,9 @@ class SourceFile:
             raise InputError(f"{self.label}: changed while it was read. Give it again when it is complete.")
 
     def header(self) -> tuple[list[str], str]:
-        """The column names in order, and what ends their line, as DuckDB's new_line has it (of a Parquet file nothing).
+        """Reads the column names in order, and the line end of a CSV file in the form of DuckDB's new_line option.
 
-        Raises: InputError: the file is no CSV, is separated by something else, or has too many columns.
+        Raises: InputError: the file is no CSV, has another separator than commas, or has too many columns.
         """
         if self.file_format == "parquet":
             header, end = list(parquet.schema(self.path, self.label).names), ""
@@ -82,8 +82,8 @@ class SourceFile:
             found = (one for one in records(content, self.label) if one[0] > self.title_lines)
             line, record, end = next(found, (1, b"", b""))
         try:
-            text = record.decode() if line == self.title_lines + 1 else ""  # an empty line is a header without names
-            header = next(csv.reader([text], skipinitialspace=True), [])  # as DuckDB
+            text = record.decode() if line == self.title_lines + 1 else ""  # an empty line means that no names follow
+            header = next(csv.reader([text], skipinitialspace=True), [])  # as DuckDB does
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(
                 f"{self.label}: is not a CSV file in UTF-8 ({one_line(error)}). Save it as UTF-8."
@@ -97,7 +97,7 @@ class SourceFile:
 
     @contextmanager
     def content(self) -> Iterator[IO[bytes]]:
-        """The file's bytes, unpacked. Raises: InputError: they cannot be."""
+        """Opens the file's content, unpacked. Raises: InputError: it cannot be read or unpacked."""
         with regular_file(self.path, self.label) as file:
             if self.file_format != "gzip":
                 yield file
@@ -112,18 +112,19 @@ class SourceFile:
 
     @property
     def title_note(self) -> str | None:
-        """What is said of lines above the header."""
+        """The message on title lines above the header; None if there are none."""
         if not self.title_lines:
             return None
         lines = "line 1 is" if self.title_lines == 1 else f"lines 1 to {self.title_lines} are"
         return f"{lines} taken for a title, and line {self.title_lines + 1} for the header."
 
     def located(self, rows: Iterable[int]) -> Iterator[tuple[int, int, str]]:
-        """Of data rows counted from 1, one after the other: row, line in the file (the first of several) and text.
+        """Yields for data rows: the row number, the line in the file where the row begins, and its text.
 
-        Of a long row the text's beginning. A Parquet file has no lines: its rows are numbered instead, with empty text.
+        The text is cut at 10,000 characters. For a Parquet file, which has no lines, the line is the row number and the
+        text is empty.
 
-        Args: rows: ascending, each once.
+        Args: rows: numbers of data rows from 1, ascending, without duplicates.
         """
         if self.file_format == "parquet":
             yield from ((row, row, "") for row in rows)
@@ -141,9 +142,9 @@ class SourceFile:
 
 
 def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
-    """How many generated tracks `source` asks for; None: it is something else.
+    """Returns how many generated tracks `source` asks for; None if it is not `sample[:ROWS]`.
 
-    Raises: UserError: it asks for the sample, but not for a number of rows, or for more than `max_bytes` hold.
+    Raises: UserError: ROWS is not a whole number, or more rows than `max_bytes` can contain.
     """
     if sample := SAMPLE.fullmatch(source):
         most = max_bytes // BYTES_OF_ROW
@@ -157,17 +158,18 @@ def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
 
 
 def check(source: str, max_bytes: int = MAX_BYTES) -> None:
-    """Raises: UserError: it is plain without reading anything that `source` cannot be read."""
+    """Checks a source without reading it. Raises: UserError: it cannot be read."""
     if sample_rows(source, max_bytes) is None and (local := _local(source)):
         check_regular(*local)
 
 
 @contextmanager
 def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Iterator[SourceFile]:
-    """The file behind `source`: a path, a URL that fsspec can read, or `sample[:ROWS]`. Downloads are removed.
+    """Yields the local file of a source; a download is removed afterwards.
 
-    Args: max_bytes: that it may hold, also when it is unpacked.
-    Raises: InputError: it cannot be read, is empty, too large, or plainly something else than CSV or Parquet.
+    Args: source: a path, a URL that fsspec can read, or `sample[:ROWS]`. max_bytes: largest size, also when unpacked.
+
+    Raises: InputError: the source cannot be read, is empty, too large, or clearly neither CSV nor Parquet.
     """
     if (rows := sample_rows(source, max_bytes)) is not None:
         yield _inspect(sample_file(warehouse, rows), source, max_bytes, is_generated=True)
@@ -184,7 +186,7 @@ def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Ite
 
 
 def _local(source: str) -> tuple[Path, str] | None:
-    """The path that `source` names on this machine, if it does, and how messages name it."""
+    """Returns the local path of `source` and its name in messages; None if it is a remote URL."""
     if LOCAL.match(source) and "::" not in source:
         return Path(LOCAL.sub("", source, count=1)), public_name(source)
     if "://" in source:
@@ -198,10 +200,10 @@ def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = Fal
         try:
             seen = _seen(os.fstat(file.fileno()))
             size = seen[2]
-            start = file.read(4096) if size else b""  # files of the kernel's have no size, and may have no end
+            start = file.read(4096) if size else b""  # the kernel's virtual files have size 0, and may be endless
             file_format = _format(start, size, label, max_bytes)
             digest = hashlib.sha256(start)
-            left = size - len(start)  # more than this is not read of a file that grows
+            left = size - len(start)  # the rest of a growing file is not read
             while left > 0 and (chunk := file.read(min(CHUNK, left))):
                 digest.update(chunk)
                 left -= len(chunk)
@@ -217,12 +219,12 @@ def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = Fal
 
 
 def _title_lines(file: SourceFile) -> int:
-    """How many lines stand above the header: with next to nothing in them, followed by one with many names."""
+    """Returns the number of title lines above the header: nearly empty lines, followed by one with many values."""
     try:
         with file.content() as content:
             first = list(itertools.islice(records(content, file.label), MOST_TITLE_LINES + 1))
         filled = [_filled(record.decode()) for _, record, _ in first]
-    except (UnicodeDecodeError, csv.Error):  # told when the header is read
+    except (UnicodeDecodeError, csv.Error):  # reported when the header is read
         return 0
     for number, (here, there) in enumerate(itertools.pairwise(filled)):
         if here > 2:
@@ -233,7 +235,7 @@ def _title_lines(file: SourceFile) -> int:
 
 
 def _filled(record: str) -> int:
-    """How many values a line has; many that something else than commas separates are values, too."""
+    """Returns how many values a line has; another separator than commas counts if it gives many values."""
 
     def values(separator: str) -> int:
         row = next(csv.reader([record], delimiter=separator, skipinitialspace=True), [])
@@ -243,7 +245,7 @@ def _filled(record: str) -> int:
 
 
 def _format(start: bytes, size: int, label: str, max_bytes: int) -> Format:
-    """What the first bytes of a file say that it is. Raises: InputError: nothing that is read."""
+    """Returns the format of a file from its first bytes. Raises: InputError: a format that is not supported."""
     if not start:
         raise InputError(f"{label}: is empty.")
     if size > max_bytes:

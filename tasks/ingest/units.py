@@ -1,7 +1,7 @@
-"""Units: the scale that each column is expected in, what values on another one look like, and what converts them.
+"""Units of columns: the expected scale, how values on another scale are recognized, and conversions.
 
-Nothing is converted unasked. What `--units` asks for is converted where texts become numbers
-(sql/staging/typed_tracks.sql); what is looked at here are those numbers.
+Only the units that `--units` names are converted, where texts become numbers (sql/staging/typed_tracks.sql). The checks
+here look at the converted numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tasks.ingest.columns import MEASURED, NUMERIC, read_pairs
 from tasks.storage import duck
 
 RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
-LEAST_SHARE = 0.01  # of a column's values outside its scale that is no accident
-LEAST_ROWS = 3  # or half of them
-LEARNT_SHARE = 0.2  # likewise outside the range of the training rows
+LEAST_SHARE = 0.01  # of a column's values outside its scale, from which on it is reported
+LEAST_ROWS = 3  # that must be outside, or half of all rows
+TRAINING_SHARE = 0.2  # the same for values outside the range of the training rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What a number is multiplied with, divided by and added to, to be in the project's unit."""
+    """A unit and its conversion to the project's unit: value * times / per + plus."""
 
     name: str
     times: float = 1.0
@@ -35,35 +35,35 @@ class Unit:
     plus: float = 0.0
 
     def convert(self, value: float) -> float:
-        """A number in the project's unit."""
+        """Converts a number to the project's unit."""
         return value * self.times / self.per + self.plus
 
     def sql(self, value: str) -> str:
-        """The same of a SQL expression."""
+        """Returns the SQL expression that converts `value`, a SQL expression."""
         return f"({value}) * {self.times!r} / {self.per!r} + {self.plus!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What a column's values are in."""
+    """The range and unit in which a column's values are expected."""
 
     low: float
     high: float
     unit: str
-    units: tuple[Unit, ...]  # the others that are known
-    usual: float | None  # a value in the middle, which tells units apart that would both fit; None: the first that does
-    mixed_share: float = 0.1  # of values within the scale, at which others outside are of a part of the rows only
-    most_mean: float | None = None  # a mean above it is on another scale although it lies within this one
-    least_high: float = -math.inf  # which some value exceeds in the right unit
+    units: tuple[Unit, ...]  # other units that can be converted
+    usual: float | None  # a typical value, to choose between units that fit; None: the first is chosen
+    mixed_share: float = 0.1  # share of values on the scale from which on only part of the rows is in another unit
+    most_mean: float | None = None  # a larger mean shows another scale, even if all values are in the range
+    least_high: float = -math.inf  # in the right unit the largest value exceeds it
 
     @property
     def sure(self) -> float:
-        """Values below it, but for 0, are surely on the scale if they are not too low."""
+        """The end of the values that are certainly on the scale: from `low` to here, except 0."""
         return self.high if self.most_mean is None else self.most_mean
 
     @property
-    def told(self) -> str:
-        """As messages have it."""
+    def wording(self) -> str:
+        """The range and unit as text for messages."""
         return (
             f"{self.low:g} to {self.high:g}{self.unit}" if self.high < 1e5 else f"5,000 to {self.high:,.0f}{self.unit}"
         )
@@ -93,51 +93,51 @@ SCALES: Mapping[str, Scale] = {
     ),
     "popularity": Scale(low=0, high=100, unit="", units=(Unit(name="fraction", times=100.0),), usual=40),
 }
-SCALED = "scaled to 0..1"  # by a range that is not in the file
+SCALED = "scaled to 0..1"  # from a range that the file does not contain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was seen of a column's values."""
+    """Summary statistics of a column's values, from which its unit is recognized."""
 
     column: str
     n: int
     low: float
     high: float
     mean: float
-    n_outside: int  # of its scale
-    n_inside: int  # surely on it: below its upper end, and not 0, which is the same in many units
-    outside: tuple[float, float, float]  # of those outside: nearly the lowest, the median, nearly the highest
+    n_outside: int  # values outside the column's scale
+    n_inside: int  # certainly on it: below `Scale.sure`, and not 0, which is the same in many units
+    outside: tuple[float, float, float]  # quantiles 0.02, 0.5 and 0.98 of those outside
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A column whose values are on another scale than is expected."""
+    """A column whose values are on another scale than expected."""
 
     seen: Seen
-    unit: str | None  # the likely one; None: none that is known
-    is_mixed: bool  # only a part of the rows is on it
+    unit: str | None  # the likely unit; None: not a known one
+    is_mixed: bool  # whether only part of the rows is in that unit
 
     @property
     def option(self) -> str | None:
-        """What converts it."""
+        """The value of `--units` that converts the column; None if none does."""
         return None if self.unit in {None, SCALED} or self.is_mixed else f"{self.seen.column}={self.unit}"
 
     @property
     def rows(self) -> int:
-        """Of how many rows."""
+        """The number of rows in question."""
         return self.seen.n_outside or self.seen.n
 
     @property
     def name(self) -> str:
-        """The column with what is likely of it: the same for columns on the same scale."""
+        """The column and its likely unit, as `column=unit`; equal for files on the same scale."""
         return f"{self.seen.column}={self.unit or 'unknown'}{' in part' if self.is_mixed else ''}"
 
 
 def parse_units(text: str) -> dict[str, str]:
-    """What `--units` says: a unit by column, such as `energy=percent,duration_ms=seconds`.
+    """Parses `--units` to a unit by column, such as `energy=percent,duration_ms=seconds`.
 
-    Raises: UserError: not of that form, or a column or unit that is not known.
+    Raises: UserError: the text has another form, or a column or unit is not known.
     """
     found: dict[str, str] = {}
     for column, name in read_pairs(text, "--units", "our_column=unit") if text.strip() else []:
@@ -149,7 +149,7 @@ def parse_units(text: str) -> dict[str, str]:
 
 
 def unit_of(column: str, name: str) -> Unit:
-    """A unit by its name, or LOW..HIGH: what the numbers 0 and 1 stand for. Raises: UserError: it is not known."""
+    """Returns a unit by name, or by LOW..HIGH, the values that 0 and 1 stand for. Raises: UserError: it is unknown."""
     if column not in SCALES:
         raise UserError(f"--units: column '{column}' has no units. Those that have: {', '.join(SCALES)}.")
     known = {unit.name: unit for unit in SCALES[column].units}
@@ -164,12 +164,12 @@ def unit_of(column: str, name: str) -> Unit:
             return Unit(name=name, times=high - low, plus=low)
     raise UserError(
         f"--units: unknown unit '{name}' of {column}. Known: {', '.join(known)}, or LOW..HIGH if the file's 0 and 1 "
-        f"stand for them (-60..0, say). Without --units: {SCALES[column].told}."
+        f"stand for them (-60..0, say). Without --units: {SCALES[column].wording}."
     )
 
 
 def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str:
-    """The SELECT of staging.typed_tracks. Args: units: of columns, if not the project's. is_respelled: genres are."""
+    """Returns the SELECT of staging.typed_tracks. Args: units: by column. is_respelled: as in that SELECT."""
     numbers = {}
     for name in NUMERIC:
         number = f"try_cast(case when not contains({name}, '_') then {name} end as double)"  # 1_000 is no number
@@ -181,7 +181,7 @@ def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str
 def look(
     connection: duckdb.DuckDBPyConnection, present: Collection[str], scales: Mapping[str, Scale] = SCALES
 ) -> list[Seen]:
-    """What the staging.typed_tracks that `connection` sees holds, of each column that has a scale and values."""
+    """Summarizes each column with a scale and values in the staging.typed_tracks of a connection."""
     asked = {name: scale for name, scale in scales.items() if name in present}
     if not asked:
         return []
@@ -192,7 +192,7 @@ def look(
 
 
 def look_at(column: str, values: Iterable[float]) -> Seen | None:
-    """As `look`, of the values of one column in memory."""
+    """Summarizes the values of one column in memory; None if there are none."""
     x = np.array(list(values), dtype=float)
     if not len(x):
         return None
@@ -213,7 +213,7 @@ def look_at(column: str, values: Iterable[float]) -> Seen | None:
 
 
 def doubts(seen: Iterable[Seen]) -> list[Doubt]:
-    """The columns that are on another scale than is expected, by no accident of a few rows."""
+    """Returns the columns that are on another scale than expected, unless only a few rows are."""
     found = []
     for one in seen:
         scale = SCALES[one.column]
@@ -228,9 +228,9 @@ def doubts(seen: Iterable[Seen]) -> list[Doubt]:
 
 
 def _agreed(found: list[Doubt]) -> list[Doubt]:
-    """Fractions of one file are taken to be in the unit of most of them, if it fits.
+    """Returns the doubts with one unit for all columns of fractions in a file: the most frequent, where it fits.
 
-    Where others are mixed, so are those whose values do not tell: most of theirs are near 0 in any unit.
+    If other columns are mixed, so are acousticness and instrumentalness: most of their values are near 0 in any unit.
     """
     fractions = [doubt for doubt in found if SCALES[doubt.seen.column].units == FRACTION.units]
     names = Counter(doubt.unit for doubt in fractions if doubt.unit).most_common(1)
@@ -249,9 +249,9 @@ def _agreed(found: list[Doubt]) -> list[Doubt]:
 
 
 def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
-    """The unit in which values would be on the scale; of several the one in which they are the most usual.
+    """Returns the unit in which values would be on the scale; of several, the one closest to the usual value.
 
-    Args: values: nearly the lowest, one in the middle, nearly the highest.
+    Args: values: a low, a middle and a high value of the column.
     """
 
     def distance(unit: Unit) -> float:
@@ -270,10 +270,10 @@ def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
 def unlike_training(
     connection: duckdb.DuckDBPyConnection, ranges: Mapping[str, tuple[float, float]], doubted: Collection[str]
 ) -> str | None:
-    """What is said of columns whose values are outside those of the training rows, by no accident of a few rows.
+    """Returns a message on columns with many values outside the range of the training rows; None if there are none.
 
-    Args: connection: sees the tracks as staging.typed_tracks. ranges: lowest and highest of the training rows by
-        column. doubted: columns of which something else was said.
+    Args: connection: has the tracks as staging.typed_tracks. ranges: lowest and highest training value by column.
+        doubted: columns that another message is about.
     """
     scales = {
         name: Scale(low=low, high=high, unit="", units=(), usual=1)
@@ -284,7 +284,7 @@ def unlike_training(
         f"{_range(one)}; {one.n_outside:,} of {one.n:,} values), in training "
         f"{_number(scales[one.column].low)} to {_number(scales[one.column].high)}"
         for one in look(connection, scales, scales)
-        if is_no_accident(one.n_outside, one.n, LEARNT_SHARE)
+        if is_no_accident(one.n_outside, one.n, TRAINING_SHARE)
     ]
     return (
         f"units: outside the range of the training rows: {'; '.join(columns)}. Is it the same unit?"
@@ -294,22 +294,22 @@ def unlike_training(
 
 
 def is_no_accident(n: int, of: int, share: float) -> bool:
-    """Whether so many of a column's values are more than a few odd rows."""
+    """Whether `n` of `of` values are at least a given share, and more than a few odd rows."""
     return n >= share * of and n > 0 and (n >= LEAST_ROWS or 2 * n >= of)
 
 
 def _is_shifted(one: Seen, scale: Scale) -> bool:
-    """Whether values within the scale cannot be on it: loudness above 0 dB throughout, popularity up to 1."""
+    """Whether values in the range are still on another scale: popularity up to 1, loudness above 0 dB on average."""
     if one.column == "popularity":
         return one.n >= LEAST_ROWS and 0 < one.high <= 1
     return scale.most_mean is not None and one.mean > scale.most_mean
 
 
-def told(found: Iterable[Doubt]) -> list[str]:
-    """Lines for people, one for the columns that look alike."""
+def doubt_messages(found: Iterable[Doubt]) -> list[str]:
+    """Returns messages for the user, one for all columns with the same expected scale and likely unit."""
     alike: dict[tuple[str, str | None, bool], list[Doubt]] = {}
     for doubt in found:
-        alike.setdefault((SCALES[doubt.seen.column].told, doubt.unit, doubt.is_mixed), []).append(doubt)
+        alike.setdefault((SCALES[doubt.seen.column].wording, doubt.unit, doubt.is_mixed), []).append(doubt)
     return [_line(expected, group) for (expected, *_), group in alike.items()]
 
 

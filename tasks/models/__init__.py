@@ -1,1 +1,1 @@
-"""The model families: how each is built, fitted and kept. They see arrays, not tables."""
+"""The model families: how each model is built, fitted and stored. This package sees arrays, not tables."""

@@ -9,7 +9,7 @@ from tasks.models import forests, multitask, xgboost
 from tasks.models.spec import WHOLE_TREES, ModelSpec, Parameters
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "tensorflow", "keras")
-# By member: its settings, and what quick budgets change of them.
+# For each member: its settings, and the settings that quick budgets replace.
 GENRE: Mapping[str, tuple[Parameters, Parameters]] = {
     "xgboost_tuned": (xgboost.TUNED_GENRE, xgboost.TUNED_GENRE_QUICK),
     "extra_trees": (forests.EXTRA_TREES_GENRE, forests.EXTRA_TREES_QUICK),
@@ -17,14 +17,15 @@ GENRE: Mapping[str, tuple[Parameters, Parameters]] = {
 }
 POPULARITY: Mapping[str, tuple[Parameters, Parameters]] = {
     "xgboost_tuned": (xgboost.TUNED_POPULARITY, xgboost.TUNED_POPULARITY_QUICK),
-    # Grown to single rows, they remember recordings: of use where the same one is on both sides of the split.
+    # The trees grow until leaves hold single rows, and so memorize recordings. This helps where a recording is on both
+    # sides of the split.
     "extra_trees": ({"n_estimators": 300}, forests.EXTRA_TREES_QUICK),
     "multitask_tuned": (multitask.ENCODED_NET, multitask.ENCODED_NET_QUICK),
 }
 
 
 def genre_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The StackedEnsemble of classifiers. Args: parameters: of each member."""
+    """Returns an unfitted StackedEnsemble of classifiers. Args: parameters: settings by member."""
     builders = {
         "xgboost_tuned": xgboost.classifier,
         "extra_trees": forests.extra_trees_classifier,
@@ -34,7 +35,7 @@ def genre_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
 
 
 def popularity_ensemble(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The StackedEnsemble of regressors. Args: parameters: of each member."""
+    """Returns an unfitted StackedEnsemble of regressors. Args: parameters: settings by member."""
     builders = {
         "xgboost_tuned": xgboost.regressor,
         "extra_trees": forests.extra_trees_regressor,
@@ -64,7 +65,7 @@ MODELS = tuple(
         keeps_model=False,
         task=task,  # type: ignore[arg-type]
         build=build,
-        needs_memory="its extremely randomized trees do: " + WHOLE_TREES,
+        needs_memory="it contains extremely randomized trees: " + WHOLE_TREES,
         parameters={name: settings for name, (settings, _) in members.items()},
         quick={name: {**settings, **quick} for name, (settings, quick) in members.items()},
         feature_sets=("all",),

@@ -1,8 +1,8 @@
-"""Trained models as files: in formats that are no pickle, loaded from the warehouse and with their recorded hash only.
+"""Saves trained models as files and loads them, without pickle.
 
-A pickle runs whatever code its author put into it, and a changed model file is a changed model. So XGBoost's and
-Keras's own formats and skops are used. skops may make nothing but the types that the model's family lists. A file whose
-SHA-256 is not the one recorded with its cell is refused.
+Loading a pickle runs any code that its author put into it. Models are therefore saved in XGBoost's and Keras's own
+formats, or with skops. skops may only create the types that the model's family lists. A model is loaded from the
+warehouse alone, and only if its SHA-256 is the one recorded with its cell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.storage.warehouse import Warehouse
 
 
 def save_model(estimator: Any, folder: Path) -> tuple[str, str]:
-    """Write a fitted estimator into `folder`. Returns: the file's name and its SHA-256 in hexadecimal."""
+    """Writes a fitted estimator into `folder`. Returns: the file's name and its SHA-256 in hexadecimal."""
     if hasattr(estimator, "get_booster"):
         path = folder / "model.ubj"
         estimator.save_model(path)
@@ -33,7 +33,9 @@ def save_model(estimator: Any, folder: Path) -> tuple[str, str]:
 
 
 def load_model(spec: ModelSpec, model_path: str, sha256: str, warehouse: Warehouse, threads: int) -> Any:
-    """A fitted estimator as its cell had it. Args: model_path, sha256: as in results.cells.
+    """Loads the fitted estimator of a cell.
+
+    Args: model_path, sha256: as in results.cells.
 
     Raises: ModelFileError: the file is outside the warehouse, missing, or not the one that the cell wrote.
     """

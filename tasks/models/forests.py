@@ -1,6 +1,6 @@
-"""Trees of scikit-learn: random forests, extremely randomized trees and gradient boosting.
+"""scikit-learn's tree models: random forests, extremely randomized trees and gradient boosting.
 
-Random forests are scikit-learn-intelex's where it is installed, several times faster than scikit-learn's own.
+Random forests come from scikit-learn-intelex where it is installed. They are several times faster than scikit-learn's.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ def _forests() -> Any:
 
 
 def random_forest_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """RandomForestClassifier of scikit-learn-intelex or scikit-learn."""
+    """Returns a RandomForestClassifier of scikit-learn-intelex or scikit-learn."""
     return _forests().RandomForestClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def random_forest_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """RandomForestRegressor of scikit-learn-intelex or scikit-learn."""
+    """Returns a RandomForestRegressor of scikit-learn-intelex or scikit-learn."""
     return _forests().RandomForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def gradient_boosting(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's GradientBoostingRegressor."""
+    """Returns scikit-learn's GradientBoostingRegressor."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     return GradientBoostingRegressor(**parameters, random_state=seed)
 
 
 def extra_trees_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's ExtraTreesClassifier."""
+    """Returns scikit-learn's ExtraTreesClassifier."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     return ExtraTreesClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def extra_trees_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's ExtraTreesRegressor."""
+    """Returns scikit-learn's ExtraTreesRegressor."""
     from sklearn.ensemble import ExtraTreesRegressor
 
     return ExtraTreesRegressor(**parameters, random_state=seed, n_jobs=n_jobs)

@@ -1,4 +1,4 @@
-"""What a fitted estimator says of rows, in one form for all of them. Knows arrays, not files."""
+"""Predictions of fitted estimators, in one form for all models. This module sees arrays, not files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tasks.models.spec import ModelSpec
 class Predicted:
     """Predictions for n_rows rows."""
 
-    values: dict[str, np.ndarray]  # by task: genre codes (int64) or popularity points (float64), (n_rows,)
-    probabilities: np.ndarray | None  # of each genre by its code, (n_rows, n_genres); None: the model has none
+    values: dict[str, np.ndarray]  # by task: genre codes (int64) or popularity points (float64), shape (n_rows,)
+    probabilities: np.ndarray | None  # shape (n_rows, n_genres), columns by genre code; None: the model has none
 
 
 def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Predicted:
-    """Every task's predictions and, where the model has them, the genres' probabilities, in one pass.
+    """Predicts every task of a model and, where the model has them, the genres' probabilities, in one pass.
 
-    Args: x: (n_rows, n_features), standardized as in training. n_genres: as many as the mapping has.
+    Args: x: shape (n_rows, n_features), standardized as in training. n_genres: the number of genres in the mapping.
     """
     if spec.task == "multitask":
         outputs = estimator.outputs(x)
@@ -33,7 +33,7 @@ def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Pr
 
 
 def join(parts: list[Predicted]) -> Predicted:
-    """Predictions for parts of the rows as those for all of them."""
+    """Concatenates the predictions for parts of the rows."""
     if len(parts) == 1:
         return parts[0]
     values = {task: np.concatenate([part.values[task] for part in parts]) for task in parts[0].values}
@@ -42,14 +42,14 @@ def join(parts: list[Predicted]) -> Predicted:
 
 
 def predict_values(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, np.ndarray]:
-    """As `predict`, without probabilities."""
+    """Predicts as `predict` does, without probabilities. Returns: predictions by task, shape (n_rows,)."""
     predicted = estimator.predict(x)
     by_task = predicted if spec.task == "multitask" else {spec.task: predicted}
     return {task: _as_values(task, values) for task, values in by_task.items()}
 
 
 def _of_genres(found: np.ndarray, codes: np.ndarray, n_genres: int, points: np.ndarray | None = None) -> Predicted:
-    probabilities = np.zeros((len(found), n_genres))  # a genre without a training row has no column in `found`
+    probabilities = np.zeros((len(found), n_genres))  # `found` has no column for a genre without training rows
     probabilities[:, codes[: found.shape[1]]] = found
     values = {"genre": probabilities.argmax(axis=1)}
     return Predicted(values if points is None else values | {"popularity": points}, probabilities)

@@ -1,4 +1,4 @@
-"""k nearest neighbours."""
+"""The k-nearest-neighbours model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.models.spec import ModelSpec, Parameters
 
 
 def knn(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's KNeighborsClassifier."""
+    """Returns scikit-learn's KNeighborsClassifier."""
     from sklearn.neighbors import KNeighborsClassifier
 
     return KNeighborsClassifier(**parameters, n_jobs=n_jobs)

@@ -1,6 +1,6 @@
-"""Linear models: logistic regression of the genre; least squares, ridge and lasso of the popularity.
+"""Linear models: logistic regression for the genre; least squares, ridge and lasso for the popularity.
 
-Out of core they come to what scikit-learn would in memory.
+The out-of-core fits give the same models as scikit-learn does in memory.
 """
 
 from __future__ import annotations
@@ -15,38 +15,40 @@ from tasks.models.spec import BySplit, ModelSpec, Parameters
 
 
 def logistic_regression(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's LogisticRegression."""
+    """Returns scikit-learn's LogisticRegression."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(**parameters, random_state=seed)
 
 
 def linear(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's LinearRegression."""
+    """Returns scikit-learn's LinearRegression."""
     from sklearn.linear_model import LinearRegression
 
     return LinearRegression(**parameters)
 
 
 def ridge(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's Ridge."""
+    """Returns scikit-learn's Ridge."""
     from sklearn.linear_model import Ridge
 
     return Ridge(**parameters, random_state=seed)
 
 
 def lasso(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """scikit-learn's Lasso."""
+    """Returns scikit-learn's Lasso."""
     from sklearn.linear_model import Lasso
 
     return Lasso(**parameters, random_state=seed)
 
 
 def fit_least_squares(estimator: Any, x: BySplit, y: BySplit) -> None:
-    """Fit LinearRegression, Ridge or Lasso to as many rows as there are columns, with the same squares and products.
+    """Fits LinearRegression, Ridge or Lasso out of core, by a QR decomposition of the rows.
 
-    Rows (1, x, y) are folded into the triangular factor of their QR decomposition, a chunk at a time. Its first row
-    holds the means, and the others have the sums of squares and products of the centred rows: the same solution.
+    Rows (1, x, y) are folded into the triangular factor of their QR decomposition, one chunk at a time. The factor's
+    first row gives the means. Its other rows have the same sums of squares and products as the centred data, so the
+    estimator fitted to these few rows has the same solution as on all rows.
+
     Source: Golub and Van Loan (2013), Matrix Computations, section 5.3; Demmel et al. (2012), tall and skinny QR.
     """
     from scipy.linalg import qr
@@ -58,7 +60,7 @@ def fit_least_squares(estimator: Any, x: BySplit, y: BySplit) -> None:
         [factor] = qr(np.vstack([factor, np.column_stack([np.ones(len(target)), chunk, target])]), mode="r")[:1]
         factor = factor[: n_features + 2]
     means, centred = factor[0, 1:] / factor[0, 0], factor[1:, 1:]
-    # Lasso's loss is divided by the number of rows, so that fewer rows have to weigh as much as all did.
+    # Lasso's loss is divided by the number of rows, so the few rows are scaled to weigh as much as all rows.
     scale = sqrt(len(centred) / n) if type(estimator).__name__ == "Lasso" else 1.0
     estimator.set_params(fit_intercept=False).fit(scale * centred[:, :-1], scale * centred[:, -1])
     estimator.set_params(fit_intercept=True)
@@ -66,13 +68,13 @@ def fit_least_squares(estimator: Any, x: BySplit, y: BySplit) -> None:
 
 
 def fit_logistic_regression(estimator: Any, x: BySplit, y: BySplit) -> None:
-    """Fit LogisticRegression by L-BFGS, the loss and its gradient added up over chunks; settings as scikit-learn's."""
+    """Fits LogisticRegression out of core by L-BFGS, with scikit-learn's settings and sums over chunks."""
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
     classes = classes_of(y["train"])
     n, n_features = len(x["train"]), x["train"][:1].shape[1]
-    # Of two classes scikit-learn penalizes one vector, the difference of the two here, which are opposites.
+    # For two classes scikit-learn fits and penalizes one vector. It is the difference of the two opposite vectors here.
     penalty = (2.0 if len(classes) == 2 else 1.0) / (estimator.C * n)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,6 +1,6 @@
 """The study's multilayer perceptron, with a training loop that is a third faster.
 
-Out of core it sees every row once an epoch, in mini-batches of a random order, as in memory.
+Out of core, as in memory, an epoch visits every row once, in mini-batches in random order.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from tasks.models.spec import BySplit, ModelSpec, Parameters
 
 
 def mlp(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The project's FasterMLPClassifier: scikit-learn's MLPClassifier to the last bit."""
+    """Returns the project's FasterMLPClassifier, whose weights equal those of scikit-learn's MLPClassifier exactly."""
     from tasks.models.estimators.faster_mlp import FasterMLPClassifier
 
     return FasterMLPClassifier(**parameters, random_state=seed)
 
 
 def fit_in_mini_batches(estimator: Any, x: BySplit, y: BySplit) -> None:
-    """Fit MLPClassifier by its own `partial_fit`; it ends when the loss of an epoch falls no more, as in memory."""
+    """Fits MLPClassifier out of core by its `partial_fit`, until the loss stops falling, as in memory."""
     classes, chunks = classes_of(y["train"]), chunks_of(x["train"])
     seed = estimator.random_state
-    random = estimator.random_state = np.random.RandomState(seed)  # or every partial fit would shuffle alike
+    random = estimator.random_state = np.random.RandomState(seed)  # with an int, every partial fit would shuffle alike
     losses: list[float] = []
     best, without_gain = np.inf, 0
     while len(losses) < estimator.max_iter and without_gain <= estimator.n_iter_no_change:

@@ -1,4 +1,4 @@
-"""Neural nets that learn both tasks at once: the study's, a better one, and each with one head to compare with."""
+"""Neural nets that learn both tasks: the study's and a better one, and each with a single head for comparison."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ SPACE = {
 
 
 def study_net(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The study's net, in Keras."""
+    """Returns the study's net, in Keras."""
     from tasks.models.estimators.nets import MultitaskNet
 
     return MultitaskNet(**parameters, seed=seed, threads=n_jobs)
 
 
 def encoded_net(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The mean of nets whose features are encoded piecewise linearly, in Keras."""
+    """Returns an average of Keras nets whose features are encoded piecewise linearly."""
     from tasks.models.estimators.nets import EncodedNet
 
     return EncodedNet(**parameters, seed=seed, threads=n_jobs)
 
 
 def fit_out_of_core(estimator: Any, x: BySplit, *targets: BySplit) -> None:
-    """The nets read stored rows themselves, a chunk at a time."""
+    """Fits a net out of core: the nets themselves read stored rows one chunk at a time."""
     estimator.fit(x, *targets)
 
 

@@ -1,4 +1,4 @@
-"""The registry of models: one family a file. A new family is a file beside this one, and its name in FAMILIES."""
+"""The registry of models. Each family is a file of this package, listed in FAMILIES."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ GROUPS: tuple[str, ...] = get_args(Group)
 
 
 def spec_of(cell: Cell) -> ModelSpec:
-    """The registered model that a cell trains."""
+    """Returns the registered model that a cell trains."""
     return MODELS[f"{cell.task}/{cell.model}"]

@@ -1,4 +1,4 @@
-"""The rows that a cell trains and is judged on, as arrays or as stored rows, of which a slice at a time is an array."""
+"""The rows on which a cell is trained and evaluated: arrays, or rows on disk that are read a slice at a time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-CHUNK_ROWS = 262_144  # read, trained on or predicted at once; a multiple of the nets' batches
+CHUNK_ROWS = 262_144  # rows read, trained on or predicted at once; a multiple of the nets' batch sizes
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """One or more columns of a Parquet file, like an array of which slices are taken; each slice is read anew."""
+    """One or more columns of a Parquet file, sliced like an array; each slice is read from the file again."""
 
     file: Path
-    columns: tuple[str, ...] | str  # several: slices of shape (n_rows, n_columns); one by its name: (n_rows,)
+    columns: tuple[str, ...] | str  # a tuple gives slices of shape (n_rows, n_columns), a name (n_rows,)
     dtype: str
     n_rows: int
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self.n_rows
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """The rows of a slice, whose step is 1."""
+        """Reads the rows of a slice with step 1."""
         start, stop, _ = rows.indices(self.n_rows)
         part = pl.scan_parquet(self.file, glob=False).select(self.columns).slice(start, stop - start).collect()
         values = part[self.columns].to_numpy() if isinstance(self.columns, str) else part.to_numpy(order="c")
@@ -38,28 +38,28 @@ Rows = np.ndarray | StoredRows
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A feature table by split, in the order of the split."""
+    """The rows of a feature table by split, in the order of their position in it."""
 
     features: list[str]
-    n_train: int  # rows of split train, which are not here if they are fitted to elsewhere
+    n_train: int  # rows of split train; they are not in x and y if Dask workers fit to them
     x: dict[str, Rows]  # (n_rows, n_features)
-    y: dict[str, dict[str, Any]]  # by task: genre codes, popularity; (n_rows,) arrays, of split train Rows
-    track_id: dict[str, np.ndarray]  # this and what follows: of what is evaluated
+    y: dict[str, dict[str, Any]]  # by task: genre codes or popularity, (n_rows,); Rows for split train, else arrays
+    track_id: dict[str, np.ndarray]  # this and the next two: of the evaluated splits only
     is_imputed: dict[str, np.ndarray]
-    units: dict[str, np.ndarray]  # rows of equal unit are not independent of one another
-    sampled_from: int | None = None  # so many training rows, those here are a sample of; None: they are all
+    units: dict[str, np.ndarray]  # resampling units: rows with an equal unit are not independent
+    sampled_from: int | None = None  # the rows that the training rows are a sample of; None: they are no sample
 
 
 def chunks_of(rows: Rows) -> list[slice]:
-    """What to read at once of stored rows, in order; an array is one chunk."""
+    """Returns the slices in which rows are read, in order; an array is one slice."""
     return blocks_of(len(rows)) if isinstance(rows, StoredRows) else [slice(0, len(rows))]
 
 
 def blocks_of(n_rows: int) -> list[slice]:
-    """So many rows, CHUNK_ROWS at a time."""
+    """Returns slices of at most CHUNK_ROWS rows that cover `n_rows` rows."""
     return [slice(start, min(start + CHUNK_ROWS, n_rows)) for start in range(0, n_rows, CHUNK_ROWS)]
 
 
 def classes_of(codes: Rows) -> np.ndarray:
-    """The distinct codes of a target, ascending; read a chunk at a time."""
+    """Returns the distinct codes of a target, ascending; stored rows are read one chunk at a time."""
     return np.unique(np.concatenate([np.unique(codes[rows]) for rows in chunks_of(codes)]))

@@ -1,4 +1,4 @@
-"""What a model is: how it is built, with which settings, how it is fitted, and which settings a search tries."""
+"""The specification of a model: how it is built and fitted, its settings, and the settings that a search tries."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Fit = Callable[..., None]  # (unfitted estimator, x by split, each target by spl
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
 Group = Literal["study", "better", "single_head"]
 TARGETS: tuple[Task, ...] = ("genre", "popularity")
-# Why forests and boosted trees of scikit-learn are fitted to a sample of a large table.
-WHOLE_TREES = "scikit-learn grows trees on rows in memory, and they grow as the rows do"
+# The reason why scikit-learn's forests and boosted trees are fitted to a sample of a large table.
+WHOLE_TREES = "scikit-learn grows trees from rows in memory, and more rows make larger trees"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """The values that a search tries for one setting, bounds included: whole numbers if the bounds are."""
+    """The values that a search tries for one setting, bounds included; integers if both bounds are."""
 
     low: float
     high: float
     log: bool = False
-    step: int | None = None  # between whole numbers
+    step: int | None = None  # of integers
 
     def suggest(self, trial: Any, name: str) -> float:
-        """What an Optuna trial shall take."""
+        """Returns the value that an Optuna trial suggests for this setting."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return int(trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1))
         return float(trial.suggest_float(name, self.low, self.high, log=self.log))
@@ -38,51 +38,51 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One model for one task. Everything that a family's file says of it is here.
+    """One model for one task, as its family's file declares it.
 
     `build(parameters, seed, n_jobs)` imports what it needs and returns an unfitted estimator with `fit(x, y)` and
-    `predict(x)`. An estimator that watches validation takes its x, and y of each target, by split. Only the parameters
-    decide the result; n_jobs decides how fast it comes.
+    `predict(x)`. The `fit` of an estimator that watches validation takes x, and y of each target, as dictionaries by
+    split. The parameters and the seed decide the result; n_jobs decides only the speed.
     """
 
     model: str
     task: Task
     build: Callable[[Parameters, int, int], Any]
     parameters: Parameters  # the study's; those of group `better` were found by flows/tune.py on validation rows
-    quick: Parameters = field(default_factory=dict)  # what quick budgets change of them
-    space: Mapping[str, Range] = field(default_factory=dict)  # what flows/tune.py searches; empty: it is not tuned
-    # Of tables too large for memory: how it is fitted to rows on disk, or else why it is fitted to a sample of them.
+    quick: Parameters = field(default_factory=dict)  # the settings that quick budgets replace
+    space: Mapping[str, Range] = field(default_factory=dict)  # what flows/tune.py searches; empty: not tuned
+    # For tables too large for memory: how the model is fitted to rows on disk, or why it is fitted to a sample of them.
     fit_out_of_core: Fit | None = None
     needs_memory: str = ""
     feature_sets: tuple[str, ...] = tuple(name for name, chosen in FEATURE_SETS.items() if not chosen.leaks)
     group: Group = "study"
     is_probe: bool = False  # whether it measures leaks
-    watches_validation: bool = False  # whether it is given the validation split besides the training split
-    learns_both: bool = False  # whether it is fitted on both targets, whichever it predicts
-    libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # whose versions decide the result
+    watches_validation: bool = False  # whether `fit` also takes the validation split
+    learns_both: bool = False  # whether it is fitted on both targets, although it predicts one
+    libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # the libraries whose versions decide the result
     importance: Importance = "permutation"
-    dtype: Literal["float32", "float64"] = "float64"  # what it computes in; trees cut features to float32 anyway
-    keeps_model: bool = True  # as a file: not what is large, or has no format but pickle
-    trusted_types: tuple[str, ...] = ()  # that its file holds, beside those that skops trusts by itself
-    is_stochastic: bool = True  # whether another seed gives another result
-    cost: float  # seconds with all features on one core of a 2026 server, roughly: the most expensive starts first
+    dtype: Literal["float32", "float64"] = "float64"  # what it computes in; tree libraries use float32 anyway
+    keeps_model: bool = True  # whether its file is stored; not if it is large, or can only be pickled
+    trusted_types: tuple[str, ...] = ()  # types in its file that skops does not trust by default
+    is_stochastic: bool = True  # whether the seed changes the result
+    cost: float  # approximate seconds with all features on one core of a 2026 server; expensive cells start first
 
     @property
     def name(self) -> str:
-        """Unique over the registry."""
+        """The model's unique name in the registry: task/model."""
         return f"{self.task}/{self.model}"
 
     @property
     def targets(self) -> tuple[Task, ...]:
-        """What it is fitted on."""
+        """The targets on which the model is fitted."""
         return TARGETS if self.task == "multitask" or self.learns_both else (self.task,)
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
-        """The settings under a budget."""
+        """Returns the model's settings under a budget."""
         return {**self.parameters, **(self.quick if BUDGETS[budget].is_quick else {})}
 
     def versions(self) -> dict[str, str]:
-        """The installed versions of the libraries that decide the result."""
+        """Returns the installed versions of the libraries that decide the result, by library."""
         return {name: _version(name) for name in self.libraries}
 
 

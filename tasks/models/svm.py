@@ -1,4 +1,4 @@
-"""The study's support vector machine, its kernels computed by BLAS."""
+"""The study's support vector machine, with kernels computed by BLAS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.models.spec import ModelSpec, Parameters
 
 
 def svm(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """The project's VectorizedSVC: scikit-learn's SVC, but for rounding."""
+    """Returns the project's VectorizedSVC, which equals scikit-learn's SVC up to rounding."""
     from tasks.models.estimators.vectorized_svc import VectorizedSVC
 
     return VectorizedSVC(**parameters)

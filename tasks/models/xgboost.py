@@ -1,6 +1,6 @@
-"""XGBoost: the study's settings, and those that were found by flows/tune.py.
+"""XGBoost, with the study's settings and with settings found by flows/tune.py.
 
-Out of core it comes to what its histograms of all rows give.
+Out of core it builds the histograms of all rows from external memory.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ SPACE = {
 
 
 def classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """XGBClassifier."""
+    """Returns an XGBClassifier."""
     import xgboost
 
     return xgboost.XGBClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """XGBRegressor."""
+    """Returns an XGBRegressor."""
     import xgboost
 
     return xgboost.XGBRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def fit_out_of_core(estimator: Any, x: BySplit, y: BySplit) -> None:
-    """Fit XGBClassifier or XGBRegressor from external memory: rows are read, cut into bins and cached on disk."""
+    """Fits XGBClassifier or XGBRegressor out of core: rows are read by chunk, cut into bins and cached on disk."""
     import xgboost as xgb
 
     parameters = training_parameters(estimator, lambda: len(classes_of(y["train"])))
@@ -70,7 +70,7 @@ def fit_out_of_core(estimator: Any, x: BySplit, y: BySplit) -> None:
 
 
 def training_parameters(estimator: Any, count_classes: Callable[[], int]) -> dict[str, Any]:
-    """An estimator's settings as `xgboost.train` takes them. Args: count_classes: called of classifiers."""
+    """Returns an estimator's settings for `xgboost.train`. Args: count_classes: called for classifiers only."""
     parameters: dict[str, Any] = estimator.get_xgb_params()
     if hasattr(estimator, "predict_proba") and (n_classes := count_classes()) > 2:
         parameters |= {"objective": "multi:softprob", "num_class": n_classes}
@@ -78,7 +78,7 @@ def training_parameters(estimator: Any, count_classes: Callable[[], int]) -> dic
 
 
 def _iterator(xgb: Any, x: Any, y: Rows) -> Any:
-    """XGBoost's way to be given rows a chunk at a time. What it caches lies beside them."""
+    """Returns an iterator that gives XGBoost the rows by chunk, and caches files beside the rows' file."""
     chunks = chunks_of(x)
 
     class Chunks(xgb.DataIter):  # type: ignore[misc]

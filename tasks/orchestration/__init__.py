@@ -1,1 +1,1 @@
-"""Everything that talks to Prefect: tasks, artifacts, pages, runs that crashed."""
+"""Everything that talks to Prefect: tasks, executors, artifacts, pages, and the cleanup of crashed runs."""

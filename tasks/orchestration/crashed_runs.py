@@ -1,7 +1,7 @@
-"""Flow runs whose process was killed: Prefect shows them as running until someone says otherwise.
+"""Crashed-run cleanup: marks flow runs whose process was killed, which Prefect would show as running forever.
 
-Every flow leaves a note of its process under the warehouse's `tmp/`. The next flow to start on that warehouse finds the
-notes of processes that are gone and has Prefect mark their runs, and the tasks of those, as crashed.
+Each flow writes a marker file with its process to the warehouse's `tmp/`. The next flow on that warehouse finds the
+markers of processes that are gone, and marks their flow runs and task runs as crashed in Prefect.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefect.states import Crashed
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import is_alive
 
-NOTE = re.compile(r"flow-run-([0-9a-f-]{36})\.(.+)\.(\d+)-(\d+)\.note")  # run, host, process and when it started
+MARKER = re.compile(r"flow-run-([0-9a-f-]{36})\.(.+)\.(\d+)-(\d+)\.note")  # flow run, host, process and its start time
 KEPT_SECONDS = 30 * 86_400.0
 UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 GONE: State[None] = Crashed(message="its process was killed: found by the next run on its warehouse")
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 
 def mark_killed_runs(warehouse: Warehouse) -> list[UUID]:
-    """Note that this process executes the current flow run, and mark those of processes that are gone as crashed.
+    """Writes a marker for the current flow run, and marks the flow runs of processes that are gone as crashed.
 
-    Returns: the flow runs that were marked. Where Prefect does not answer, their notes are kept for the next run.
+    Returns: the flow runs that were marked. If Prefect does not answer, their marker files are kept for the next run.
     """
     left = _left_behind(warehouse)
     if flow_run.id:
@@ -46,33 +46,33 @@ def mark_killed_runs(warehouse: Warehouse) -> list[UUID]:
     marked = []
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), get_client(sync_client=True) as client:
-            for note, run_id in left.items():
+            for marker, run_id in left.items():
                 try:
                     if _mark(client, run_id):
                         marked.append(run_id)
-                except ObjectNotFound:  # of another server, which may be asked later
-                    if _age(note) < KEPT_SECONDS:
+                except ObjectNotFound:  # of another server, which a later flow may use
+                    if _age(marker) < KEPT_SECONDS:
                         continue
-                note.unlink(missing_ok=True)
-    except Exception as error:  # noqa: BLE001 - whatever answers in its place: the run goes on
+                marker.unlink(missing_ok=True)
+    except Exception as error:  # noqa: BLE001 - the run goes on after any error
         logger.warning("Prefect did not answer when killed runs were to be marked: %s", error)
     return marked
 
 
 def _left_behind(warehouse: Warehouse) -> dict[Path, UUID]:
-    """The notes of processes of this machine that are gone, and the flow runs they executed."""
+    """Returns the markers of this machine's processes that are gone, and their flow runs."""
     left = {}
-    for note in (warehouse.root / "tmp").glob("*.note"):
-        found = NOTE.fullmatch(note.name)
+    for marker in (warehouse.root / "tmp").glob("*.note"):
+        found = MARKER.fullmatch(marker.name)
         if found and not is_alive(found[2], int(found[3]), float(found[4])):
-            left[note] = UUID(found[1])
+            left[marker] = UUID(found[1])
     return left
 
 
-def _age(note: Path) -> float:
-    """Seconds; none if another flow has removed it meanwhile."""
+def _age(marker: Path) -> float:
+    """Returns the age of a marker in seconds; 0 if another flow has removed it meanwhile."""
     try:
-        return time.time() - note.stat().st_mtime
+        return time.time() - marker.stat().st_mtime
     except FileNotFoundError:
         return 0.0
 

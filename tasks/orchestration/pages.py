@@ -1,7 +1,7 @@
-"""What the Prefect UI shows of a run beside its states: tables and Markdown pages, made by SQL from what is stored.
+"""Pages of a run in the Prefect UI: tables and Markdown, made by SQL from what is stored.
 
-The UI reads descriptions, pages and (in its first version) the cells of tables as Markdown with HTML. So what comes
-from the data or from outside goes through `quoted`, and into pages only: tables hold names and figures of our own.
+The UI renders descriptions, pages and (in its first version) table cells as Markdown with HTML. So all text from the
+data or from outside goes through `quoted`, and only into pages; tables have only names and figures of the project.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Content = str | list[dict[str, str]]  # Markdown, or the rows of a table
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An artifact to be."""
+    """The content of a Prefect artifact."""
 
     key: str
     description: str
@@ -35,7 +35,7 @@ class Page:
 
 
 def quoted(text: object) -> str:
-    """Text from outside as a Markdown code span, in which nothing is a link, HTML, or the end of a table's cell."""
+    """Returns untrusted text as a Markdown code span, so that it cannot be a link, HTML or the end of a table cell."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     line = line.replace("`", "'").replace("|", "¦")
     shown = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
@@ -43,7 +43,7 @@ def quoted(text: object) -> str:
 
 
 def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
-    """The summary, a leaderboard for each task, and parity and leak ledger where there are any."""
+    """Returns a run's summary, a leaderboard per task, and parity, learning curve and leak ledger if there are any."""
     with database.published(warehouse) as connection:
         run = run_queries.run_of(connection, run_id)
         made: list[tuple[str, str, Content]] = [
@@ -65,7 +65,7 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
 
 
 def _curve(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
-    """The answers of a learning curve; nothing of another run."""
+    """Returns the answers of a learning curve; empty for another run."""
     answers = [
         f"- {step['task']}, {learning_curve.answer(step)}" for step in learning_curve.last_gains(connection, run_id)
     ]
@@ -73,7 +73,7 @@ def _curve(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
 
 
 def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
-    """Write the run's report, one HTML file, and say where it is."""
+    """Writes the run's report, one HTML file, and returns a page that says where it is."""
     path = report.write_report(run_id, warehouse)
     with database.published(warehouse) as connection:
         run = run_queries.run_of(connection, run_id)
@@ -83,7 +83,7 @@ def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
 
 
 def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Page:
-    """The data quality of an input: what was read, left out, missing and doubled."""
+    """Returns the data quality of an input: what was read, left out, missing and duplicated."""
     with duck.workspace(spill=warehouse.scratch) as connection:
         attach(connection, snapshot.snapshot, warehouse)
         for table in tables:
@@ -98,7 +98,7 @@ def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 
 
 def _page(name: str, description: str, content: Content, *, is_generated: bool) -> Page:
-    """Generated data has keys of its own, so that it never stands in the history of real results."""
+    """Returns a page; generated data has other keys, so that it never appears in the history of real results."""
     if not is_generated:
         return Page(name, description, content)
     marked = f"**{GENERATED}**\n\n{content}" if isinstance(content, str) else content
@@ -113,7 +113,7 @@ def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) 
         has_samples = any(row["sampled_from"] for row in rows)
         for place, row in enumerate(rows, start=1):
             figures = {name.removesuffix("_macro"): number(row[name]) for name in others}
-            spread = {"± seeds": number(row["sd"])} if any(other["seeds"] > 1 for other in rows) else {}
+            over_seeds = {"± seeds": number(row["sd"])} if any(other["seeds"] > 1 for other in rows) else {}
             table.append(
                 {
                     "rank": str(place),
@@ -122,7 +122,7 @@ def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) 
                     "features": row["feature_set"],
                     first: number(row[first]),
                     "95 % interval": interval(row["low"], row["high"]),
-                    **spread,
+                    **over_seeds,
                     **figures,
                     "fit s": number(row["fit_seconds"], 1),
                     "reused": "reused" if row["reused"] else "",
@@ -139,7 +139,7 @@ def _parity_in_short(connection: duckdb.DuckDBPyConnection, run: Row) -> str:
 
 
 def _parity(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, str]]:
-    """Every published figure; those that are off come first."""
+    """Returns every published figure; those outside the tolerance come first."""
     return [
         {
             "task": row["task"],
@@ -258,7 +258,7 @@ def _quality(snapshot: Snapshot, found: dict[str, list[Row]]) -> str:
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table of at most SHOWN rows; figures stand to the right. Empty for no rows."""
+    """Returns a Markdown table of at most SHOWN rows, with figures aligned right; empty if there are no rows."""
     if not rows:
         return ""
     figures = [all(re.fullmatch(r"\**[-+\d.,% ]*\**|dropped", row[at]) for row in rows) for at in range(len(names))]

@@ -1,4 +1,4 @@
-"""The Prefect tasks: thin wrappers around the steps that are worth seeing in the UI."""
+"""The Prefect tasks: thin wrappers around the steps that the UI shows."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from tasks.upkeep.cleanup import Policy, Report
 
 
 class CellError(Exception):
-    """A cell that did not finish: makes its task run red, and carries its row for results.cells."""
+    """Raised if a cell did not finish: its task run fails; `outcome` is its row for results.cells."""
 
     def __init__(self, outcome: CellOutcome) -> None:
-        super().__init__(outcome)  # its only argument: that is how it travels from a worker
+        super().__init__(outcome)  # the only argument, so that a worker can pickle the error
         self.outcome = outcome
 
     def __str__(self) -> str:
@@ -81,9 +81,9 @@ def features_task(
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
 def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProgress) -> State[CellOutcome]:
-    """Train a cell in a process of its own, unless its result is stored already and `refresh` is off.
+    """Trains a cell in a separate process, unless its result is stored and `refresh` is off.
 
-    Raises: CellError: it failed, ran out of time or was killed.
+    Raises: CellError: the cell failed, ran out of time or was killed.
     """
 
     def train() -> Outcome:
@@ -98,12 +98,12 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
 def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float | None) -> State[CellOutcome]:
-    """As `train_task`, on the Dask worker that calls it. Raises: CellError: likewise."""
+    """Trains a cell like `train_task`, on the Dask worker that runs this task. Raises: CellError: as there."""
     return _trained(job, refresh, lambda: dask_worker.train_here(job, timeout, memory))
 
 
 def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
-    """Train unless that is done: by an earlier run, or by this one on a worker that was then lost."""
+    """Trains a cell unless it is stored, by an earlier run or by this one on a worker that was then lost."""
     artifacts.tag_cell(job.cell)
     stored = None if refresh else cell_files.find_result(job.key, Warehouse.at(job.warehouse))
     if stored and stored != job.result:
@@ -120,13 +120,13 @@ def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[Cel
 
 @task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
 def trial_task(trial: Trial, processes: Processes) -> Outcome:
-    """Try settings in a process of its own; its value is the validation metric."""
+    """Tries settings in a separate process; the outcome's value is the validation metric."""
     return processes.run(tuning.validate, trial, Warehouse.at(trial.job.warehouse).temporary("log"))
 
 
 @task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
 def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]:
-    """See tasks.prediction.champions.choose. Returns: what it decided, for people; a run is published all the same."""
+    """See tasks.prediction.champions.choose. Returns: its decisions in words; an error does not fail the run."""
     try:
         return champions.choose(run_id, warehouse, threads)
     except Exception as error:  # noqa: BLE001 - any: the run itself is done
@@ -176,7 +176,7 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
-    """Post the data quality of the input as an artifact; of a run what it came to, too, and write its report."""
+    """Posts the data quality of the input; for a run posts its results, too, and writes its report."""
     makers: list[Callable[[], list[pages.Page]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
     if run_id:
         makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]

@@ -1,1 +1,1 @@
-"""Which models predict new tracks, and how: champions, files in batches, an HTTP service."""
+"""Predictions for new tracks: the champion models, batch prediction of files, and an HTTP service."""

@@ -1,4 +1,7 @@
-"""Predictions for a file of tracks: read in DuckDB, predicted batch by batch, written under a temporary name."""
+"""Batch prediction of a file of tracks.
+
+DuckDB reads the file, the models predict one batch after the other, and the complete output is renamed into place.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ import pyarrow.parquet as pq
 
 from tasks.compute.progress import counted_progress
 from tasks.errors import InputError, UserError
-from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, listed, match_columns
+from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, listed, match_columns
 from tasks.ingest.contents import with_values
 from tasks.ingest.read import SOME, copy_raw, copy_typed
 from tasks.ingest.snapshots import define_raw_tracks
 from tasks.ingest.sources import MAX_BYTES, SourceFile, opened
-from tasks.ingest.units import doubts, look, told, unlike_training
+from tasks.ingest.units import doubt_messages, doubts, look, unlike_training
 from tasks.prediction.champions import predictors
 from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import find_rejects
@@ -38,18 +41,18 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, replacing_beside
 
 BATCH_ROWS = 100_000
-PART_ROWS = 500_000  # that rejects are looked for in at a time
-UNREAD = ("popularity", "music_genre", "obtained_date")  # a row that holds nothing else besides an id is blank
+PART_ROWS = 500_000  # rows that are searched for rejects at a time
+UNREAD = ("popularity", "music_genre", "obtained_date")  # a row with only these and an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a file's rows: rows_read = rows_predicted + rejected_rows + blank_rows."""
+    """The outcome of predicting a file; rows_read = rows_predicted + rejected_rows + blank_rows."""
 
     out: Path
-    rejects: Path | None  # None: every row with content was predicted, and none was blank
+    rejects: Path | None  # file of the rows left out; None: no row was rejected or blank
     rows_read: int
     rows_predicted: int
     rejected_rows: int
@@ -57,21 +60,21 @@ class Report:
     filled_rows: int
     unlike_rows: int
     is_generated_model: bool
-    missing_tasks: tuple[str, ...]  # which no model predicts yet
+    missing_tasks: tuple[str, ...]  # tasks that no model predicts yet
     models: dict[str, str]  # by task
-    notes: tuple[str, ...]  # what was taken for what, what is not there, and what seems to be in another unit
+    notes: tuple[str, ...]  # on renamed and missing columns, and on columns that seem to be in another unit
     seconds: float
 
     @property
     def summary(self) -> list[str]:
-        """Lines for people."""
+        """The report as lines of text for the user."""
         counts = [f"{self.rows_predicted:,} of {self.rows_read:,} rows predicted in {self.seconds:.1f} s"]
         counts += [f"{self.rejected_rows:,} rejected"] if self.rejected_rows else []
         counts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
         counts += [f"{self.filled_rows:,} with filled values"] if self.filled_rows else []
         counts += [f"{self.unlike_rows:,} unlike anything in training"] if self.unlike_rows else []
         lines = [", ".join(counts), *self.notes, *(f"{task} by {model}" for task, model in self.models.items())]
-        lines += [f"{task}: not predicted, for no model of it is stored" for task in self.missing_tasks]
+        lines += [f"{task}: not predicted, no model for it is stored" for task in self.missing_tasks]
         if self.is_generated_model:
             lines.append(GENERATED)
         lines += [f"written: {self.out}"] + ([f"left out, with reasons: {self.rejects}"] if self.rejects else [])
@@ -89,14 +92,22 @@ def predict_file(
     min_features: int = MIN_FEATURES,
     max_bytes: int = MAX_BYTES,
 ) -> Report:
-    """Predict genre and popularity of every track of a file, with the champions of `warehouse`.
+    """Predicts genre and popularity of every track of a file with the champions of `warehouse`.
 
-    Args: tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing. out: .parquet, .csv or
-        .csv.gz; by default the name of `tracks` with .predictions.parquet, in the current directory. model: instead
-        of the champion of each task that it predicts. columns: our column names to the file's. units: those of columns
-        that are in another unit than the project's. min_features: how many audio features must be there.
-        max_bytes: that the file may hold.
-    Raises: UserError: no model, an input that is refused, or a larger share of its rows than `max_reject_share`.
+    Args:
+        tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing.
+        out: path ending in .parquet, .csv or .csv.gz; by default the name of `tracks` with .predictions.parquet, in the
+            current directory.
+        warehouse: has the champions.
+        model: name of a model that replaces the champion of each task that it predicts.
+        columns: our column names to the file's.
+        max_reject_share: largest share of the rows with content that may be rejected, 0 to 1.
+        units: units of the columns that are in another unit than the project's.
+        min_features: number of audio features that the file must have.
+        max_bytes: largest size of the file.
+
+    Raises: UserError: there is no model, the input is refused, or more rows are rejected than `max_reject_share`
+        allows.
     """
     started = time.perf_counter()
     if not 0.0 <= max_reject_share <= 1.0:
@@ -107,10 +118,10 @@ def predict_file(
     with (
         warehouse.in_use(reads_only=True),
         opened(tracks, warehouse, max_bytes) as file,
-        ThreadPoolExecutor(max_workers=1) as aside,
+        ThreadPoolExecutor(max_workers=1) as background,
     ):
         chosen = predictors(warehouse, model, threads)
-        loading = aside.submit(Predictor.load, chosen, warehouse, threads)
+        loading = background.submit(Predictor.load, chosen, warehouse, threads)
         with reading(file, columns or {}, warehouse, units or {}, min_features, max_reject_share) as read:
             is_refused = read.rejected_rows > max_reject_share * (read.rows - read.blank_rows)
             rejects = _write_rejects(read, file, target, SOME if is_refused else None)
@@ -143,19 +154,19 @@ def predict_file(
 
 
 def _unlike_training(predictor: Predictor, read: ReadTracks) -> list[str]:
-    """What is said of columns on another scale than the training rows, of each model once."""
-    ranges = [model.learnt.ranges for model in predictor.models.values()]
+    """Returns warnings about columns on another scale than the training rows of a model, each warning once."""
+    ranges = [model.fitted.ranges for model in predictor.models.values()]
     lines = [unlike_training(read.connection, one, read.doubted) for one in ranges]
     return list(dict.fromkeys(filter(None, lines)))
 
 
 def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
-    """Predictions batch by batch. While one is predicted the next is prepared: DuckDB keeps one core busy with that."""
+    """Yields predictions batch by batch; while one batch is predicted, DuckDB prepares the next on one core."""
     starts = range(1, read.rows + 1, BATCH_ROWS)
-    with ThreadPoolExecutor(max_workers=1) as ahead:
+    with ThreadPoolExecutor(max_workers=1) as background:
 
         def prepared(first: int) -> Future[dict[str, pa.Table]]:
-            return ahead.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
+            return background.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
 
         upcoming = prepared(1)
         for following in [*starts[1:], None]:
@@ -166,7 +177,7 @@ def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
 
 
 def output_path(tracks: str, out: str | None) -> Path:
-    """Where predictions go. Raises: UserError: not a file that can be written, or the input itself."""
+    """Returns the path of the predictions. Raises: UserError: it cannot be written, or is the input itself."""
     path = urlsplit(tracks).path if "://" in tracks else tracks
     name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
     target = Path(out).expanduser() if out else Path(f"{name or 'tracks'}.predictions.parquet")
@@ -187,7 +198,7 @@ class ReadTracks:
     connection: duckdb.DuckDBPyConnection
     rows: int
     blank_rows: int
-    rejected_rows: int  # at least: once there are too many, no more are looked for
+    rejected_rows: int  # a lower bound if there are too many: the search stops there
     notes: tuple[str, ...]
     doubted: tuple[str, ...]  # columns that seem to be in another unit
 
@@ -201,10 +212,12 @@ def reading(
     min_features: int = MIN_FEATURES,
     max_share: float = 1.0,
 ) -> Iterator[ReadTracks]:
-    """Read as ingest does, with no column required, into files that are gone afterwards.
+    """Reads a file as ingest does, but requires no column, into temporary files that are removed afterwards.
 
-    Args: max_share: of the rows with content; rejects beyond it need not be found.
-    Raises: InputError: fewer audio features than `min_features` are there.
+    Args: mapping: our column names to the file's. max_share: share of the rows with content; above it the search for
+        rejects may stop.
+
+    Raises: InputError: the file has fewer audio features than `min_features`.
     """
     header, _ = file.header()
     matched = match_columns(header, mapping, file.label)
@@ -226,7 +239,7 @@ def reading(
             absent = [name for name in AUDIO_COLUMNS if name not in columns] if with_content else []
             filled = f"audio features without a value, filled for every row: {', '.join(absent)}" if absent else None
             found = doubts(look(connection, columns))
-            notes = (file.title_note, matched.note, filled, *told(found))
+            notes = (file.title_note, matched.note, filled, *doubt_messages(found))
             yield ReadTracks(
                 connection,
                 rows,
@@ -240,7 +253,13 @@ def reading(
 
 
 def check_features(present: Collection[str], least: int, label: str, header: list[str]) -> None:
-    """Raises: InputError: fewer audio features are there than are needed. Args: header: as found."""
+    """Checks that a file has enough audio features.
+
+    Args: present: columns of the file, by our names. least: number of audio features needed. header: the file's own
+        column names.
+
+    Raises: InputError: the file has fewer; UserError: `least` is out of range.
+    """
     absent = [name for name in AUDIO_COLUMNS if name not in present]
     if not 1 <= least <= len(AUDIO_COLUMNS):
         raise UserError(f"--min-features {least}: must be from 1 to {len(AUDIO_COLUMNS)}.")
@@ -256,7 +275,10 @@ def check_features(present: Collection[str], least: int, label: str, header: lis
 def _find_rejects(
     connection: duckdb.DuckDBPyConnection, present: Collection[str], rows: int, with_content: int, max_share: float
 ) -> int:
-    """Make raw.rejects as `find_rejects` does, part by part of a long file, until there are more than the share."""
+    """Creates raw.rejects as `find_rejects` does, one part of a long file at a time, and returns the rows rejected.
+
+    Stops once the rejects exceed `max_share` of the rows with content.
+    """
     if rows <= PART_ROWS:
         return find_rejects(connection, present, has_blank_rows=rows > with_content)
     names = (("raw", "tracks"), ("staging", "typed_tracks"))
@@ -281,9 +303,9 @@ def _find_rejects(
 
 
 def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
-    """Write the rows left out beside the predictions: where they stand, the column and the reason.
+    """Writes the rows left out to a CSV file beside the predictions: line, column and reason.
 
-    Args: most: the first so many of them; None: all.
+    Args: most: how many rows to write, the first ones; None: all.
     """
     suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
     path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
@@ -308,7 +330,7 @@ def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int |
 
 
 def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
-    """A query's rows, some at a time."""
+    """Yields a query's rows, fetched in portions."""
     found = duck.cursor(connection).execute(query)
     while rows := found.fetchmany(10_000):
         yield from rows
@@ -324,15 +346,15 @@ def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | No
     return InputError(
         f"{label}: {n_rejected} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
         f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
-        f"A missing value ({MISSING_TOLD}) is none of them. {which} are in {rejects}."
+        f"A missing value ({MISSING_WORDING}) is none of them. {which} are in {rejects}."
     )
 
 
 @contextmanager
 def writing(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Write tables one after the other into `target`, which is there whole or not at all: Parquet or CSV by suffix.
+    """Writes tables one after the other to `target`, Parquet or CSV by its suffix; it appears only when complete.
 
-    Yields: what to call with each table; each is a row group in Parquet.
+    Yields: a function that writes one table; in Parquet each table is a row group.
     """
     with replacing_beside(target) as temporary:
         if target.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""What a stored model's predictions are worth: calibrated on validation rows, judged on test rows."""
+"""Calibration of a stored model's predictions: fitted on validation rows, evaluated on test rows."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from tasks.specs import AUDIO_FEATURES
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
 
-FAMILIAR_ROWS = 1_000_000  # training rows that say what tracks are usual: enough for a share of 0.1 %
+FAMILIAR_ROWS = 1_000_000  # training rows that define which tracks are usual: enough for a share of 0.1 %
 TIMEOUT = 600.0  # seconds for calibrating a run's champions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What is learnt from validation rows about a predictor, and how that fares on the test rows."""
+class Calibration:
+    """A predictor's calibration, fitted on validation rows, and its figures on the test rows."""
 
     genres: list[str]  # by genre code
     n_validation: int
     n_test: int
     familiarity: list[dict[str, Any]]  # see tasks.evaluation.calibration.familiarity
-    temperature: float | None = None  # genre only, as the four that follow (on test rows)
+    temperature: float | None = None  # genre only, as the next four fields, which are of test rows
     log_loss: float | None = None
     log_loss_uncalibrated: float | None = None
     ece: float | None = None
     ece_uncalibrated: float | None = None
-    half_width: float | None = None  # popularity only, as those that follow: of the interval, in points
+    half_width: float | None = None  # popularity only, as all fields below: half width of the interval, in points
     coverage_wanted: float | None = None
     coverage: float | None = None  # share of test rows within their interval, with its own 95 % interval
     coverage_low: float | None = None
     coverage_high: float | None = None
 
 
-def measure_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Measured]:
-    """As `measure`, in a process of its own: a model may crash, and TensorFlow stays out of this one."""
+def calibrate_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Calibration]:
+    """Calls `calibrate` in a child process, as a model may crash and TensorFlow should not be loaded here."""
     with Processes(threads, TIMEOUT) as processes:
-        ended = processes.run(measure, (chosen, warehouse.address, threads), warehouse.temporary("log"))
+        ended = processes.run(calibrate, (chosen, warehouse.address, threads), warehouse.temporary("log"))
     if ended.status != "ok":
         raise UserError(f"{chosen[0].title}: cannot be calibrated ({ended.error}).")
-    found: list[Measured] = ended.value
+    found: list[Calibration] = ended.value
     return found
 
 
-def measure(request: tuple[list[Candidate], str, int]) -> list[Measured]:
-    """Calibrate candidates on their validation rows and judge that on their test rows.
+def calibrate(request: tuple[list[Candidate], str, int]) -> list[Calibration]:
+    """Calibrates candidates on their validation rows and evaluates the calibration on their test rows.
 
-    Args: request: candidates, the warehouse's address, threads.
+    Args: request: candidates, address of the warehouse, threads.
     """
     chosen, address, threads = request
     warehouse = Warehouse.to_read(address)
@@ -84,7 +84,7 @@ def measure(request: tuple[list[Candidate], str, int]) -> list[Measured]:
                 else:
                     values = {split: part.values["popularity"] for split, part in predicted.items()}
                     figures = _popularity_figures(truth, values, data.units["test"])
-                found[one.task, result] = Measured(**shared, **figures)
+                found[one.task, result] = Calibration(**shared, **figures)
     return [found[one.task, one.result] for one in chosen]
 
 

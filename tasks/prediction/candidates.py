@@ -1,4 +1,4 @@
-"""Trained models that could predict new tracks: which cells qualify, and what each was made from."""
+"""Candidates for champion: stored models that can predict new tracks, and the tables each was made from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.training import runs
 from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
-# How honest a protocol is about new songs, best first. `published` fills by genre: it cannot even prepare one.
+# Honest protocols, most honest about new songs first. `published` fills by genre, which a new song does not have.
 PROTOCOLS = ("cold_start", "label_free")
 PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
 
@@ -34,7 +34,7 @@ class Candidate:
     task: str  # genre or popularity
     cell: Cell  # its task may be multitask
     run_id: str
-    started_at: datetime  # of the run
+    started_at: datetime  # start of the run
     source: str
     is_generated: bool
     staging_version: str
@@ -43,9 +43,9 @@ class Candidate:
     result: str
     model_path: str
     model_sha256: str
-    predict_seconds: float  # of validation and test rows, every task that the model predicts
+    predict_seconds: float  # for validation and test rows, all tasks of the model
     metric: str
-    value: float  # of the metric on the validation rows
+    value: float  # of `metric`, on the validation rows
     ci_low: float | None
     ci_high: float | None
 
@@ -56,22 +56,22 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The metric, turned so that higher is better."""
+        """The metric's value, negated if lower is better."""
         return self.value if METRICS[self.metric].higher_is_better else -self.value
 
     @property
     def tier(self) -> tuple[int, int]:
-        """What counts before any metric: settings in full, then the more honest protocol. Higher is better."""
+        """Rank by budget (full is best), then by protocol; compared before the score, higher is better."""
         return -list(BUDGETS).index(self.cell.budget), -PROTOCOLS.index(self.cell.protocol)
 
     @property
     def title(self) -> str:
-        """As people read it."""
+        """The candidate's name for messages."""
         return f"{self.cell.model} on {self.cell.feature_set} ({self.cell.protocol}, run {self.run_id})"
 
 
 def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidate]:
-    """Of one run that has ended, or of all of them."""
+    """Returns the candidates of one finished run, or of all finished runs."""
     files = warehouse.files("runs", "finished")
     if run_id is not None:
         files = [file for file in files if file.stem == run_id]
@@ -90,7 +90,7 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
 
 
 def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
-    """A cell's candidates: one a task that it predicts, none if it does not qualify."""
+    """Yields a candidate for each task that a cell predicts; none if the cell does not qualify."""
     folder = warehouse.cell(row["result"])
     is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
     if (
@@ -122,7 +122,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
 
 
 def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
-    """Bootstrap replicates of its metric on the validation rows, higher being better, (n_replicates,)."""
+    """Returns bootstrap replicates of the candidate's score on its validation rows, (n_replicates,)."""
     file = warehouse.here(warehouse.cell(candidate.result) / "replicates.parquet")
     values = [
         row["replicates"]
@@ -138,16 +138,16 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
-    """Its validation rows: (n_rows, 2), each one's id and true value, sorted by id."""
+    """Returns the candidate's validation rows, (n_rows, 2): track id and true value, sorted by id."""
     predictions = pl.scan_parquet(warehouse.here(warehouse.cell(candidate.result) / "predictions.parquet"))
     rows = predictions.filter(task=candidate.task, split="val").sort("track_id")
     return rows.select("track_id", "y_true").collect().to_numpy()
 
 
 def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]:
-    """Every table that a feature table is made from, itself included, by name.
+    """Returns, by name, every table that a feature table is made from, and the feature table itself.
 
-    Raises: UserError: the registry does not know them, or they were prepared by other SQL than today's.
+    Raises: UserError: the registry does not know them, or the current SQL is not the one that prepared them.
     """
     registered = {row.version: row for row in read_registry(warehouse)}
     root = registered.get(feature_version)
@@ -157,7 +157,7 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
         row = registered.get(waiting.pop())
         if row is not None and row.table_name not in found:
             found[row.table_name] = row
-            # Statistics that an appended snapshot kept lead on to the tables of its base, of which it has its own.
+            # Statistics kept from a base snapshot refer to the base's tables; an appended snapshot has its own.
             waiting += (row.upstream or []) if root and row.snapshot == root.snapshot else []
     today = {table.name: table for table in TABLES}
     for name in PREPARED_BY:
@@ -181,7 +181,7 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
 
 
 def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Warehouse) -> Job:
-    """What its cell was trained on. Args: tables: its lineage."""
+    """Returns the training job of a candidate's cell. Args: tables: the candidate's lineage."""
     [feature_table] = [row for row in tables.values() if row.version == candidate.feature_version]
     return Job(
         cell=candidate.cell,
@@ -198,9 +198,9 @@ def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Wareh
 
 
 def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> dict[str, Candidate]:
-    """The stored model of that name for each task it predicts: of the best tier, then the newest, then the best.
+    """Returns, by task, the stored model of that name: of the best tier, then the newest, then the best.
 
-    Raises: UserError: no such model, one that is never kept as a file, or none of that name is stored.
+    Raises: UserError: the model is unknown, is never kept as a file, or is not stored.
     """
     known = {spec.model for spec in MODELS.values() if spec.keeps_model}
     if model not in known:

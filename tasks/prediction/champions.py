@@ -1,14 +1,19 @@
-"""Champions: the model of each task that predicts new tracks, chosen by a declared rule, and why.
+"""Champions: for each task the model that predicts new tracks, chosen by a declared rule.
 
-The rule. Candidates are a run's cells with a stored model (and probabilities, for genre) of an honest protocol; full
-settings come before brief before smoke, `cold_start` before `label_free`; of each model and feature set the lowest
-seed. The best is the one with the best accuracy or RMSE on validation rows. Whoever is within one standard error of
-the difference to it, paired over the same bootstrap resamples, counts as equal (Breiman et al. 1984, Classification and
-Regression Trees, section 3.4.3), and of equals the best is chosen that predicts about as fast as the fastest: in at
-most twice its seconds and 50 ms, for seconds are measured once. It takes over from the champion that stands only if the
-95 % interval of their paired difference is above 0, or if the two cannot be compared. Nothing is chosen by a target
-that is the same in all training or all validation rows. Generated data has champions of its own, which are used only
-where real data has none.
+The rule:
+
+- Candidates are a run's cells with a stored model of an honest protocol (for genre: with probabilities). Budget `full`
+  comes before `brief` before `smoke`, and `cold_start` before `label_free`. Of each model and feature set the lowest
+  seed counts.
+- The best candidate has the best accuracy or RMSE on validation rows. A candidate within one standard error of it
+  counts as equal; the error is that of their difference, paired over the same bootstrap resamples (Breiman et al. 1984,
+  Classification and Regression Trees, section 3.4.3).
+- Among equals, those are considered that predict about as fast as the fastest: in at most twice its seconds plus 50 ms,
+  as seconds are measured only once. The best of them challenges the current champion.
+- The challenger takes over only if the 95 % interval of the paired difference is above 0, or if the two cannot be
+  compared.
+- A task whose target is the same in all training rows or in all validation rows gets no champion.
+- Generated data has separate champions, which are used only if real data has none.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import pyarrow as pa
 from tasks.errors import NoModelError, UserError
 from tasks.evaluation.bootstrap import interval
 from tasks.features.targets import constant_targets, obstacle
-from tasks.prediction.calibrate import Measured, measure_in_child
+from tasks.prediction.calibrate import Calibration, calibrate_in_child
 from tasks.prediction.candidates import (
     Candidate,
     candidates,
@@ -84,10 +89,10 @@ CHAMPIONS = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
-    """A candidate that predicts, with what makes its predictions honest."""
+    """The model that predicts a task, with its calibration."""
 
     candidate: Candidate
-    measured: Measured
+    calibration: Calibration
     chosen_at: datetime
     replaced: str | None
     reason: str
@@ -95,7 +100,7 @@ class Champion:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a run's best candidate becomes champion, and why, in one sentence."""
+    """Whether a run's best candidate becomes champion, and the reason in one sentence."""
 
     candidate: Candidate
     takes_over: bool
@@ -104,7 +109,7 @@ class Decision:
 
 
 def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], np.ndarray]) -> Candidate:
-    """The one that the rule chooses among candidates of one task, tier and set of validation rows."""
+    """Returns the candidate that the rule chooses; all are of one task, one tier and the same validation rows."""
     best = max(contenders, key=lambda one: (one.score, -one.predict_seconds))
 
     def is_equal(one: Candidate) -> bool:
@@ -120,7 +125,11 @@ def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], n
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
-    """Whether the challenger takes over. Args: obstacle: why the standing champion can no longer predict, if so."""
+    """Decides whether the challenger takes over.
+
+    Args: standing: the current champion, if there is one. obstacle: why the current champion can no longer predict, if
+        it cannot.
+    """
     if standing is None:
         return Decision(challenger, True, f"the first champion for {challenger.task}", None)
     takes_over, reason = _verdict(challenger, standing, obstacle, warehouse)
@@ -134,11 +143,11 @@ def _verdict(
         return False, "it is the champion already"
     if challenger.tier != standing.tier:
         new, old = (f"{one.cell.protocol}, budget {one.cell.budget}" for one in (challenger, standing))
-        return challenger.tier > standing.tier, f"{new}, against {old} of the champion before"
+        return challenger.tier > standing.tier, f"{new}, against {old} of the previous champion"
     if obstacle:
-        return True, f"the champion before can no longer be used: {obstacle}"
+        return True, f"the previous champion can no longer be used: {obstacle}"
     if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
-        return True, "the data changed: the champion before was judged on other validation rows"
+        return True, "the data changed: the previous champion was judged on other validation rows"
     ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
     low, high = interval(ours - theirs)
     figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
@@ -149,7 +158,10 @@ def _verdict(
 
 
 def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
-    """Let a finished run's best candidates challenge the champions that stand. Returns: a line per task for people."""
+    """Lets a finished run's best candidates challenge the current champions.
+
+    Returns: a line of text per task for the user.
+    """
     with warehouse.lock_everywhere("champions"):
         standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
         decisions, refused = [], []
@@ -164,11 +176,11 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
                 obstacle = _obstacle(before, warehouse) if before else None
                 decisions.append(decide(chosen, before, obstacle, warehouse))
         winners = [decision for decision in decisions if decision.takes_over]
-        measured = measure_in_child([one.candidate for one in winners], warehouse, threads) if winners else []
+        calibrated = calibrate_in_child([one.candidate for one in winners], warehouse, threads) if winners else []
         now = datetime.now(UTC)
         new = [
-            Champion(candidate=one.candidate, measured=what, chosen_at=now, replaced=one.replaced, reason=one.reason)
-            for one, what in zip(winners, measured, strict=True)
+            Champion(candidate=one.candidate, calibration=what, chosen_at=now, replaced=one.replaced, reason=one.reason)
+            for one, what in zip(winners, calibrated, strict=True)
         ]
         if new:
             warehouse.write_rows(
@@ -183,31 +195,32 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
 
 
 def history(warehouse: Warehouse) -> list[Champion]:
-    """Every champion there was, oldest first."""
+    """Returns all champions so far, oldest first."""
     files = warehouse.files("champions", "decisions")
     rows = read_rows(files, CHAMPIONS, warehouse).to_pylist()
     return [_champion(row) for row in sorted(rows, key=lambda row: row["chosen_at"])]
 
 
 def current(warehouse: Warehouse) -> list[Champion]:
-    """The champions that stand: one for each task, of real and of generated data."""
+    """Returns the current champions: one per task for real data, and one per task for generated data."""
     newest = {(one.candidate.task, one.candidate.is_generated): one for one in history(warehouse)}
     return list(newest.values())
 
 
 def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[str, Champion]:
-    """What predicts each task: the champion of real data, else that of the generated sample.
+    """Returns the champion of each task: that of real data, else that of generated data.
 
-    Args: model: one that takes the champions' place in each task it predicts; it is calibrated now.
-    Raises: NoModelError: there is none; UserError: `model` is unknown or not stored.
+    Args: model: name of a model that replaces the champion of each task it predicts; it is calibrated now.
+
+    Raises: NoModelError: there is no champion; UserError: `model` is unknown or not stored.
     """
     chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
     if model is not None:
         named = predictors_named(model, HEADLINES, warehouse)
-        measured = measure_in_child(list(named.values()), warehouse, threads)
-        for one, what in zip(named.values(), measured, strict=True):
+        calibrated = calibrate_in_child(list(named.values()), warehouse, threads)
+        for one, what in zip(named.values(), calibrated, strict=True):
             chosen[one.task] = Champion(
-                candidate=one, measured=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
+                candidate=one, calibration=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
         raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
@@ -215,7 +228,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
 
 
 def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehouse: Warehouse) -> Candidate | None:
-    """The best usable model of the champion's task that `accepts` takes, of the same data where there is one."""
+    """Returns the best usable model for the champion's task that `accepts` allows, if possible of the same data."""
     stored = [
         one
         for one in sorted(candidates(warehouse), key=lambda one: one.started_at, reverse=True)
@@ -231,7 +244,7 @@ def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehous
 
 
 def _contenders(of_task: list[Candidate]) -> list[Candidate]:
-    """Those of the best tier, one seed of each model and feature set."""
+    """Returns the candidates of the best tier, for each model and feature set the lowest seed."""
     tier = max((one.tier for one in of_task), default=None)
     lowest: dict[tuple[str, str], Candidate] = {}
     for one in sorted((one for one in of_task if one.tier == tier), key=lambda one: one.cell.seed):
@@ -240,7 +253,7 @@ def _contenders(of_task: list[Candidate]) -> list[Candidate]:
 
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
-    """Why a champion can no longer predict, if it cannot."""
+    """Returns why a champion can no longer predict; None if it can."""
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
     if not whole_cells([champion.result], warehouse, champion.result):
@@ -248,12 +261,12 @@ def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     try:
         tables = lineage(champion.feature_version, warehouse)
     except UserError:
-        return "the SQL that prepares tracks, or DuckDB, is another now"
+        return "the SQL that prepares tracks, or the version of DuckDB, has changed"
     return None if all(warehouse.here(table.path).exists() for table in tables.values()) else "its tables are gone"
 
 
 def _nothing_to_choose_by(candidate: Candidate, warehouse: Warehouse) -> str | None:
-    """Why its task gets no champion, if its target does not vary."""
+    """Returns why the candidate's task gets no champion: its target does not vary; None if it does."""
     prepared = lineage(candidate.feature_version, warehouse)["features.tracks_std"]
     return obstacle(candidate.task, constant_targets(prepared, warehouse).get(candidate.task, {}))
 
@@ -267,7 +280,7 @@ def _row(champion: Champion) -> dict[str, object]:
     return {
         **{name: getattr(one, name) for name in CHAMPIONS.names if name in Candidate.__dataclass_fields__},
         **{name: getattr(one.cell, name) for name in ("model", "feature_set", "protocol", "budget", "seed")},
-        **asdict(champion.measured),
+        **asdict(champion.calibration),
         "trained_task": one.cell.task,
         "chosen_at": champion.chosen_at,
         "replaced": champion.replaced,
@@ -280,7 +293,7 @@ def _champion(row: dict[str, Any]) -> Champion:
     fields = set(Candidate.__dataclass_fields__) - {"cell"}
     return Champion(
         candidate=Candidate(cell=Cell(task=row["trained_task"], **cell), **{name: row[name] for name in fields}),
-        measured=Measured(**{name: row[name] for name in Measured.__dataclass_fields__}),
+        calibration=Calibration(**{name: row[name] for name in Calibration.__dataclass_fields__}),
         chosen_at=row["chosen_at"],
         replaced=row["replaced"],
         reason=row["reason"],

@@ -1,7 +1,7 @@
-"""Connections of an HTTP server whose clients must get on: idle and half-sent ones are let go, so new ones get in.
+"""Limits for the connections of the HTTP server: idle and stalled ones are closed, so that new clients get in.
 
-uvicorn limits what it answers, not how long it waits: a connection on which nothing, half a request or no answer moves
-stays for as long as its client likes, and counts.
+uvicorn has no time limit for reading a request or for sending an answer: a client that stalls would keep its connection
+forever.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CLIENT_SECONDS = 15.0  # for a client to send its whole request, and again to take its answer
-MOST = 200  # connections; a new one above them takes the place of the one that has waited longest for its client
+MOST = 200  # connections; one more closes the connection that has waited longest for its client
 LOOK_SECONDS = 1.0
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, for so many connections and with so much patience."""
+    """uvicorn's HTTP/1.1 protocol with at most `MOST` connections, which wait `CLIENT_SECONDS` for their clients."""
 
     most = MOST
     is_let_go = False
-    is_answered = False  # once at least: who never asked for anything goes first
-    since = 0.0  # when it began to wait for its client
+    is_answered = False  # at least once; connections without an answered request are closed first
+    since = 0.0  # time of the event loop since which it has waited for its client
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room for the connection, and keep an eye on it."""
+        """Closes another connection if there are too many, and begins to watch this one."""
         kept = [one for one in self.connections if isinstance(one, PatientProtocol) and not one.is_let_go]
         waiting = [one for one in kept if one.waits_for_client]
         if len(kept) >= self.most and waiting:
@@ -34,18 +34,18 @@ class PatientProtocol(H11Protocol):
         self.loop.call_later(LOOK_SECONDS, self._look)
 
     def on_response_complete(self) -> None:
-        """It is the client's turn again."""
+        """Notes that it is the client's turn again."""
         self.is_answered, self.since = True, self.loop.time()
         super().on_response_complete()
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether it is the client's turn: to send a request, the rest of one, or to take the answer."""
+        """Whether it is the client's turn: to send (the rest of) a request, or to receive the answer."""
         cycle = self.cycle
         return cycle is None or cycle.more_body or cycle.response_started or self.flow.write_paused
 
     def let_go(self) -> None:
-        """End the connection, whatever is left to be sent."""
+        """Closes the connection at once, without sending what is left."""
         self.is_let_go = True
         self.transport.abort()
 

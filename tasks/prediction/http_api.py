@@ -1,6 +1,6 @@
-"""The HTTP API around tasks/prediction/service.py: what it takes and answers, and how it refuses. Knows no files.
+"""The HTTP API of tasks/prediction/service.py: requests, answers and error messages. It reads no files.
 
-Whether a value is allowed is for the SELECTs that read files to say (sql/predict/rejects.sql); here is only its form.
+This module checks only the form of a request. sql/predict/rejects.sql checks the values, as for files.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from pydantic import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_TOLD, is_missing, simplified
-from tasks.ingest.units import SCALES, Seen, doubts, look_at, told
+from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, is_missing, simplified
+from tasks.ingest.units import SCALES, Seen, doubt_messages, doubts, look_at
 from tasks.prediction.champions import Champion
 from tasks.prediction.service import BadTracksError, BadValue, Service, UnavailableError
 from tasks.specs import GENERATED
 
 MAX_TRACKS = 1_000
 MAX_BYTES = 1 << 20
-MAX_WAITING = 200  # requests to be predicted at once
-MAX_ERRORS = 100  # named in one answer
+MAX_WAITING = 200  # requests that wait for predictions at the same time
+MAX_ERRORS = 100  # listed in one answer
 LONGEST_TEXT = 60
 SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
-DOUBLED = object()  # the value of a key that an object has twice
+DOUBLED = object()  # stands for the value of a key that a JSON object has more than once
 TASKS = ("genre", "popularity")
 
 
@@ -63,12 +63,12 @@ ModeValue = Annotated[
     PlainValidator(lambda value: str(value) if isinstance(value, bool) else _scalar(value)),
     WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "string", "null")]}),
 ]
-MISSING = f"if missing: null, {MISSING_TOLD}"
-Measured = Annotated[Value, Field(description=f"a number; {MISSING}")]
+MISSING = f"if missing: null, {MISSING_WORDING}"
+Number = Annotated[Value, Field(description=f"a number; {MISSING}")]
 
 
 class Track(BaseModel):
-    """One track; numbers may be written as text, as files have them, and names in another case."""
+    """One track; numbers may be given as text, and names in any case."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -80,27 +80,27 @@ class Track(BaseModel):
     )
 
     track_id: Annotated[Value, Field(description="a whole number; its place in the request if missing")] = None
-    acousticness: Measured = None
-    danceability: Measured = None
+    acousticness: Number = None
+    danceability: Number = None
     duration_ms: Annotated[Value, Field(description=f"milliseconds above 0; {MISSING}, -1")] = None
-    energy: Measured = None
-    instrumentalness: Measured = None
+    energy: Number = None
+    instrumentalness: Number = None
     key: Annotated[Value, Field(description=f"C, C#, Db, C# minor, ... B, or pitch class 0 to 11; {MISSING}, -1")] = (
         None
     )
-    liveness: Measured = None
-    loudness: Measured = None
+    liveness: Number = None
+    loudness: Number = None
     mode: Annotated[ModeValue, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
-    speechiness: Measured = None
+    speechiness: Number = None
     tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING}, 0, -1")] = None
-    valence: Measured = None
+    valence: Number = None
 
     _others: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
     def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Track]) -> Track:
-        """Take names that differ from ours in case, spaces and punctuation only, where that is one name."""
+        """Accepts names that differ from ours only in case, spaces and punctuation, unless two match the same name."""
         taken: dict[str, str] = {}
         if isinstance(given, dict):
             ours = {simplified(name): name for name in cls.model_fields}
@@ -114,17 +114,17 @@ class Track(BaseModel):
 
     @property
     def taken(self) -> dict[str, str]:
-        """Our names by those that were taken for them."""
+        """Our field names, by the request's names that were taken for them."""
         return self._others
 
     def row(self) -> dict[str, object]:
-        """As tasks.prediction.preparation.read_rows takes it."""
+        """Returns the track as a row for tasks.prediction.preparation.read_rows."""
         values = self.model_dump()
         return {"instance_id": values.pop("track_id")} | values
 
 
 class Tracks(BaseModel):
-    """What is asked."""
+    """A request: the tracks to predict."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -136,7 +136,7 @@ class Tracks(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One track's, as `python -m flows.predict` writes it."""
+    """The prediction for one track, with the columns that `python -m flows.predict` writes."""
 
     track_id: int
     row_number: Annotated[int, Field(description="its place in the request, from 1")]
@@ -158,7 +158,7 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One for each track, in the order asked."""
+    """One prediction for each track, in the order of the request."""
 
     predictions: list[Prediction]
     warning: Annotated[str | None, Field(description="what to know before using them")]
@@ -183,9 +183,9 @@ class Health(BaseModel):
     """Whether tracks can be predicted, and by which models."""
 
     status: Literal["ok", "unavailable"]
-    problem: Annotated[str | None, Field(description="what keeps champions, or newer ones, from being loaded")]
+    problem: Annotated[str | None, Field(description="why the champions, or newer ones, cannot be loaded")]
     champions: list[ChampionInUse]
-    missing_tasks: Annotated[list[str], Field(description="which no model predicts yet: their fields are null")]
+    missing_tasks: Annotated[list[str], Field(description="tasks that no model predicts yet: their fields are null")]
     warning: str | None
 
 
@@ -198,7 +198,7 @@ class FieldError(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Every value that is refused; nothing was predicted."""
+    """All refused values of a request; nothing was predicted."""
 
     detail: list[FieldError]
 
@@ -210,17 +210,18 @@ class Reason(BaseModel):
 
 
 class AsciiJSONResponse(JSONResponse):
-    """JSON that can hold any text that came in, half a surrogate pair included."""
+    """JSON in ASCII, which can repeat any text of a request, even an unpaired surrogate."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """Returns the body."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Bounded:
-    """Refuses requests while their body is read: above `limit` bytes, whatever their header says, or too many at once.
+    """ASGI middleware that refuses requests whose body exceeds `limit` bytes, and more than `most` POSTs at once.
 
-    Those without a body, such as for /healthz, always pass.
+    It counts the bytes as they arrive and does not trust the header. Requests without a body, such as those for
+    /healthz, always pass.
     """
 
     def __init__(self, app: ASGIApp, limit: int, most: int) -> None:
@@ -228,7 +229,7 @@ class Bounded:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Passes a request on, unless it is refused."""
         read = 0
         waits = False
 
@@ -253,10 +254,10 @@ class Bounded:
 
 
 class StrictRequest(Request):
-    """A request whose body is read as RFC 8259 wants JSON written: in UTF-8, each key once."""
+    """A request whose body must be strict JSON (RFC 8259): UTF-8, and no key twice in an object."""
 
     async def json(self) -> Any:
-        """The body. Raises: json.JSONDecodeError: it is no JSON, or more of it than anybody needs."""
+        """Returns the body. Raises: json.JSONDecodeError: it is not JSON, or nested too deeply."""
         try:
             text = (await self.body()).decode("utf-8-sig")
             return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
@@ -275,15 +276,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(digits: str) -> int | str:
-    """Text that is too long for a value stays text, which is refused by its field."""
+    """Parses an integer; one with too many digits stays text, which its field refuses."""
     return int(digits) if len(digits) <= LONGEST_TEXT else digits
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is a StrictRequest's."""
+    """A route that reads its body as a StrictRequest."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own, of such a request."""
+        """Returns FastAPI's handler, called with a StrictRequest."""
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
@@ -296,14 +297,14 @@ TOO_MANY = f"At most {MAX_TRACKS:,} tracks a request; python -m flows.predict ta
 
 
 def make_app(service: Service) -> FastAPI:
-    """The application. Args: service: begun by the caller, who ends it, too."""
+    """Returns the application. Args: service: started and ended by the caller."""
     app = FastAPIOffline(
         redoc_url=None,
         title="Genre and popularity of new tracks",
         version="1",
         description="Predictions from 12 audio features by the champions of a warehouse. Models: see /healthz.",
         default_response_class=AsciiJSONResponse,
-        swagger_ui_parameters={"validatorUrl": None},  # else the page may send its address to swagger.io
+        swagger_ui_parameters={"validatorUrl": None},  # otherwise the page may send its address to swagger.io
     )
     app.add_middleware(Bounded, limit=MAX_BYTES, most=MAX_WAITING)
     app.router.route_class = StrictRoute
@@ -327,12 +328,12 @@ def make_app(service: Service) -> FastAPI:
             said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in taken.items())}.")
         if absent:
             said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
-        said += told(doubts(_seen(tracks)))
+        said += doubt_messages(doubts(_seen(tracks)))
         return AsciiJSONResponse({"predictions": rows, "warning": " ".join(said) or None})
 
     @app.get("/healthz", summary="Say which models predict", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
-        """200 where tracks can be predicted, else 503 with what to do."""
+        """200 if tracks can be predicted, else 503 and what to do."""
         by_task = service.predictor.by_task if service.predictor else {}
         used = [_in_use(champion) for champion in by_task.values()]
         health = Health(
@@ -360,7 +361,7 @@ def make_app(service: Service) -> FastAPI:
 
 
 def _seen(tracks: list[dict[str, object]]) -> list[Seen]:
-    """What the numbers of a request look like."""
+    """Returns a summary of the numbers in each column of a request that has units."""
     found = []
     for column in SCALES:
         absent = SENTINELS.get(column, ())
@@ -386,7 +387,7 @@ def _in_use(champion: Champion) -> ChampionInUse:
 
 
 def _field_error(error: dict[str, Any]) -> FieldError:
-    """What pydantic says, without the value, which may be no JSON; unknown fields are told the known ones."""
+    """Returns pydantic's error without the value, which may not be JSON; for an unknown field with the known ones."""
     loc, said = list(error["loc"]), error["msg"].removeprefix("Value error, ")
     if error["input"] is DOUBLED:
         said = "given more than once"
@@ -419,7 +420,7 @@ def _value_error(bad: BadValue) -> FieldError:
 
 
 def _refusal(errors: Sequence[FieldError]) -> Response:
-    """Of the first errors; how many more there are is one of its own."""
+    """Returns an answer with the first errors; a last entry counts the others."""
     shown = list(errors[:MAX_ERRORS])
     if len(errors) > MAX_ERRORS:
         shown.append(FieldError(loc=["body"], msg=f"{len(errors) - MAX_ERRORS:,} more", type="more"))

@@ -1,4 +1,7 @@
-"""Models that predict new tracks: rows prepared by DuckDB in, rows of predictions out. Knows no files but models."""
+"""Loaded models that predict new tracks: they take rows prepared by DuckDB and return rows of predictions.
+
+It reads no files except models.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tasks.models.files import load_model
 from tasks.models.inference import Predicted, predict
 from tasks.prediction.candidates import Candidate, lineage
 from tasks.prediction.champions import Champion
-from tasks.prediction.preparation import Learnt, prepare
+from tasks.prediction.preparation import FittedStatistics, prepare
 from tasks.specs import FEATURE_SETS
 from tasks.storage.warehouse import Warehouse
 
@@ -47,19 +50,19 @@ PREDICTED = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model, the rows it wants and the tasks it is champion of."""
+    """A loaded model with the statistics that prepare its input."""
 
     estimator: Any
-    champion: Champion  # of one of the tasks: they differ in what was measured only
-    learnt: Learnt
+    champion: Champion  # of one of the model's tasks; those of the others differ only in their calibration
+    fitted: FittedStatistics
 
     def predict(self, prepared: pa.Table) -> Predicted:
-        """Predictions for every row. Args: prepared: as tasks.prediction.preparation.prepare makes it from `learnt`."""
+        """Returns predictions for every row. Args: prepared: the result of preparation.prepare with `fitted`."""
         return predict(
             self.estimator,
             self.champion.candidate.spec,
             model_inputs(self.champion.candidate, prepared),
-            len(self.champion.measured.genres),
+            len(self.champion.calibration.genres),
         )
 
 
@@ -78,9 +81,12 @@ class Predictor:
         threads: int,
         loaded: Mapping[str, Model] | None = None,
     ) -> Predictor:
-        """Args: by_task: as champions.predictors. threads: for each model. loaded: those that are, as `models`.
+        """Loads the models of champions.
 
-        Raises: UserError: a model file is missing or was changed, or its features were prepared by other SQL.
+        Args: by_task: the champion of each task, see champions.predictors. threads: threads of each model. loaded:
+            models that are already loaded, in the form of `models`.
+
+        Raises: UserError: a model file is missing or was changed, or the SQL that prepared its features has changed.
         """
         models: dict[str, Model] = {}
         for champion in by_task.values():
@@ -92,20 +98,20 @@ class Predictor:
                 with _without_native_messages():
                     estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
                 models[one.result] = Model(
-                    estimator, champion, Learnt.of(tables, champion.measured.familiarity, warehouse)
+                    estimator, champion, FittedStatistics.of(tables, champion.calibration.familiarity, warehouse)
                 )
         return cls(dict(by_task), models)
 
     def prepare(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
-        """What the models are given of rows `first` to `last`, by feature version.
+        """Returns the models' input for rows `first` to `last`, by feature version.
 
-        Args: connection: sees staging.typed_tracks and raw.rejects (tasks/prediction/preparation.py).
+        Args: connection: has staging.typed_tracks and raw.rejects (tasks/prediction/preparation.py).
         """
-        learnt = {model.champion.candidate.feature_version: model.learnt for model in self.models.values()}
-        return {version: prepare(connection, what, first, last) for version, what in learnt.items()}
+        fitted = {model.champion.candidate.feature_version: model.fitted for model in self.models.values()}
+        return {version: prepare(connection, what, first, last) for version, what in fitted.items()}
 
     def predict(self, prepared: dict[str, pa.Table]) -> pa.Table:
-        """Predictions, as PREDICTED, for rows that `prepare` made ready."""
+        """Returns predictions (schema PREDICTED). Args: prepared: the result of `prepare`."""
         rows = next(iter(prepared.values()))
         if not rows.num_rows:
             return PREDICTED.empty_table()
@@ -130,7 +136,7 @@ class Predictor:
 
 
 def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
-    """What its estimator takes of prepared rows: (n_rows, n_features), as in training."""
+    """Returns the input of a candidate's estimator, (n_rows, n_features), in the column order of training."""
     columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
     x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
     for at, name in enumerate(columns):
@@ -140,7 +146,7 @@ def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
 
 @contextmanager
 def _without_native_messages() -> Iterator[None]:
-    """Keep what TensorFlow's C++ code prints when it is first imported off standard error."""
+    """Suppresses what TensorFlow's C++ code prints to standard error when it is first imported."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -152,12 +158,12 @@ def _without_native_messages() -> Iterator[None]:
 
 
 def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
-    """The three most probable genres; fewer where there are only two."""
+    """Returns the columns of the three most probable genres, or of two if there are no more."""
     assert found.probabilities is not None  # noqa: S101 - candidates for genre have them
-    left = found.probabilities.copy()  # ranked before calibration, which keeps the order but for rounding
-    shares = calibration.tempered(found.probabilities, champion.measured.temperature or 1.0)
+    left = found.probabilities.copy()  # ranked before calibration, which keeps the order except for rounding
+    shares = calibration.tempered(found.probabilities, champion.calibration.temperature or 1.0)
     every = np.arange(len(left))
-    names = pa.array(champion.measured.genres)
+    names = pa.array(champion.calibration.genres)
     columns: dict[str, pa.Array] = {}
     for rank in RANKS[: left.shape[1]]:
         code = left.argmax(axis=1)
@@ -169,7 +175,7 @@ def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
 
 def _popularity(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
     points = found.values["popularity"]
-    half_width = champion.measured.half_width
+    half_width = champion.calibration.half_width
     low, high = calibration.interval(points, float("inf") if half_width is None else half_width)
     inside = np.clip(points, *calibration.POPULARITY_RANGE)
     return {"popularity": pa.array(inside), "popularity_low": pa.array(low), "popularity_high": pa.array(high)}

@@ -1,8 +1,8 @@
-"""Tracks to predict, made ready for models: by the SELECTs and the learnt tables that made the training rows.
+"""Preparation of new tracks for the models, with the same SQL and the same fitted statistics as the training rows.
 
-In a DuckDB workspace of their own the new tracks stand where training's tracks stood (`staging.stg_tracks`), without a
-split and without a genre, and what was learnt is the stored tables: so features.tracks_clean, tracks_std and tracks_pca
-are made by the very files in sql/features that made them for training.
+A DuckDB workspace holds the new tracks as `staging.stg_tracks`, without split and genre, and the stored statistics as
+tables. So the files in sql/features that built features.tracks_clean, tracks_std and tracks_pca for training build them
+for the new tracks, too.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-LEARNT = ("features.fill_values", "features.scaling", "features.pca_loadings")
+FITTED_TABLES = ("features.fill_values", "features.scaling", "features.pca_loadings")
 FAMILIARITY = pa.schema(
     [pa.field("feature_name", pa.string()), pa.field("statistic", pa.string()), pa.field("value", pa.float64())]
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """What preparation learnt from training rows, in memory: no file has to stay once it is loaded."""
+class FittedStatistics:
+    """The statistics that preparation fitted on training rows, in memory: their files are not needed any more."""
 
     protocol: str
     tables: dict[str, pa.Table]  # by name
     familiarity: pa.Table
-    with_components: bool  # whether a model takes principal components
+    with_components: bool  # whether the model uses principal components
 
     @property
     def unknown(self) -> list[str]:
-        """The audio features of which no training row had a value: what a track has there says nothing."""
+        """The audio features that no training row had a value of; a new track's value is ignored."""
         known = set(self.tables["features.fill_values"]["feature_name"].to_pylist())
         return [name for name in AUDIO_FEATURES if name not in known]
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """The lowest and the highest value of each audio feature over the training rows, in its unit."""
+        """The lowest and highest value of each audio feature in the training rows, in the feature's unit."""
         found: dict[str, dict[str, float]] = {name: {} for name in AUDIO_FEATURES}
         for row in (*self.tables["features.scaling"].to_pylist(), *self.familiarity.to_pylist()):
             found.get(row["feature_name"], {})[row["statistic"]] = row["value"]
@@ -59,9 +59,14 @@ class Learnt:
         }
 
     @classmethod
-    def of(cls, tables: Mapping[str, BuiltTable], familiarity: list[dict[str, object]], warehouse: Warehouse) -> Learnt:
-        """Args: tables: the lineage of a model's features."""
-        names = [name for name in LEARNT if name in tables]
+    def of(
+        cls, tables: Mapping[str, BuiltTable], familiarity: list[dict[str, object]], warehouse: Warehouse
+    ) -> FittedStatistics:
+        """Loads the statistics of a model's features.
+
+        Args: tables: lineage of the features. familiarity: rows of FAMILIARITY.
+        """
+        names = [name for name in FITTED_TABLES if name in tables]
         return cls(
             tables["features.tracks_std"].protocol or "",
             {name: pq.read_table(warehouse.here(tables[name].path)) for name in names},
@@ -71,11 +76,12 @@ class Learnt:
 
 
 def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, object]]) -> int:
-    """Make raw.tracks, staging.typed_tracks and raw.rejects of tracks in memory, numbered from 1.
+    """Creates raw.tracks, staging.typed_tracks and raw.rejects from tracks in memory, numbered from 1.
 
-    Args: rows: values by the input's column names (tasks/ingest/columns.py), text or numbers; missing: None or
-        left out.
-    Returns: rows rejected, those without any audio feature included.
+    Args: rows: values by the input's column names (tasks/ingest/columns.py), text or numbers; a missing value is None
+        or left out.
+
+    Returns: number of rows rejected, including those without any audio feature.
     """
     columns: dict[str, pa.Array] = {"row_number": pa.array(range(1, len(rows) + 1), pa.int64())}
     for name in EXPECTED:
@@ -92,9 +98,11 @@ def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str,
 
 
 def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str], *, has_blank_rows: bool) -> int:
-    """Make raw.rejects of the raw.tracks and staging.typed_tracks that `connection` sees.
+    """Creates raw.rejects from the raw.tracks and staging.typed_tracks of `connection`.
 
-    Args: present: the columns of the file, by our names. Returns: rows rejected, blank ones not counted.
+    Args: present: columns of the file, by our names.
+
+    Returns: number of rows rejected, without the blank ones.
     """
     find_bad_values(connection, present)
     select = duck.render("predict/rejects", has_blank_rows=has_blank_rows)
@@ -104,16 +112,16 @@ def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str]
     return int(rejected)
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, last: int) -> pa.Table:
-    """What models are given of rows `first` to `last`, rejects left out: see sql/predict/prepared_tracks.sql.
+def prepare(connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, first: int, last: int) -> pa.Table:
+    """Returns the models' input for rows `first` to `last` without rejects: see sql/predict/prepared_tracks.sql.
 
-    Args: connection: sees staging.typed_tracks and raw.rejects.
+    Args: connection: has staging.typed_tracks and raw.rejects.
     """
-    for name, table in {**learnt.tables, "features.familiarity": learnt.familiarity}.items():
-        given = name.replace("features.", "learnt_")
+    for name, table in {**fitted.tables, "features.familiarity": fitted.familiarity}.items():
+        given = name.replace("features.", "fitted_")
         connection.register(given, table)
         connection.execute(f"create or replace view {name} as select * from {given}")
-    # A track to predict is in no split, and its genre is not known.
+    # A new track is in no split, and its genre is not known.
     connection.execute(
         "create or replace view features.split_assignment as "
         "select 0 as track_id, '' as split, 0 as position where false"
@@ -121,12 +129,12 @@ def prepare(connection: duckdb.DuckDBPyConnection, learnt: Learnt, first: int, l
     connection.execute(
         "create or replace view features.genre_mapping as select '' as music_genre, 0 as genre_id where false"
     )
-    values: dict[str, object] = {"protocol": learnt.protocol, "first": first, "last": last}
-    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values, unknown=learnt.unknown)
+    values: dict[str, object] = {"protocol": fitted.protocol, "first": first, "last": last}
+    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values, unknown=fitted.unknown)
     _make(connection, "features.tracks_clean", "features/tracks_clean", values)
     _make(connection, "features.tracks_std", "features/tracks_std", values)
     components: object = []
-    if learnt.with_components:
+    if fitted.with_components:
         _make(connection, "features.tracks_pca", "features/tracks_pca", values)
         components = duck.dynamic_columns("features/tracks_pca", connection)["components"]
     return connection.sql(duck.render("predict/prepared_tracks", components=components)).to_arrow_table()

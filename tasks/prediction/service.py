@@ -1,8 +1,8 @@
-"""Champions that answer requests: loaded once, exchanged while requests go on, and never used by two threads at once.
+"""The prediction service: it keeps the champions loaded and answers requests of many threads.
 
-One thread predicts. Whatever waits while it does is predicted together in the next pass: a pass takes DuckDB tens of
-milliseconds however few its rows are, and models use every core by themselves. Another thread looks every second
-whether other champions stand, and loads those beside the ones in use.
+One thread predicts. It takes all requests that wait and predicts them in one pass, because a pass takes DuckDB tens of
+milliseconds for any number of rows, and models use every core by themselves. Another thread checks every second
+whether there are new champions. It loads them while the old ones go on answering, and then replaces these.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from tasks.storage import duck
 from tasks.storage.object_store import StoreError
 from tasks.storage.warehouse import Warehouse
 
-MAX_ROWS = 10_000  # of one pass, unless its first request has more
+MAX_ROWS = 10_000  # in one pass, unless its first request has more
 POLL_SECONDS = 1.0
 SEE_LOG = "; the service's own log says why."
-RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two looks at a warehouse elsewhere
+RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two checks of a remote warehouse
 Rows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class BadValue:
-    """Why a track is refused."""
+    """A value that is refused, and the reason."""
 
-    row: int  # of the request, from 0
-    column: str  # of the input (tasks/ingest/columns.py), or "audio features"
+    row: int  # in the request, from 0
+    column: str  # name in the input (tasks/ingest/columns.py), or "audio features"
     error: str
 
 
 class BadTracksError(Exception):
-    """Tracks of a request that cannot be predicted, as flows.predict would reject them."""
+    """Raised if tracks of a request have bad values; flows.predict rejects the same ones."""
 
     def __init__(self, found: list[BadValue]) -> None:
         super().__init__(f"{len(found)} bad values")
@@ -54,28 +54,29 @@ class BadTracksError(Exception):
 
 
 class UnavailableError(Exception):
-    """Nothing can be predicted now; the message says what to do."""
+    """Raised if nothing can be predicted now; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Tracks that wait to be predicted, and where their predictions (tasks.prediction.predictor.PREDICTED) will be."""
+    """Tracks that wait for predictions, and the future that receives them (schema predictor.PREDICTED)."""
 
     rows: Rows
     answer: Future[pa.Table] = field(default_factory=Future)
 
 
 class Service:
-    """The champions of a warehouse, or `model` in their place, for as long as the block lasts.
+    """A context manager that answers requests with the champions of a warehouse, or with `model` in their place.
 
-    Args: threads: for each model. tell: what to do with a line for the operator.
+    Args: model: name of a model that replaces the champion of each task it predicts. threads: threads of each model.
+        log: is called with each line for the operator.
     """
 
-    def __init__(self, warehouse: Warehouse, model: str | None, threads: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, warehouse: Warehouse, model: str | None, threads: int, log: Callable[[str], None]) -> None:
         self.predictor: Predictor | None = None
         self.problem: str | None = None  # why there is no predictor, or why a newer one could not be loaded
-        self._warehouse, self._model, self._threads, self._tell = warehouse, model, threads, tell
-        self._told = ""  # the same for the operator
+        self._warehouse, self._model, self._threads, self._log = warehouse, model, threads, log
+        self._logged = ""  # the last problem in the operator's words
         self._seen: list[str] | None = None
         self._retry_at = 0.0
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -98,10 +99,11 @@ class Service:
             thread.join()
 
     def predict(self, rows: Rows) -> pa.Table:
-        """Predictions (PREDICTED), one row for each of `rows`, in their order. Waits; may be called by any thread.
+        """Waits for predictions (schema PREDICTED), one per row in the same order; any thread may call it.
 
-        Args: rows: as tasks.prediction.preparation.read_rows takes them, one at least.
-        Raises: BadTracksError: naming every value that is refused; UnavailableError: no champion is loaded.
+        Args: rows: at least one row, in the form of tasks.prediction.preparation.read_rows.
+
+        Raises: BadTracksError: values are refused; it lists all of them; UnavailableError: no champion is loaded.
         """
         request = Request(rows)
         self._requests.put(request)
@@ -110,10 +112,10 @@ class Service:
         return request.answer.result()
 
     def refresh(self) -> None:
-        """Load the champions that stand, if they are others than those in use; those stay where that fails."""
+        """Loads the current champions if they are not those in use; if that fails, the old ones stay in use."""
         try:
             stored = self._stored()
-        except (StoreError, OSError) as error:  # a store or a network's folder that does not answer
+        except (StoreError, OSError) as error:  # an object store or a network folder that does not answer
             self._report(f"The warehouse does not answer{SEE_LOG}", one_line(error))
             return
         if stored == self._seen and (self.problem is None or time.monotonic() < self._retry_at):
@@ -125,14 +127,14 @@ class Service:
                 failed = self._exchange(chosen)
         except NoModelError as error:
             self._report(NO_MODEL, one_line(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, what is loaded goes on answering
-            self._report(f"It cannot be found out which models predict{SEE_LOG}", _told(error))
+        except Exception as error:  # noqa: BLE001 - after any error, the loaded models go on answering
+            self._report(f"The champions cannot be determined{SEE_LOG}", _in_words(error))
         else:
             problem = f"The champion for {' and '.join(failed)} cannot be loaded{SEE_LOG}" if failed else None
             self._report(problem, "; ".join(dict.fromkeys(failed.values())))
 
     def _exchange(self, chosen: Mapping[str, Champion]) -> dict[str, str]:
-        """Use these champions from now on. Returns: why those of some tasks cannot be; the ones before stay."""
+        """Puts champions into use. Returns: by task, why its champion cannot be loaded; the old one stays in use."""
         before = self.predictor or Predictor({}, {})
         by_task, loaded, failed = dict(before.by_task), dict(before.models), {}
         for task, champion in sorted(chosen.items()):
@@ -141,34 +143,34 @@ class Service:
             try:
                 predictor = Predictor.load({task: champion}, self._warehouse, self._threads, loaded)
                 self._try(predictor)
-            except Exception as error:  # noqa: BLE001 - of one task, whose model is its own
-                failed[task] = _told(error)
+            except Exception as error:  # noqa: BLE001 - any error of one task leaves the other tasks alone
+                failed[task] = _in_words(error)
             else:
                 loaded |= predictor.models
                 by_task[task] = champion
-                self._tell(f"{task} by {champion.candidate.title}")
+                self._log(f"{task} by {champion.candidate.title}")
         if by_task != before.by_task:
             self.predictor = Predictor.load(by_task, self._warehouse, self._threads, loaded)
         return failed
 
-    def _report(self, problem: str | None, told: str) -> None:
-        """Say what is wrong: to clients without what is only this machine's, such as paths, to the operator in full."""
-        if told and told != self._told:
-            self._tell(told)
-        self.problem, self._told = problem, told
+    def _report(self, problem: str | None, details: str) -> None:
+        """Stores the problem for clients, without internals such as paths, and logs the details for the operator."""
+        if details and details != self._logged:
+            self._log(details)
+        self.problem, self._logged = problem, details
 
     def _stored(self) -> list[str]:
-        """What changes when other champions stand, or when a newer model of the name asked for is there."""
+        """Returns files whose names change when there are new champions, or a newer model of the requested name."""
         files = self._warehouse.files("champions", "decisions")
         files += self._warehouse.files("runs", "finished") if self._model else []
         return [str(file) for file in files]
 
     def _held(self) -> AbstractContextManager[None]:
-        """Keep upkeep from removing what is being loaded; of a read-only one nothing is removed from here."""
+        """Keeps upkeep from removing what is being loaded."""
         return self._warehouse.in_use(reads_only=True)
 
     def _try(self, predictor: Predictor) -> None:
-        """Have models compile what they compile when first used, and find out whether they predict at all."""
+        """Predicts once, so that models compile their code now and broken ones fail here."""
         with duck.workspace(self._warehouse.scratch) as connection:
             for n_rows in (1, 2):
                 _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
@@ -193,7 +195,7 @@ class Service:
                 request.answer.set_exception(UnavailableError("The service is ending."))
 
     def _pass(self, connection: duckdb.DuckDBPyConnection, together: list[Request]) -> None:
-        """Predict requests in one go; where that fails each by itself, so that none suffers from another."""
+        """Predicts requests together; if that fails, each by itself, so that one bad request fails alone."""
         try:
             if self.predictor is None:
                 raise UnavailableError(self.problem or "No champion is loaded.")  # noqa: TRY301
@@ -203,7 +205,7 @@ class Service:
                 for position, row in enumerate(request.rows, start=1)
             ]
             predicted, rejects = _predict(self.predictor, connection, rows)
-        except Exception as error:  # noqa: BLE001 - the one who asked is told
+        except Exception as error:  # noqa: BLE001 - the request receives any error
             if len(together) == 1:
                 together[0].answer.set_exception(error)
             for request in together if len(together) > 1 else []:
@@ -220,14 +222,14 @@ class Service:
             first = last + 1
 
 
-def _told(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     return one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
 
 def _predict(
     predictor: Predictor, connection: duckdb.DuckDBPyConnection, rows: Rows
 ) -> tuple[pa.Table, list[tuple[int, str, str]]]:
-    """Predictions of the rows that can be predicted, and row_number, column and error of the values refused."""
+    """Returns predictions of the rows that are not rejected, and row_number, column and error of refused values."""
     rejects: list[tuple[int, str, str]] = []
     if read_rows(connection, rows):
         query = "select row_number, column_name, error from raw.rejects order by all"
@@ -236,7 +238,7 @@ def _predict(
 
 
 def _rows_of(predicted: pa.Table, first: int, last: int) -> pa.Table:
-    """Rows `first` to `last` by row_number, numbered from 1."""
+    """Returns the rows with row_number `first` to `last`, renumbered from 1."""
     start, end = np.searchsorted(predicted["row_number"].to_numpy(), [first, last + 1])
     part = predicted.slice(start, end - start)
     at = part.schema.get_field_index("row_number")

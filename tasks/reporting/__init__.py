@@ -1,1 +1,1 @@
-"""Published results become pages and text in the terminal. It asks the database alone."""
+"""Reports of published results as HTML pages and text for the terminal; it reads the published database only."""

@@ -1,4 +1,4 @@
-"""Bars and intervals of text, for terminals; in ASCII where the terminal's encoding has nothing better."""
+"""Bars and intervals as text for the terminal; in ASCII if the terminal's encoding is not Unicode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def intervals(rows: Sequence[tuple[float | None, float, float | None]], encoding: str) -> list[str]:
-    """Each (low, value, high) as a whisker on the one scale that holds them all; without an interval a dot."""
+    """Draws each (low, value, high) as a whisker on a common scale; without an interval as a dot."""
     known = [value for row in rows for value in row if value is not None]
     start, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
     left, line, right, dot = "├─┤●" if _is_unicode(encoding) else "|-|o"
@@ -31,7 +31,7 @@ def intervals(rows: Sequence[tuple[float | None, float, float | None]], encoding
 
 
 def bar(value: float, most: float, encoding: str) -> str:
-    """A bar whose length is value's part of most, 0 to 1."""
+    """Draws a bar of length value / most, limited to 0 to 1."""
     share = min(1.0, max(0.0, value / most)) if most else 0.0
     if not _is_unicode(encoding):
         return "#" * round(share * BAR_WIDTH)

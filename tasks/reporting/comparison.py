@@ -1,4 +1,4 @@
-"""Two runs side by side: what is different in settings, source and versions, in figures, and in what failed."""
+"""A comparison of two runs: differences in settings, source and versions, in figures, and in failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAIRS = pa.schema(
 
 
 def comparison_page(connection: duckdb.DuckDBPyConnection, run: Row, other: Row, warehouse: Warehouse) -> Page:
-    """A run beside another one; differences are the first minus the second."""
+    """Returns the page that compares two runs; differences are `run` minus `other`."""
     both = {"run_id": run["run_id"], "other": other["run_id"]}
     figures = paired(run_queries.rows(connection, duck.render("report/compared"), **both), warehouse)
     cells = run_queries.rows(connection, duck.render("report/changed_cells"), **both)
@@ -57,7 +57,7 @@ def comparison_page(connection: duckdb.DuckDBPyConnection, run: Row, other: Row,
 
 
 def paired(rows: list[Row], warehouse: Warehouse) -> list[Row]:
-    """Add ci_low and ci_high of `value_a - value_b` where both runs were measured on the same test rows, else None."""
+    """Adds the interval of `value_a - value_b` as ci_low and ci_high; None unless both have the same test rows."""
     alike = [row for row in rows if row["has_same_rows"]]
     used = sorted({result for row in alike for side in ("results_a", "results_b") for result in row[side]})
     here = {result for result in used if warehouse.here(warehouse.cell(result) / "replicates.parquet").exists()}

@@ -1,4 +1,4 @@
-"""What a report is made of, and its HTML: one file that needs nothing else. Everything from data is escaped."""
+"""The parts of a report, and its self-contained HTML page. All text from data is escaped."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from tasks.errors import one_line
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 Cell = str | Markup  # text is escaped; markup comes from tasks.reporting.sparklines alone
-LONGEST_TEXT = 300  # characters of a name or an error that are shown
+LONGEST_TEXT = 300  # longest name or error shown, in characters
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: text, number (to the right) or plot (as wide as there is room)."""
+    """A table's column; its kind is text, wrap (text in several lines), number (aligned right) or plot (full width)."""
 
     name: str
     kind: str = "text"
 
 
 def texts(*names: str) -> list[Column]:
-    """Columns of text."""
+    """Returns columns of text."""
     return [Column(name) for name in names]
 
 
 def numbers(*names: str) -> list[Column]:
-    """Columns of numbers."""
+    """Returns columns of numbers."""
     return [Column(name, "number") for name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows whose first cell names them. The first `shown` are seen at once, the others on demand."""
+    """A table; the first cell of a row is its name. The first `shown` rows are visible, the others on demand."""
 
     caption: str
     columns: Sequence[Column]
@@ -47,14 +47,14 @@ class Table:
     shown: int = 12
 
     def parts(self) -> list[tuple[Sequence[Sequence[Cell]], bool]]:
-        """The rows that are seen, and those on demand; a few more are no reason to hide them."""
+        """Returns the visible rows and the rows on demand; up to three rows more than `shown` are all visible."""
         at = self.shown if len(self.rows) > self.shown + 3 else len(self.rows)
         return [(rows, is_seen) for rows, is_seen in ((self.rows[:at], True), (self.rows[at:], False)) if rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing with a title of its own."""
+    """A drawing with a title."""
 
     title: str
     svg: Markup
@@ -63,11 +63,11 @@ class Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What one question is answered with: a finding in words, and the drawings and tables that show it."""
+    """The answer to one question: a finding in words, with the drawings and tables that show it."""
 
     name: str  # its id in the page
     title: str
-    finding: str  # a sentence a line
+    finding: str  # one sentence per line
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     note: str = ""
@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """The whole report."""
+    """A whole report."""
 
     title: str
     kind: str  # above the title
@@ -94,7 +94,7 @@ class Page:
     findings: Sequence[str]
     sections: Sequence[Section]
     warnings: Sequence[str] = field(default_factory=list)
-    generated: str | None = None  # the mark of every figure, if data is generated
+    generated: str | None = None  # the warning, if data is generated; it marks every figure
     made: str = (
         "Made by music-benchmark from results.* of the published music.duckdb. Intervals are 95 % bootstrap intervals "
         "over test rows."
@@ -102,18 +102,18 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML."""
+    """Returns the page as HTML."""
     css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of ours
     return _environment().get_template("report.html").render(page=page, css=css)
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share, 0 to 1, in percent; empty for None."""
+    """Returns a share, 0 to 1, in percent; empty for None."""
     return "" if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def shortened(text: object) -> str:
-    """A text from data as one line of bounded length, without characters that do not print."""
+    """Returns a text from data as one line of bounded length, without unprintable characters."""
     line = one_line(text)
     return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}…"
 

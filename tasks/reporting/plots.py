@@ -1,6 +1,6 @@
-"""Inline SVG without script or fonts: plots, which have a size of their own, shrink with the page.
+"""Plots as inline SVG without script or fonts; a plot has a fixed size and shrinks with the page.
 
-Colours come from the page's style sheet. What a plot shows stands in words, too (`alt`).
+Colours come from the page's style sheet. The `alt` text of a plot says in words what it shows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from markupsafe import Markup
 from tasks.reporting.sparklines import Scale, tag
 
 SHADES = 9  # classes q0 to q8 of the style sheet
-NUMBERED_CELLS = 14  # a matrix of more rows has no numbers in its cells
-LABELLED_CELLS = 36  # and of more than these no labels
+NUMBERED_CELLS = 14  # a matrix with more rows or columns has no numbers in its cells
+LABELLED_CELLS = 36  # a matrix with more rows or columns has no labels
 
 
 def matrix(
@@ -23,10 +23,11 @@ def matrix(
     texts: Callable[[float], str], shade: Callable[[float], float], alt: str,
     *, signed: bool = False, least: float = 0.0,
 ) -> Markup:  # fmt: skip
-    """A heat map: rows downwards, numbers in the cells of a small one, one path a shade in a large one.
+    """Draws a heat map; a small one has numbers in its cells.
 
-    Args: values: (n_rows, n_columns), None is left empty. texts: a cell's number. shade: a value's depth, 0 to 1.
-        signed: negative values have another colour. least: what is nearer to 0 is left empty.
+    Args: values: (n_rows, n_columns), None is left empty. texts: returns the text of a cell. shade: returns the depth
+        of a cell's colour, 0 to 1. signed: whether negative values have another colour. least: values nearer to 0
+        are left empty.
     """
     n, m = len(rows), len(columns)
     has_labels, has_numbers = max(n, m) <= LABELLED_CELLS, max(n, m) <= NUMBERED_CELLS
@@ -69,7 +70,7 @@ def matrix(
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line through points; series chooses its dash and colour. With sizes, marks as well."""
+    """A line through points, with marks if `sizes` are given; `series` determines dash and colour."""
 
     points: Sequence[tuple[float, float]]
     series: int = 0
@@ -81,7 +82,7 @@ def curves(
     lines: Sequence[Curve], x: Scale, y: Scale, alt: str, *, x_label: str, y_label: str, diagonal: bool = False,
     size: tuple[float, float] = (240.0, 180.0),
 ) -> Markup:  # fmt: skip
-    """Lines over a frame with ticks on both axes."""
+    """Draws lines in a frame with ticks on both axes."""
     width, height = size
     at_x, at_y = _frame(x, y, width, height)
     parts = _ticks(x, y, width, height, x_label, y_label)
@@ -98,7 +99,7 @@ def curves(
 
 
 def dot(series: int) -> Markup:
-    """The mark of a curve of one point, for a legend."""
+    """Draws the mark of a curve of one point, for a legend."""
     circle = tag("circle", cx=0, cy=0, r=5, class_=f"solid s{series % 6}")
     return tag("svg", circle, width=14, height=14, viewBox="-7 -7 14 14", aria_hidden="true")
 
@@ -107,9 +108,9 @@ def density(
     cells: Sequence[tuple[float, float, float]], step: float, x: Scale, y: Scale, line: Sequence[tuple[float, float]],
     alt: str, *, x_label: str, y_label: str,
 ) -> Markup:  # fmt: skip
-    """Counts on a grid of squares `step` wide, deeper where more rows are, with the diagonal and a line above.
+    """Draws counts on a grid of squares, with the diagonal and a line; a deeper colour means more rows.
 
-    Args: cells: (x, y, n) of each square's lower left corner.
+    Args: cells: (x, y, n) for each square, x and y of its lower left corner. step: width of a square.
     """
     width, height = 320.0, 300.0
     at_x, at_y = _frame(x, y, width, height)
@@ -130,7 +131,7 @@ def density(
 
 
 def histogram(counts: Sequence[int], low: float, high: float, alt: str, label: Callable[[float], str]) -> Markup:
-    """Bars of equal width from low to high, with both ends labelled."""
+    """Draws bars of equal width from low to high, with labels at both ends."""
     width, height, most = 150.0, 62.0, max([*counts, 1])
     step = width / max(len(counts), 1)
     bars = [

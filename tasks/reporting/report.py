@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML file, made by SQL from what is published."""
+"""The report of a run: one self-contained HTML file, made by SQL from the published tables."""
 
 from __future__ import annotations
 
@@ -19,13 +19,22 @@ from tasks.results.run_queries import Row
 from tasks.specs import BUDGETS, GENERATED
 from tasks.storage.warehouse import Warehouse, replacing_beside
 
+# The figures of the section "How the models behave".
+BEHAVIOUR = (
+    models.confusion,
+    models.predicted_popularity,
+    models.reliability,
+    models.history,
+)
 OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
 
 
 def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = None) -> Path:
-    """Write a published run's report (by default the newest completed one's), by default to its place in the warehouse.
+    """Writes the report of a published run.
 
-    Raises: UserError: there is no such run; OSError: it cannot be written.
+    Args: run_id: by default the newest completed run. out: by default the run's place in the warehouse.
+
+    Raises: UserError: there is no such run; OSError: the report cannot be written.
     """
     with database.published(warehouse) as connection:
         run = database.find_run(connection, run_id)
@@ -35,7 +44,7 @@ def write_report(run_id: str | None, warehouse: Warehouse, out: Path | None = No
 
 
 def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, out: Path | None = None) -> Path:
-    """Write two published runs side by side. Raises: as write_report; UserError: they are one and the same."""
+    """Writes a comparison of two published runs. Raises: as write_report; UserError: they are the same run."""
     with database.published(warehouse) as connection:
         run, other = database.find_run(connection, run_id), database.find_run(connection, other_id)
     if run["run_id"] == other["run_id"]:
@@ -47,18 +56,18 @@ def write_comparison(run_id: str | None, other_id: str, warehouse: Warehouse, ou
 
 
 def write(html: str, path: Path, warehouse: Warehouse) -> Path:
-    """Write a page whole or not at all."""
+    """Writes a page, completely or not at all."""
     if path.is_relative_to(warehouse.root):
         with warehouse.replacing(path, is_rewritten=True) as temporary:
             temporary.write_text(html, encoding="utf-8")
     else:
-        with replacing_beside(path) as temporary:  # perhaps on another file system
+        with replacing_beside(path) as temporary:  # may be on another file system
             temporary.write_text(html, encoding="utf-8")
     return path
 
 
 def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
-    """The report of a run. Args: connection: of past.as_of."""
+    """Returns the report of a run. Args: connection: from database.as_of."""
     results = Results.of(connection, run)
     leaks = report_results.ledger(results)
     parity = report_results.parity(results)
@@ -82,12 +91,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         Section(
             name="behaviour",
             title="How the models behave",
-            figures=[
-                models.confusion(results),
-                models.predicted_popularity(results),
-                models.reliability(results),
-                models.history(results),
-            ],
+            figures=[figure(results) for figure in BEHAVIOUR],
         ),
         Section(
             name="run",
@@ -110,7 +114,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
 
 
 def curve_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page | None:
-    """The page of a run of flows.learning_curve; None for any other. Args: connection: of past.as_of."""
+    """Returns the page of a learning curve; None for another run. Args: connection: from database.as_of."""
     sections, findings = learning_curve.sections(connection, run)
     if not sections:
         return None
@@ -126,7 +130,7 @@ def curve_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page | None:
 
 
 def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, str]]:
-    """What ran, on what, with what."""
+    """Returns a run's facts: status, source, settings, counts and versions."""
     counts = run_queries.cell_counts(connection, run["run_id"])
     seconds = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] else None
     versions = json.loads(run["versions"])
@@ -147,7 +151,7 @@ def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, st
 
 
 def warnings(connection: duckdb.DuckDBPyConnection, run: Row) -> list[str]:
-    """What a reader must know before the figures."""
+    """Returns warnings to be read before the figures."""
     found = []
     if run["status"] != "completed":
         found.append(f"This run is {run['status']}: its results are not whole.")

@@ -1,7 +1,7 @@
-"""Inline SVG without script or fonts, coloured by the page's style sheet: strips, which stand in a table's cell.
+"""Strips: small plots in table cells, as inline SVG without script or fonts, coloured by the page's style sheet.
 
-Their x is in percent, so that they are as wide as the cell and their marks are not stretched. The numbers stand beside
-them, so that screen readers skip them. Series differ by shape, dash or height as well as by colour.
+Their x is in percent, so that they are as wide as the cell and their marks are not stretched. Screen readers skip
+them, because the table has the numbers, too. Series differ by shape, dash or height as well as by colour.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _SHAPES = {
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """An element; attribute names in Python's spelling (stroke_width, class_), None left out, everything escaped."""
+    """Returns an element with everything escaped.
+
+    Args: attributes: in Python's spelling (stroke_width, class_); those that are None are left out.
+    """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
         for key, value in attributes.items()
@@ -36,20 +39,20 @@ def tag(name: str, *children: str, **attributes: object) -> Markup:
 
 
 def _text(value: object) -> str:
-    """Coordinates to a tenth: enough for the eye, and a third of the bytes."""
+    """Returns a value as text, coordinates with one decimal: that is accurate enough, and a third of the bytes."""
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What part of a strip's width a value is at."""
+    """A linear scale: maps values to shares of a strip's width."""
 
     low: float
     high: float
 
     @classmethod
     def over(cls, values: Iterable[float | None], *, zero: bool = False, room: float = 0.04) -> Scale:
-        """A scale that holds all values (and 0), with some room at both ends."""
+        """Returns a scale for all values, and for 0 if `zero`, with some room at both ends."""
         known = [value for value in values if value is not None and math.isfinite(value)] + ([0.0] if zero else [])
         low, high = (min(known), max(known)) if known else (0.0, 1.0)
         margin = room * (high - low) or 0.5 * abs(high) or 0.5
@@ -60,11 +63,11 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
     def percent(self, value: float) -> str:
-        """As SVG's x in percent; what is outside stands at the border."""
+        """Returns SVG's x in percent; values outside the scale are put at its end."""
         return f"{100 * min(1.0, max(0.0, self.share(value))):.2f}%"
 
     def ticks(self, most: int = 4) -> list[float]:
-        """Round values within the scale."""
+        """Returns round values within the scale."""
         rough = (self.high - self.low) / most
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(size * unit for size in (1, 2, 2.5, 5, 10) if size * unit >= rough)
@@ -74,11 +77,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class LogScale(Scale):
-    """Equal factors are equally far apart; every value is above 0."""
+    """A logarithmic scale; all values are above 0."""
 
     @classmethod
     def over(cls, values: Iterable[float | None], *, zero: bool = False, room: float = 0.04) -> LogScale:  # noqa: ARG003 - 0 has no logarithm
-        """A scale that holds all values, with some room at both ends."""
+        """Returns a scale for all values, with some room at both ends."""
         logs = [None if value is None else math.log(value) for value in values]
         inner = Scale.over(logs, room=room)
         return cls(math.exp(inner.low), math.exp(inner.high))
@@ -88,7 +91,7 @@ class LogScale(Scale):
         return math.log(value / self.low) / math.log(self.high / self.low)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values within the scale: as many of 1, 2, 5 and their tenfolds as there is room for."""
+        """Returns round values within the scale: as many of 1, 2, 5 and their tenfolds as there is room for."""
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for digits in ((1, 2, 5), (1, 3), (1,)):
             found = [digit * 10.0**power for power in powers for digit in digits]
@@ -100,7 +103,7 @@ class LogScale(Scale):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A value on a strip, with its interval; series chooses shape and colour."""
+    """A value on a strip, with its interval; `series` determines shape and colour."""
 
     value: float
     low: float | None = None
@@ -109,32 +112,32 @@ class Mark:
 
 
 def mark(series: int) -> Markup:
-    """The mark of a series, around the point 0 0."""
+    """Draws the mark of a series, around the point 0 0."""
     shape = MARKS[series % len(MARKS)]
     kind = "open" if shape in {"ring", "cross"} else "solid"
     return tag("path", d=_SHAPES[shape], class_=f"{kind} s{series % 6}")
 
 
 def key(series: int) -> Markup:
-    """The mark of a series for a legend."""
+    """Draws the mark of a series for a legend."""
     return tag("svg", mark(series), width=14, height=14, viewBox="-7 -7 14 14", aria_hidden="true")
 
 
 def key_bar(series: int) -> Markup:
-    """The bar of a series, as in lanes, for a legend."""
+    """Draws the bar of a series for a legend."""
     height = 14 * _BAR_HEIGHTS[series % 3]
     bar = tag("rect", x=0, y=14 - height, width=14, height=height, class_=f"s{series % 6}")
     return tag("svg", bar, width=14, height=14, viewBox="0 0 14 14", aria_hidden="true")
 
 
 def dash(series: int) -> Markup:
-    """The line of a series for a legend."""
+    """Draws the line of a series for a legend."""
     line = tag("path", d="M0 7H26", class_=f"curve s{series % 6}")
     return tag("svg", line, width=26, height=14, viewBox="0 0 26 14", aria_hidden="true")
 
 
 def dots(scale: Scale, marks: Sequence[Mark | None], line: float | None = None) -> Markup:
-    """Values with their intervals on one line; `line` marks a value to compare with."""
+    """Draws values with their intervals on one strip; `line` is a value to compare with."""
     parts: list[Markup] = []
     if line is not None:
         at = scale.percent(line)
@@ -150,14 +153,14 @@ def dots(scale: Scale, marks: Sequence[Mark | None], line: float | None = None) 
 
 
 def span(scale: Scale, start: float, end: float, series: int = 0) -> Markup:
-    """A bar from one value to another; a very short one is a hairline."""
+    """Draws a bar from one value to another; a very short one is a hairline."""
     at = scale.share(start)
     width = max(100 * (scale.share(end) - at), 0.3 if end > start else 0)
     return _strip([tag("rect", x=f"{100 * at:.2f}%", y=4, width=f"{width:.2f}%", height=14, class_=f"s{series}")])
 
 
 def axis(scale: Scale, label: Callable[[float], str]) -> Markup:
-    """The ticks of a column of strips."""
+    """Draws the ticks of a column of strips."""
     parts = []
     for value in scale.ticks():
         at, share = scale.percent(value), scale.share(value)
@@ -172,19 +175,19 @@ def _strip(parts: Iterable[Markup]) -> Markup:
 
 
 def plain(value: float) -> str:
-    """A tick's label."""
+    """Returns a tick's label."""
     return f"{value:g}"
 
 
 def signed(value: float) -> str:
-    """A tick's label with its sign."""
+    """Returns a tick's label with its sign."""
     return f"{value:+g}" if value else "0"
 
 
 def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str) -> Markup:
-    """Bars in lanes, as wide as the page: of each (start, end, what it is, series); rows are lanes.
+    """Draws bars in lanes, as wide as the page; the three series differ in height as well as in colour.
 
-    The three series differ in height as well as in colour.
+    Args: rows: the lanes; a bar is (start, end, title, series).
     """
     height, parts = 30, []
     for place, row in enumerate(rows):

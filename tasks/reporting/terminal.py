@@ -1,4 +1,4 @@
-"""What a command prints when it is done: read back from the publication, by SQL, as anyone could."""
+"""The summary that a command prints at its end, queried by SQL from the published database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
 
 
 def print_run(run_id: str, warehouse: Warehouse) -> str:
-    """The leaderboard of each task, parity with the study where it applies, and what failed. Returns: the status."""
+    """Prints a run's leaderboards, leaks, parity with the study if it applies, and failures.
+
+    Returns: the run's status.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -46,7 +49,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
 
 
 def print_curve(run_id: str, warehouse: Warehouse) -> str:
-    """The learning curve of each task, and what more data would buy, in words. Returns: the run's status."""
+    """Prints the learning curve of each task, and whether more data would help. Returns: the run's status."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -92,7 +95,7 @@ def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
 
 
 def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: datetime) -> None:
-    """The feature tables of a build. Args: began: the command that asked for them."""
+    """Prints the feature tables of a build. Args: began: start of the command; older tables were reused."""
     table = Table(title="Feature tables", title_justify="left", box=box.SIMPLE_HEAD)
     for name, justify in (
         ("table", "left"),
@@ -150,14 +153,14 @@ def _leaderboard(
 
 
 def _print(console: Console, table: Callable[..., Table]) -> None:
-    """Print a table with its bars, or without them where there is no room."""
+    """Prints a table with its bars, or without them if the terminal is too narrow."""
     drawn = table(with_bars=True)
     fits = console.measure(drawn, options=console.options.update(width=1000)).maximum <= console.width
     console.print(drawn if fits else table(with_bars=False))
 
 
 def _ledger(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[str, Any]) -> None:
-    """What the study's imputation is worth to each model, and what the other leaks are."""
+    """Prints how much the study's imputation and the other leaks inflate each model's figures."""
     rows = run_queries.leaks(connection, run)
     data = _data(run)
     slices = {
@@ -205,7 +208,7 @@ def _data(run: dict[str, Any]) -> str:
 
 
 def _plain(title: str) -> Text:
-    """A title in which [red] and :smile: are text."""
+    """Returns a title without rich's markup, so that [red] and :smile: stay text."""
     return Text(title, style="table.title")
 
 

@@ -1,1 +1,1 @@
-"""Stored cells become SQL tables that anyone can query."""
+"""The publication of stored cells as SQL tables, and queries of it."""

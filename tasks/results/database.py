@@ -1,4 +1,4 @@
-"""The published database as one run saw it: its own tracks, also when a later run has published others."""
+"""The published database, also as of a run: with that run's tracks, even if a later run has published others."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from tasks.storage.damage import is_whole
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import Warehouse
 
-NEWEST = 5  # runs that are named where one is not found
+NEWEST = 5  # runs listed in the message if one is not found
 
 
 @contextmanager
 def published(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
-    """`music.duckdb`, read only.
-
-    Raises: UserError: as `readable`.
-    """
+    """Opens `music.duckdb` read only. Raises: UserError: as `readable`."""
     with readable(warehouse) as database, duck.connect_to_read(database, warehouse.scratch) as connection:
         warehouse.let_read(connection)
         yield connection
 
 
 def find_run(connection: duckdb.DuckDBPyConnection, run_id: str | None) -> Row:
-    """A run's row of results.runs; by default the newest that is completed.
+    """Returns a run's row of results.runs; by default that of the newest completed run.
 
-    Raises: UserError: there is none; the message names the newest ones.
+    Raises: UserError: there is no such run; the message lists the newest ones.
     """
     runs = run_queries.rows(connection, "select * from results.runs order by started_at desc, run_id desc")
     for run in runs:
@@ -46,9 +43,9 @@ def find_run(connection: duckdb.DuckDBPyConnection, run_id: str | None) -> Row:
 
 @contextmanager
 def as_of(run: Row, warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Schemas `results` and `features` as published, `raw` and `staging` those of the run, in memory.
+    """Opens the database as of a run, in memory: `results` and `features` as published, `raw` and `staging` of the run.
 
-    Where the files of the run's tracks are gone, or it has no cells, `staging.stg_tracks` is missing.
+    `staging.stg_tracks` is missing if the files of the run's tracks are gone, or if the run has no cells.
     """
     with readable(warehouse) as database, duck.connect(spill=warehouse.scratch) as connection:
         warehouse.let_read(connection)
@@ -59,7 +56,7 @@ def as_of(run: Row, warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]
 
 
 def _mirror(connection: duckdb.DuckDBPyConnection, database: str) -> None:
-    """A view of the same name on each published table and view but those of raw and staging."""
+    """Creates a view of the same name on each published table and view, except those of raw and staging."""
     tables = connection.execute(
         """
         select table_schema, table_name from information_schema.tables
@@ -69,7 +66,7 @@ def _mirror(connection: duckdb.DuckDBPyConnection, database: str) -> None:
     ).fetchall()
     for schema, table in [*tables, ("raw", "snapshots")]:
         name = f"{schema}.{duck.identifier(table)}"
-        with suppress(duckdb.Error):  # a file of it is gone or damaged: who asks for it finds no such view
+        with suppress(duckdb.Error):  # one of its files is gone or damaged: the view is left out
             connection.execute(f"create view {name} as select * from {database}.{name}")
 
 
@@ -97,9 +94,8 @@ def _own_tracks(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Ware
         snapshot=run["snapshot"],
     )
     files = {row["table_name"]: warehouse.here(row["path"]) for row in tables}
-    is_there = "staging.stg_tracks" in files and is_stored(
-        run["snapshot"], warehouse
-    )  # upkeep removes the record first
+    # Upkeep removes the snapshot's record before its files.
+    is_there = "staging.stg_tracks" in files and is_stored(run["snapshot"], warehouse)
     if is_there and all(is_whole(file, warehouse) for file in files.values()):
         attach(connection, run["snapshot"], warehouse)
         for table, file in files.items():

@@ -1,7 +1,8 @@
 """What published tables and columns mean: comments of the database, and a page of the documents.
 
-A table is described by the head of its SELECT, a column by `sql/columns.csv`. There `table` is empty where a column
-means the same everywhere, `column` is empty where a table has no SELECT, and `*` stands for any text.
+A table is described by the head of its SELECT, a metric's column by `METRICS`, any other column by `sql/columns.csv`.
+There `table` is empty where a column means the same everywhere, `column` is empty where a table has no SELECT, and `*`
+stands for any text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from tasks.specs import PROTOCOLS
+from tasks.specs import METRICS, PROTOCOLS
 from tasks.storage import duck
 
 SCHEMAS = ("raw", "staging", "features", "results")
@@ -131,7 +132,9 @@ def _head(file: Path) -> str:
 @cache
 def _rows() -> tuple[dict[str, str], ...]:
     with FILE.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+        written = tuple(csv.DictReader(file))
+    metrics = ({"table": "", "column": name, "description": metric.meaning} for name, metric in METRICS.items())
+    return (*written, *metrics)
 
 
 if __name__ == "__main__":

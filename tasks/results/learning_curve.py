@@ -1,4 +1,4 @@
-"""What a published learning curve says: its points, what its last step bought, and that in words."""
+"""Queries of a published learning curve: its points, and the gain of its last doubling, also in words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from tasks.specs import HEADLINES, METRICS
 
 
 def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
-    """The curves of a run by the metric that models are ranked by; no rows if it is of another flow.
+    """Returns a run's learning curves by the headline metric; no rows if the run is of another flow.
 
-    Args: connection: to the published database. Returns: rows of results.learning_curve, failed cells last.
+    Args: connection: to the published database.
+
+    Returns: rows of results.learning_curve, failed cells last.
     """
     return rows(
         connection,
@@ -26,10 +28,10 @@ def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 
 def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
-    """What the last step of each curve of a run bought, most first; rows of results.learning_gains.
+    """Returns the last step of each curve of a run from results.learning_gains, the largest gain first.
 
-    Returns: with `gain_before`, that of the step before (None for a curve of two points), and `slower`: how many times
-        as long the fit took.
+    Returns: rows with two more columns: `gain_before`, the gain of the step before (None for a curve of two points),
+        and `slower`, by what factor the fit took longer.
     """
     return rows(
         connection,
@@ -55,7 +57,7 @@ def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 
 def answer(step: Row) -> str:
-    """What more data would buy one model, in a sentence, judged by what the last doubling bought."""
+    """Returns a sentence on whether more data would help a model, judged by the gain of the last doubling."""
     digits, name = METRICS[step["metric"]].digits, METRICS[step["metric"]].label
     gain, low, high = (signed(step[column], digits) for column in ("gain", "gain_low", "gain_high"))
     before = "" if step["gain_before"] is None else f"; the doubling before: {signed(step['gain_before'], digits)}"
@@ -72,5 +74,5 @@ def answer(step: Row) -> str:
 
 
 def signed(value: float, digits: int) -> str:
-    """With its sign; what rounds to 0 has none of its own."""
+    """Returns a value with its sign; what rounds to 0 gets a plus."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"

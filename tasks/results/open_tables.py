@@ -1,9 +1,9 @@
-"""The published results as open tables: plain Parquet for any engine, and a manifest that names the files.
+"""Open tables: the published results as Parquet files for any engine, and a manifest that names the files.
 
-Each publication has a folder of its own below `published/`; `manifest.json`, which is swapped whole, names the newest.
-So a reader who has read the manifest once sees one publication, whatever is published meanwhile. Tables that are kept
-as Parquet anyway (features, predictions) are named where they are. All paths are below the warehouse. A publication's
-files go when another has stood in its place for 12 hours.
+Each publication has a folder below `published/`. `manifest.json` names the newest one and is replaced atomically, so a
+reader who has read the manifest sees one publication, whatever is published meanwhile. Tables that are stored as
+Parquet anyway (features, predictions) are not copied: the manifest names the stored files. All paths are relative to
+the warehouse. A publication's files are removed 12 hours after a newer one has replaced it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tasks.features.registry import BuiltTable
 from tasks.storage import checksums, duck
 from tasks.storage.warehouse import MANIFEST, Warehouse, flush
 
-# results.ceiling reads every track; results.predictions adds the cells' names to cells.predictions, which is named.
 GRACE = timedelta(hours=12)  # for readers of an older publication
 STAMP = "%Y%m%dT%H%M%S%f"
+# results.ceiling reads every track. results.predictions is cells.predictions, which the manifest has, with cell names.
 LEFT_OUT = ("ceiling", "predictions", "no_predictions")
 FILES = pa.schema(
     [
@@ -39,17 +39,17 @@ File = dict[str, object]  # a row of FILES
 
 
 def new_publication() -> str:
-    """A name that no other publication has; later ones sort after it."""
+    """Returns a unique name for a publication; names sort by time."""
     return f"{datetime.now(UTC):{STAMP}}-{secrets.token_hex(3)}"
 
 
 def folder_of(publication: str, warehouse: Warehouse) -> Path:
-    """Where a publication's own files are."""
+    """Returns the folder of a publication's own files."""
     return warehouse.root / "published" / publication
 
 
 def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str) -> list[File]:
-    """Write every table and view of schema results, a Parquet file each. Args: folder: where; empty."""
+    """Writes each table and view of schema results as a Parquet file. Args: folder: an empty folder."""
     found = connection.execute(
         "select table_name from information_schema.tables where table_schema = 'results' order by table_name"
     ).fetchall()
@@ -65,7 +65,10 @@ def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str
 
 
 def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]], warehouse: Warehouse) -> list[File]:
-    """What is kept as Parquet anyway. Args: predictions: each cell's result, and how many rows it predicted."""
+    """Returns the tables that are stored as Parquet anyway.
+
+    Args: predictions: each cell's result, and how many rows it predicted.
+    """
     built = {row.path: row for row in features}.values()
     return [
         *(file for row in built for file in _files(row, warehouse)),
@@ -77,7 +80,7 @@ def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]
 
 
 def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
-    """A table's file, or those of the folder that it is (tasks/features/append.py)."""
+    """Returns a table's file, or its files if it is a folder (tasks/features/append.py)."""
     return [
         {
             "table_name": row.table_name,
@@ -89,7 +92,7 @@ def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
 
 
 def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: Path, publication: str) -> list[File]:
-    """Make results.registry: one row per file, of itself, too. Returns: them."""
+    """Creates results.registry with one row per file, including its own. Returns: these rows."""
     path = f"published/{publication}/registry.parquet"
     listed = [*files, {"table_name": "results.registry", "path": path, "rows": len(files) + 1}]
     connection.register("listed", pa.Table.from_pylist(listed, schema=FILES))
@@ -101,10 +104,11 @@ def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: P
 
 @contextmanager
 def naming(publication: str, files: list[File], database: Path, warehouse: Warehouse) -> Iterator[None]:
-    """Swap in the manifest once the block has ended well: from then on this is what is published.
+    """Swaps in the manifest of a publication if the block succeeds; from then on readers see this publication.
 
-    It is written before the block begins, so that nothing is swapped in where there is no room for it.
-    Args: database: the file that is published, where it is now.
+    The manifest is written before the block begins, so that nothing is swapped in if the disk has no room for it.
+
+    Args: database: current path of the published file.
     """
     tables: dict[str, dict[str, object]] = {}
     for file in sorted(files, key=lambda file: (str(file["table_name"]), str(file["path"]))):
@@ -126,18 +130,18 @@ def naming(publication: str, files: list[File], database: Path, warehouse: Wareh
 
 
 def digest_of_manifest(manifest: Mapping[str, object]) -> str:
-    """What a manifest keeps of itself as `digest`, by which an altered one is recognised."""
+    """Returns the digest that a manifest has of itself, which shows whether it was altered."""
     return duck.digest(json.dumps({name: manifest[name] for name in manifest if name != "digest"}, sort_keys=True))
 
 
 def superseded(publications: Iterable[str], newest: str, now: datetime, grace: timedelta) -> list[str]:
-    """Those that another took the place of longer ago than `grace`, oldest first."""
+    """Returns the publications that a newer one replaced longer ago than `grace`, oldest first."""
     latest = f"{now - grace:{STAMP}}~"
     stamped = sorted(name for name in publications if name <= newest)
     return [name for name, successor in pairwise(stamped) if successor <= latest]
 
 
 def remove_superseded(newest: str, warehouse: Warehouse, grace: timedelta = GRACE) -> None:
-    """Remove the files of publications that another took the place of longer ago than `grace`."""
+    """Removes the files of publications that a newer one replaced longer ago than `grace`."""
     for name in superseded(warehouse.folders("published"), newest, datetime.now(UTC), grace):
         warehouse.discard(folder_of(name, warehouse))

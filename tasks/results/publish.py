@@ -1,7 +1,7 @@
-"""Publication: build `music.duckdb` from the stored files under a temporary name, then swap it in.
+"""Publication: builds `music.duckdb` from the stored files under a temporary name, then swaps it in.
 
-In a folder by rename. In a store elsewhere, where readers fetch a file piece by piece, it is put under a name of its
-own, and `manifest.json`, which names it, is put last (tasks/results/open_tables.py).
+A local warehouse swaps it in by a rename. In a remote warehouse readers fetch a file piece by piece, so each database
+has a new name, and `manifest.json`, which names it, is written last (tasks/results/open_tables.py).
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ FEATURE_SET = pa.schema(
 
 
 def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse) -> Path:
-    """Publish everything stored so far; raw, staging and feature tables are those of `snapshot` and `features`.
+    """Publishes everything stored so far, with the raw, staging and feature tables of `snapshot` and `features`.
 
-    Readers of the file it replaces keep what they have open. Publications wait for one another, so none is lost: on one
-    machine by a lock; where another may have published meanwhile, whoever was last to do so has seen all that ended.
+    Readers of the replaced file keep what they have open. A lock makes publications of one machine wait for one
+    another. A remote warehouse is published again until no run ended meanwhile, so that no run is lost.
     """
     with warehouse.lock("publish"):
         while True:
@@ -75,7 +75,7 @@ def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse
 
 
 def _ended(warehouse: Warehouse) -> set[Path]:
-    """The records that a publication shows and other machines may add to."""
+    """Returns the published records that other machines may add to."""
     names = (("runs", "finished"), ("champions", "decisions"))
     return {file for name in names for file in warehouse.files(*name)}
 
@@ -96,7 +96,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
                 files = open_tables.register(connection, files, folder, publication)
                 descriptions.comment(connection)
                 contents = duck.contents(connection)
-                connection.execute("checkpoint")  # closing does so, too, but is silent where it fails
+                connection.execute("checkpoint")  # closing does the same, but hides a failure
             _check(temporary, contents)
             if warehouse.store:
                 temporary.rename(folder / "music.duckdb")
@@ -114,7 +114,7 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
 
 
 def _check(database: Path, contents: duck.Contents) -> None:
-    """Raises: WriteError: the file that was just written does not hold all of `contents`."""
+    """Checks the file just written. Raises: WriteError: it does not hold all of `contents`."""
     if not database.with_name(f"{database.name}.wal").exists():
         with duckdb.connect(str(database), read_only=True) as connection:
             if duck.contents(connection) == contents:
@@ -142,7 +142,7 @@ def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltT
 
 
 def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Show one that the published protocols do not need, so that what reads it finds its columns, and no rows."""
+    """Creates an empty table for one that the published protocols do not need, so that queries find its columns."""
     protocol = PROTOCOLS["published"]
     select = duck.render(table.select(protocol))
     if table.build:
@@ -153,11 +153,11 @@ def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 
 def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:
-    """Returns: the cells whose predictions are published, each with how many there are."""
+    """Creates schema results. Returns: the cells with published predictions, each with its number of rows."""
     started = read_rows(warehouse.files("runs", "started"), runs.STARTED, warehouse)
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
     finished = read_rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)
-    finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # but of those half removed
+    finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # except those half removed
     used = {cell["result"] for cells in finished["cells"].to_pylist() for cell in cells if cell["result"]}
     whole = [warehouse.cell(result) for result in whole_cells(sorted(used), warehouse)]
     warehouse.fetch(folder / name for folder in whole for name in ("replicates.parquet", LAST_OF_CELL))
@@ -195,7 +195,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
 
 
 def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
-    """How many rows each cell predicted, by its metrics: of a warehouse elsewhere the predictions stay there."""
+    """Returns each cell and how many rows it predicted, from its metrics: remote predictions are not fetched."""
     return connection.execute(
         """
         select result, cast(sum(n) as bigint)
@@ -211,7 +211,7 @@ def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """results.comparisons, inflation and learning_gains, from the replicates of the cells that they compare."""
+    """Creates results.comparisons, inflation and learning_gains from the bootstrap replicates of the cells."""
     used = connection.execute(
         """
         select unnest(results) as result from results.figures

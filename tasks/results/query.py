@@ -1,4 +1,4 @@
-"""One question to the published database, asked safely: read only, no other files, nothing but SELECT."""
+"""Runs one query on the published database safely: read only, no other files, only SELECT."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from tasks.errors import UserError, is_text, one_line
 from tasks.results import database
 from tasks.storage.warehouse import Warehouse
 
-SHOWN = 200  # rows of a printed table; csv and json have them all
-AT_ONCE = 10_000  # rows in memory
+SHOWN = 200  # rows of a printed table; csv and json have all rows
+AT_ONCE = 10_000  # rows fetched at a time
 Rows = Iterator[tuple[Any, ...]]
 
 
 @contextmanager
 def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The published database, which can neither be changed nor read any file outside the warehouse.
+    """Opens the published database so that queries can neither change it nor read files outside the warehouse.
 
-    Views over Parquet need their files, so the warehouse alone stays readable; no setting can be changed after.
+    The warehouse stays readable because views read its Parquet files. Queries cannot change settings.
+
     Raises: UserError: nothing has been published.
     """
     with database.published(warehouse) as connection:
@@ -41,9 +42,9 @@ def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Rows]:
-    """The names and rows of one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE).
+    """Returns the column names and rows of one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE).
 
-    Raises: UserError: it is anything else, which could write files; duckdb.Error: it is not valid.
+    Raises: UserError: it is another statement, which could write files; duckdb.Error: it is not valid.
     """
     if not is_text(sql):
         raise UserError(f"{sql}: is not text in UTF-8 to this process. Set PYTHONUTF8=1 if the locale is not in UTF-8.")
@@ -64,7 +65,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Row
 
 
 def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
-    """As a table for people: figures to the right, the first 200 rows."""
+    """Writes the first 200 rows as a table for readers, with numbers aligned to the right."""
     first = []
     for row in rows:
         first.append(row)
@@ -86,16 +87,16 @@ def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
 
 
 def write_csv(names: list[str], rows: Rows, out: TextIO) -> None:
-    """As CSV with a header; NULL is empty. A terminal is shown `?` for characters that would act on it."""
+    """Writes CSV with a header; NULL is empty. On a terminal `?` stands for control characters."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(([_harmless(value) for value in row] for row in rows) if out.isatty() else rows)
 
 
 def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
-    """As a JSON array with one object a row, a line each; what JSON has no type for is text, NaN is null.
+    """Writes a JSON array with one object per line and row; types that JSON lacks become text, NaN becomes null.
 
-    What a terminal is shown is ASCII, other characters as JSON's escapes: some would act on it.
+    On a terminal all characters outside ASCII are escaped, as some could control it.
     """
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"More than one column is called {', '.join(twice)}, which JSON cannot say: name them with AS.")
@@ -114,7 +115,7 @@ FORMATS: dict[str, Callable[[list[str], Rows, TextIO], None]] = {
 
 
 def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.stdout) -> None:
-    """Ask, and write the answer. Raises: as locked and ask."""
+    """Runs a query and writes its result. Raises: as `locked` and `ask`."""
     with locked(warehouse) as connection:
         FORMATS[format_name](*ask(connection, sql), out)
 
@@ -135,7 +136,7 @@ def _json(value: Any) -> Any:
 
 
 def _column(values: tuple[Any, ...]) -> list[str]:
-    """A column's texts: its fractions with the same decimals, at most four."""
+    """Returns a column's values as text; fractions have the same number of decimals, at most four."""
     fractions = [f"{value:.4f}".rstrip("0") for value in values if isinstance(value, (float, Decimal))]
     digits = max((len(text) - text.index(".") - 1 for text in fractions if "." in text), default=0)
     return [_shown(value, digits) for value in values]

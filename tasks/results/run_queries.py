@@ -1,4 +1,4 @@
-"""What a run came to, read back from the publication by SQL: for the terminal (summary) and the UI (pages)."""
+"""Run queries: the results of a run, read from the publication by SQL, for the terminal, reports and the Prefect UI."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Row = dict[str, Any]
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) -> list[Row]:
-    """A query's rows by column name; `values` are bound as `$name`."""
+    """Returns a query's rows by column name; `values` are bound as `$name`."""
     result = connection.execute(query, values)
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def run_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
-    """The run's row of results.runs."""
+    """Returns the run's row of results.runs."""
     return rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
 
 
 def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    """Those with results in the run, probes left out."""
+    """Returns the protocols with results in the run, without probes."""
     found = rows(
         connection,
         """
@@ -44,7 +44,10 @@ def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
 
 
 def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> list[Row]:
-    """The run's models and feature sets, best first, means over seeds; low to high is the first metric's interval."""
+    """Returns the run's models and feature sets, best first, as means over seeds.
+
+    `low` and `high` are the ends of the first metric's interval.
+    """
     metrics = LEADERBOARDS[task]
     means = ", ".join(f"avg({name}) as {name}" for name in metrics)
     return rows(
@@ -67,7 +70,7 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
 
 
 def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
-    """The headline rows of results.leak_ledger for the run's tracks; none but for budget full."""
+    """Returns the headline rows of results.leak_ledger for the run's tracks; none unless the budget is full."""
     if run["budget"] != "full":
         return []
     return rows(
@@ -84,14 +87,14 @@ def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
 
 
 def parity(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
-    """results.parity; none but for the study's own file in budget full."""
+    """Returns results.parity; no rows unless the run is of the study's own file with budget full."""
     if not run["is_study_file"] or run["budget"] != "full":
         return []
     return rows(connection, "select * from results.parity")
 
 
 def cell_counts(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
-    """How many of the run's cells there are, and how many of them are ok, reused and not ok."""
+    """Returns how many cells the run has, and how many of them are ok, reused and not ok."""
     return rows(
         connection,
         """
@@ -107,7 +110,7 @@ def cell_counts(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
 
 
 def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
-    """The run's cells that did not end well, with their errors."""
+    """Returns the run's cells that did not succeed, with their errors."""
     return rows(
         connection,
         """
@@ -122,15 +125,15 @@ def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With `digits` decimals; empty for None."""
+    """Returns a number as text with `digits` decimals; empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def sampled(row: Row) -> str:
-    """What a leaderboard's row says of a model that was trained on a sample of the rows; empty for all others."""
+    """Returns the text of a leaderboard's row for a model trained on a sample of the rows; empty for all others."""
     return "" if row["sampled_from"] is None else f"{row['n_train']:,} of {row['sampled_from']:,} rows"
 
 
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
-    """As `low .. high`; empty where there is none."""
+    """Returns an interval as `low .. high`; empty if there is none."""
     return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"

@@ -1,1 +1,1 @@
-"""Where a warehouse's files are, how each is written once, and who uses them. It does not know what is in them."""
+"""Files of a warehouse: where they are, how they are written once, and which processes use them; not their content."""

@@ -1,6 +1,6 @@
-"""Whether a stored file is what was written: its SHA-256, kept beside it, and whether a Parquet file has its end.
+"""Integrity of stored files: their SHA-256, and whether a Parquet file is complete.
 
-Beside each file or folder that is written once stands `NAME.sha256`, a line a file, as `sha256sum --check` reads them.
+Each file or folder that is written once has a file `NAME.sha256` beside it, in the format of `sha256sum --check`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from tasks.errors import UserError
 
 SUFFIX = ".sha256"
 MAGIC = b"PAR1"
-FOOTER = 8  # bytes at a Parquet file's end: the length of its metadata, and MAGIC
+FOOTER = 8  # bytes at the end of a Parquet file: the length of its metadata, and MAGIC
 
 
 class WriteError(UserError):
-    """What was written is not what is there: the disk is full, or fails."""
+    """A file is not complete after it was written: the disk is full, or fails."""
 
 
 def digest_of(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal."""
+    """Returns a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests_of(path: Path, name: str, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """The digest of a file, or of each in a folder, by `name` or `name/FILE`.
+    """Returns the SHA-256 of a file by `name`, or of each file in a folder by `name/FILE`.
 
-    Args: name: what `path` will be called. known: digests of files in the folder that need not be read, by FILE.
+    Args: name: the name that `path` will get. known: digests that need not be computed, by FILE in the folder.
     """
     if not path.is_dir():
         return {name: digest_of(path)}
@@ -38,20 +38,20 @@ def digests_of(path: Path, name: str, known: Mapping[str, str] = MappingProxyTyp
 
 
 def as_text(digests: Mapping[str, str]) -> str:
-    """As `sha256sum` writes it."""
+    """Returns digests in the format of `sha256sum`."""
     return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
 def from_text(text: str) -> dict[str, str]:
-    """The digests that `as_text` wrote; what is no such line does not count."""
+    """Returns the digests in a text of `as_text`; other lines are ignored."""
     pairs = (line.split("  ", 1) for line in text.splitlines())
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2 and len(pair[0]) == hashlib.sha256().digest_size * 2}
 
 
 def fault_of(path: Path) -> str | None:
-    """What is plainly wrong with a Parquet file, or with one of a folder of them, by a look at its end; None: nothing.
+    """Returns what is wrong with a Parquet file, or with the first damaged one in a folder; None if nothing is.
 
-    A file that was cut off, or whose end was never written, has no footer.
+    Only the start and the end of each file are read: a file that was cut off has no footer.
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     return next((fault for file in files if (fault := _fault_of(file))), None if files else "is empty")
@@ -73,6 +73,6 @@ def _fault_of(file: Path) -> str | None:
 
 
 def check_written(path: Path, name: str) -> None:
-    """Raises: WriteError: a Parquet file that was just written is not whole. Args: name: what it will be called."""
+    """Checks a Parquet file that was just written. Args: name: its final name. Raises: WriteError: it is damaged."""
     if name.endswith(".parquet") and (fault := fault_of(path)):
         raise WriteError(f"{name}: {fault} right after it was written. Is the disk full? Nothing took its place.")

@@ -1,7 +1,7 @@
-"""What is done about a stored file that is damaged: it is named in one line, set aside, and left out.
+"""Handling of damaged stored files: each is logged, moved below `damaged/`, and left out.
 
-What is set aside stands below `damaged/`, where nothing reads it; what can be made again is made when it is needed.
-A file that cannot be read for another reason (no permission, too many open files) is an error: it is not damaged.
+Nothing reads `damaged/`. A table or cell that can be made again is made when it is needed. A file that cannot be read
+for another reason (no permission, too many open files) is not damaged: that is an error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tasks.storage.warehouse import LAST_OF_CELL, Warehouse, remove
 
 FOLDER = "damaged"
 TABLES_OF_CELL = (LAST_OF_CELL, "replicates.parquet", "predictions.parquet")
-LOG = logging.getLogger(__name__)  # of Prefect's console where a flow runs, else standard error
+LOG = logging.getLogger(__name__)  # to Prefect's console in a flow, else to standard error
 
 
 def read_rows(files: Iterable[Path], schema: pa.Schema, warehouse: Warehouse) -> pa.Table:
-    """The rows of stored files with one schema; a damaged file is set aside, and one that has gone is left out.
+    """Returns the rows of stored files; damaged files are set aside, and missing ones are skipped.
 
     Args: schema: the columns to read; a column that an older file lacks is NULL.
     """
@@ -41,9 +41,9 @@ def read_rows(files: Iterable[Path], schema: pa.Schema, warehouse: Warehouse) ->
 
 
 def is_whole(path: Path, warehouse: Warehouse) -> bool:
-    """Whether a stored Parquet table is there and has its end; what is damaged is set aside.
+    """Whether a stored Parquet table exists and is complete; a damaged one is set aside.
 
-    Args: path: a file or a folder of them; of a remote warehouse it is fetched.
+    Args: path: a file or a folder of files; from a remote warehouse it is fetched.
     """
     fault = checksums.fault_of(warehouse.here(path))
     if path.is_dir():
@@ -55,9 +55,9 @@ def is_whole(path: Path, warehouse: Warehouse) -> bool:
 
 
 def set_aside(path: Path, fault: str, warehouse: Warehouse) -> None:
-    """Move a damaged file or folder below `damaged/` and say so; a cell's file takes its cell with it.
+    """Moves a damaged file or folder below `damaged/` and logs that; of a cell the whole folder is moved.
 
-    Where the warehouse is read-only nothing is moved.
+    Nothing is moved in a read-only warehouse.
     """
     name = path.relative_to(warehouse.root).as_posix()
     if name.startswith("cells/"):
@@ -66,13 +66,13 @@ def set_aside(path: Path, fault: str, warehouse: Warehouse) -> None:
     aside = warehouse.root / FOLDER / name
     if not whole.exists() and warehouse.store is None:
         return
-    said = f"{path.relative_to(warehouse.root)}: {fault}"
+    problem = f"{path.relative_to(warehouse.root)}: {fault}"
     try:
         _move(whole, aside, warehouse)
     except OSError as error:
-        LOG.warning("%s; it is left out, and cannot be set aside (%s).", said, error.strerror)
+        LOG.warning("%s; it is left out, and cannot be set aside (%s).", problem, error.strerror)
         return
-    LOG.warning("%s; set aside as %s. What needs it is made again by the next run.", said, f"{FOLDER}/{name}")
+    LOG.warning("%s; set aside as %s. What needs it is made again by the next run.", problem, f"{FOLDER}/{name}")
 
 
 def _move(path: Path, aside: Path, warehouse: Warehouse) -> None:
@@ -91,10 +91,11 @@ def _move(path: Path, aside: Path, warehouse: Warehouse) -> None:
 
 
 def whole_cells(results: Iterable[str], warehouse: Warehouse, start: str = "") -> list[str]:
-    """Those of the cells that are there with each of their tables; a cell that lacks one is set aside.
+    """Returns the cells that exist with all of their tables; a cell that lacks one is set aside.
 
-    Of a remote warehouse only which objects there are is asked: each is there whole or not at all.
-    Args: start: with what the names of all of them begin.
+    In a remote warehouse objects are only listed, because each is complete or absent.
+
+    Args: start: the prefix that the names of all these cells share.
     """
     whole = []
     stored: dict[str, set[str]] = {}

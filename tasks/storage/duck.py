@@ -1,4 +1,4 @@
-"""DuckDB as used here: in memory, over Parquet files, running the SELECTs of `sql/`."""
+"""DuckDB connections and the SELECTs of `sql/`, which run in memory over Parquet files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tasks.specs import AUDIO_FEATURES, HEADLINES, METRICS, MISSING
 SQL_ROOT = Path(__file__).resolve().parents[2] / "sql"
 OPENING = threading.Lock()
 MEMORY_LIMIT = "2GB"  # of a process that prepares features, unless $MUSIC_MEMORY_LIMIT says otherwise
-LEAST_MIB = 150  # for DuckDB, below which small files fail, too
-DUCKDB_SHARE = 0.6  # of it; the rest is for Python, and for the ids that it holds while it splits rows
-SPILL_LIMIT = "10GB"  # of a question to the published database, unless $MUSIC_SPILL_LIMIT says otherwise
+LEAST_MIB = 150  # of DuckDB; with less even small files fail
+DUCKDB_SHARE = 0.6  # of that limit; Python has the rest, mostly for track ids while rows are split
+SPILL_LIMIT = "10GB"  # of a query of the published database, unless $MUSIC_SPILL_LIMIT says otherwise
 MANY_ROWS = 500_000
 # Lists of metrics for `in (...)`.
 HEADLINE_NAMES = ", ".join(f"'{metric.name}'" for metric in HEADLINES.values())
@@ -36,10 +36,11 @@ UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
 def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection to a DuckDB of its own with the project's schemas, silent and in file order.
+    """Returns a connection to a separate DuckDB instance with the project's schemas and no progress bar.
 
-    Args: database: a file, or in memory. spill: where what does not fit into memory goes.
-    Raises: UserError: $MUSIC_MEMORY_LIMIT is no size.
+    Args: database: a file, by default in memory. spill: the folder for data that does not fit into memory.
+
+    Raises: UserError: $MUSIC_MEMORY_LIMIT is not a size.
     """
     config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": f"{memory_mib()}MiB"}
     if spill is not None:
@@ -51,10 +52,11 @@ def connect(database: str | Path = ":memory:", spill: Path | None = None) -> duc
 
 @contextmanager
 def connect_to_read(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a database file that is only read, within the memory limit; what it spills goes with it.
+    """Yields a read-only connection to a database file, within the memory limit; its spill files are removed.
 
-    Args: spill: the folder below which what does not fit into memory goes, at most `$MUSIC_SPILL_LIMIT` of it.
-    Raises: UserError: a limit is no size.
+    Args: spill: the folder below which data spills that does not fit into memory, at most `$MUSIC_SPILL_LIMIT`.
+
+    Raises: UserError: a limit is not a size.
     """
     folder = spill / f"spill-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -71,9 +73,9 @@ def connect_to_read(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConn
 
 
 def memory_mib() -> int:
-    """What DuckDB may use of the process's memory limit, `$MUSIC_MEMORY_LIMIT` or 2GB, in MiB.
+    """Returns DuckDB's share of the process's memory limit (`$MUSIC_MEMORY_LIMIT`, by default 2GB), in MiB.
 
-    Raises: UserError: the variable is no size, or leaves DuckDB less than it needs.
+    Raises: UserError: the variable is not a size, or is too small for DuckDB.
     """
     mib = int(DUCKDB_SHARE * _mib("MUSIC_MEMORY_LIMIT", MEMORY_LIMIT))
     if mib < LEAST_MIB:
@@ -94,10 +96,10 @@ def _mib(variable: str, default: str) -> float:
 
 @contextmanager
 def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty in-memory database with the project's schemas, gone when the block ends.
+    """Yields a connection to an empty in-memory database with the project's schemas, dropped when the block ends.
 
-    It is attached to this process's one in-memory DuckDB, which takes 20 ms to open and close. SELECTs may ask it
-    is_missing(text): whether a text says that there is no value. Args: as `connect`.
+    It is attached to the one DuckDB instance of this process, because opening another takes 20 ms. It has the macro
+    is_missing(text): whether a text means a missing value. Args: as for `connect`.
     """
     name = f"workspace_{uuid.uuid4().hex}"
     with _process_instance(spill).cursor() as connection:
@@ -115,8 +117,8 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def opening(spill: Path) -> Iterator[None]:
-    """Open this process's DuckDB while the block begins with something else. Args, Raises: as `connect`."""
-    memory_mib()  # told here rather than by the thread
+    """Opens this process's DuckDB in a thread while the block does other work. Args, Raises: as for `connect`."""
+    memory_mib()  # raises here rather than in the thread
     thread = threading.Thread(target=_process_instance, args=(spill,))
     thread.start()
     try:
@@ -126,7 +128,7 @@ def opening(spill: Path) -> Iterator[None]:
 
 
 def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Another connection to the same workspace, for another thread."""
+    """Returns another connection to the same workspace, for another thread."""
     other = connection.cursor()
     other.execute("set enable_progress_bar = false")
     other.execute(f"use {connection.execute('select current_catalog()').fetchall()[0][0]}")
@@ -150,29 +152,29 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def identifier(name: str) -> str:
-    """A name quoted for SQL."""
+    """Returns a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str | Path) -> str:
-    """A text quoted for SQL, for the few places where DuckDB cannot bind a value."""
+    """Returns a text quoted for SQL, for the few places where DuckDB cannot bind a value."""
     return "'" + str(text).replace("'", "''") + "'"
 
 
 def source(name: str) -> str:
-    """The text of `sql/<name>.sql` as committed."""
+    """Returns the text of `sql/<name>.sql`, with comments and template tags."""
     return (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def code(name: str) -> str:
-    """What of `sql/<name>.sql` decides its rows: comments and layout do not."""
+    """Returns `sql/<name>.sql` without comments and layout: the part that decides its rows."""
     return " ".join(re.sub(r"--.*", "", source(name)).split())
 
 
 def render(name: str, **columns: object) -> str:
-    """The SELECT of `sql/<name>.sql`. Templates list columns; values are bound as `$name`.
+    """Returns the SELECT of `sql/<name>.sql` with its template filled in; values are bound later, as `$name`.
 
-    Args: columns: what the template loops over; names from data must come quoted by `identifier`.
+    Args: columns: the template's variables, mostly lists of columns; names from data must be quoted by `identifier`.
     """
     return (
         _templates()
@@ -182,7 +184,7 @@ def render(name: str, **columns: object) -> str:
 
 
 def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
-    """The column lists that depend on the data, for the SELECTs that have one (name: below sql/)."""
+    """Returns the column lists of a SELECT that depend on the data. Args: select: its name below sql/."""
     text = code(select)
     columns: dict[str, object] = {}
     if re.search(r"\bin genres\b", text):
@@ -198,17 +200,17 @@ def dynamic_columns(select: str, connection: duckdb.DuckDBPyConnection) -> dict[
 
 
 def upstream(name: str) -> list[str]:
-    """The tables a SELECT reads, as `schema.table`, sorted."""
+    """Returns the tables that a SELECT reads, as `schema.table`, sorted."""
     return sorted(set(UPSTREAM.findall(code(name))))
 
 
 def bound(sql: str, values: dict[str, object]) -> dict[str, object]:
-    """The values of those that `sql` names: DuckDB refuses more than it needs."""
+    """Returns only the values that `sql` names, because DuckDB refuses others."""
     return {name: value for name, value in values.items() if re.search(rf"\${name}\b", sql)}
 
 
 def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -> None:
-    """Make `schema.table` a view over Parquet files, by path or URL; a column that some of them lack is NULL there."""
+    """Creates the view `schema.table` over Parquet files, by path or URL; a column that a file lacks is NULL there."""
     paths = ", ".join(literal(file) for file in files)
     connection.execute(
         f"create or replace view {name} as select * from read_parquet([{paths}], "
@@ -217,9 +219,9 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, *files: str | Path) -
 
 
 def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
-    """What a database holds: of each table how many rows there are and a digest of them, of each view its SELECT.
+    """Returns a summary of a database by (schema, name): a table's row count and digest, or a view's SELECT.
 
-    Every row is read, and with it every block of the file, whose checksums DuckDB compares.
+    Every row is read, so that DuckDB verifies the checksum of every block of the file.
     """
     found: Contents = {}
     for schema, name, sql in connection.execute(
@@ -236,10 +238,10 @@ def contents(connection: duckdb.DuckDBPyConnection) -> Contents:
 
 
 def copy(select: str, path: Path, about_rows: int, *, is_ordered: bool = True) -> str:
-    """The statement that writes a SELECT's rows as Parquet, in groups that several cores can share.
+    """Returns the statement that writes a SELECT's rows as Parquet, in row groups that several cores can share.
 
-    Args: about_rows: how many there will be, more or less; many take less time in larger groups. is_ordered: whether
-        many are stored in the order in which they were read, for which threads wait for one another.
+    Args: about_rows: estimated number of rows; many rows are written in larger groups, which is faster. is_ordered:
+        whether many rows keep their order, for which threads wait for one another; few always do.
     """
     group = 16_384 if about_rows < MANY_ROWS else 65_536
     order = "true" if is_ordered or about_rows < MANY_ROWS else "false"
@@ -250,7 +252,7 @@ def copy(select: str, path: Path, about_rows: int, *, is_ordered: bool = True) -
 
 
 def digest(*parts: object) -> str:
-    """A short stable name for anything with a stable text: the first 16 hex digits of its SHA-256."""
+    """Returns the first 16 hex digits of the SHA-256 of the parts' texts: a short stable identifier."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 

@@ -1,10 +1,12 @@
-"""Who uses a warehouse at a URL, where the kernel's locks do not reach: each process says so by a note below `use/`.
+"""Leases of a remote warehouse, where the kernel's file locks do not reach. A lease is an empty object below `use/`.
 
-A process puts its note, and only then looks for those of others: flows for upkeep's, upkeep for anybody's, and who
-needs a lock everywhere for those of the same lock, in a folder of its own. Stores show at once what was put, so of two
-that begin together at least one sees the other, withdraws and tries again: after a while of its own, or two would meet
-again and again. Notes are renewed; one that was not for `GONE`, by the store's own clock, does not count: its process
-was killed, or its machine slept or was cut off for so long. Nor does one of a process of this machine that is gone.
+A process writes its lease, and only then lists those of other processes. A flow conflicts with upkeep, upkeep with
+every lease, and a lock with leases of the same lock, which have a folder of their own. Object stores list new objects
+at once, so of two processes that begin together at least one sees the other. It withdraws its lease and tries again
+after a random delay; with a fixed delay the two could conflict again and again.
+
+A process renews its lease. A lease that was not renewed for `EXPIRES_AFTER`, by the store's clock, is ignored: its
+process was killed, or its machine slept or was disconnected. So is a lease of a dead process of this machine.
 """
 
 from __future__ import annotations
@@ -27,26 +29,26 @@ import psutil
 from tasks.errors import UserError
 from tasks.storage.object_store import Store, StoreError
 
-RENEWED = 60.0  # seconds
-GONE = timedelta(minutes=15)
+RENEWED = 60.0  # seconds between renewals
+EXPIRES_AFTER = timedelta(minutes=15)
 POLL_SECONDS = 1.0  # on average
 FOLDER = "use"
-NOTE = re.compile(r"(?P<by>flow|upkeep|lock)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
+LEASE = re.compile(r"(?P<by>flow|upkeep|lock)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
 
 
 class HeldError(UserError):
-    """Others hold the warehouse; the text says who."""
+    """Other processes hold the warehouse; the message names one of them."""
 
 
 def holders(store: Store, folder: str = FOLDER) -> dict[str, re.Match[str]]:
-    """The notes that count, by name: asked for right after a note was put, as ages are those beside the newest."""
-    notes = {name: found for name in store.names(folder) if (found := NOTE.fullmatch(name))}
-    put = {name: at for name in notes if (at := store.modified(f"{folder}/{name}"))}
-    newest = max(put.values(), default=None)
+    """Returns the valid leases by name. Ages are relative to the newest lease, so one must have just been written."""
+    leases = {name: found for name in store.names(folder) if (found := LEASE.fullmatch(name))}
+    written = {name: at for name in leases if (at := store.modified(f"{folder}/{name}"))}
+    newest = max(written.values(), default=None)
     return {
-        name: notes[name]
-        for name, at in put.items()
-        if newest and newest - at <= GONE and not _is_gone(notes[name]["host"], int(notes[name]["pid"]))
+        name: leases[name]
+        for name, at in written.items()
+        if newest and newest - at <= EXPIRES_AFTER and not _is_gone(leases[name]["host"], int(leases[name]["pid"]))
     }
 
 
@@ -58,56 +60,58 @@ def held(
     wait: float = math.inf,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Hold the warehouse, or what else `folder` stands for: a flow beside other flows, anybody else alone.
+    """Holds a lease of the warehouse, or of a lock, during the block: flows share it, upkeep and locks hold it alone.
 
-    Args: wait: seconds for those in the way to end; on_wait is called once if there are any.
-    Raises: HeldError: they have not ended by then.
+    Args: folder: of the leases; a lock has its own. wait: seconds to wait for conflicting leases. on_wait: called once
+        if there are any.
+
+    Raises: HeldError: a conflicting lease remains after that time.
     """
-    note = f"{folder}/{by}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}"
+    lease = f"{folder}/{by}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}"
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(store, note, ended), daemon=True)
+    renewing = threading.Thread(target=_renew, args=(store, lease, ended), daemon=True)
     try:
-        _put(store, note, by, time.monotonic() + wait, on_wait)
+        _acquire(store, lease, by, time.monotonic() + wait, on_wait)
         renewing.start()
         yield
     finally:
         ended.set()
         if renewing.ident:
             renewing.join()
-        with suppress(StoreError):  # then it does not count for long
-            store.remove_one(note)
+        with suppress(StoreError):  # the lease expires anyway
+            store.remove_one(lease)
 
 
-def _put(store: Store, note: str, by: str, deadline: float, on_wait: Callable[[], None]) -> None:
-    """Return once the note is there and nobody is in the way."""
-    folder, own = note.rsplit("/", 1)
-    is_told = False
+def _acquire(store: Store, lease: str, by: str, deadline: float, on_wait: Callable[[], None]) -> None:
+    """Returns once the lease is written and no other lease conflicts with it."""
+    folder, own = lease.rsplit("/", 1)
+    has_waited = False
     while True:
-        store.write(note, b"")
+        store.write(lease, b"")
         found = holders(store, folder)
-        own_counts = found.pop(own, None)
-        in_the_way = [one for one in found.values() if (by, one["by"]) != ("flow", "flow")]
-        if not in_the_way and own_counts:
+        own_lease = found.pop(own, None)
+        conflicting = [one for one in found.values() if (by, one["by"]) != ("flow", "flow")]
+        if not conflicting and own_lease:
             break
-        if not in_the_way:  # who ended just now took this note for one of the killed: it must be put again
+        if not conflicting:  # a process that has just ended removed this lease as an expired one: write it again
             continue
-        store.remove_one(note)
+        store.remove_one(lease)
         if time.monotonic() >= deadline:
-            raise HeldError(f"{in_the_way[0]['by']} of process {in_the_way[0]['pid']} on {in_the_way[0]['host']}")
-        if not is_told:
+            raise HeldError(f"{conflicting[0]['by']} of process {conflicting[0]['pid']} on {conflicting[0]['host']}")
+        if not has_waited:
             on_wait()
-        is_told = True
+        has_waited = True
         time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
     if by != "flow":
-        # Those of the killed. Whoever came just now sees this note, and withdraws its own anyway.
+        # The others are expired, or of processes that have just begun: these see this lease and withdraw theirs.
         for name in set(store.names(folder)) - {own}:
             store.remove_one(f"{folder}/{name}")
 
 
-def _renew(store: Store, note: str, ended: threading.Event) -> None:
+def _renew(store: Store, lease: str, ended: threading.Event) -> None:
     while not ended.wait(RENEWED):
-        with suppress(StoreError):  # the next time, perhaps
-            store.write(note, b"")
+        with suppress(StoreError):  # tried again at the next renewal
+            store.write(lease, b"")
 
 
 def _is_gone(host: str, pid: int) -> bool:

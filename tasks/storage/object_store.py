@@ -1,10 +1,11 @@
-"""Where a warehouse is that is no folder of this machine: objects below a URL, by any of fsspec's file systems.
+"""The object store of a remote warehouse: objects below a URL, accessed by any of fsspec's file systems.
 
-An object is there whole or not at all: where putting one is not atomic, it is put under another name and renamed.
-Objects are never written again (of two machines that make the same one, the first puts it), but for reports, the
-journals of searches, the notes of who is there (tasks/storage/leases.py), and `manifest.json`, which names what is
-published. Credentials and endpoint come from the environment, as the file system's library reads them; what may pass is
-tried again by the library.
+An object is complete or absent: where a put is not atomic, the object is written under another name and renamed.
+Objects are never overwritten; of two machines that write the same one, the first wins. Exceptions are reports, the
+journals of tuning searches, leases (tasks/storage/leases.py), and `manifest.json`, which names the publication.
+
+The file system's library reads credentials and endpoint from the environment, and repeats requests that fail for the
+moment.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ from fsspec.spec import AbstractFileSystem
 from tasks.errors import UserError, one_line
 from tasks.storage.urls import has_secrets, public_name
 
-WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # putting an object is atomic, renaming is not
-CREATES = {"s3", "s3a", "gs", "gcs"}  # can be asked to put an object only where there is none
-IN_PARTS = {"s3", "s3a"}  # keep what was put of an interrupted upload until told otherwise
+WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # a put is atomic, a rename is not
+CREATES = {"s3", "s3a", "gs", "gcs"}  # can put an object on condition that there is none
+IN_PARTS = {"s3", "s3a"}  # keep the parts of an interrupted upload until it is aborted
 UPLOAD = "?uploadId="
 REWRITTEN = ("manifest.json", "reports/")
-AT_ONCE = 8  # objects fetched or put at a time
+AT_ONCE = 8  # objects transferred at a time
 ABOUT = "about.txt"
 ABOUT_TEXT = b"A warehouse of music-benchmark; manifest.json names what is published.\n"
 
 
 class StoreError(UserError):
-    """The store did not do what was asked; trying again may help."""
+    """A request to the object store failed; trying again may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The objects below `url`, named by their path below it."""
+    """The objects below `url`; an object's name is its path below it."""
 
     url: str
 
     @classmethod
     def at(cls, url: str) -> Store:
-        """Raises: UserError: the URL holds secrets, or nothing is installed that reads it."""
+        """Opens the store at a URL. Raises: UserError: the URL holds secrets, or no installed package reads it."""
         if has_secrets(url):
             raise UserError(
                 f"{public_name(url)}: a warehouse's URL must not hold a user, a password or a query: those would be "
@@ -70,25 +71,25 @@ class Store:
         return store
 
     def make(self) -> None:
-        """Leave a note of what is kept here. Raises: StoreError: nothing can be written."""
+        """Marks the store as a warehouse, if it is not yet. Raises: StoreError: it cannot be written to."""
         if self.read(ABOUT) is None:
             self.write(ABOUT, ABOUT_TEXT)
 
     def exists(self) -> bool:
-        """Whether this is a warehouse."""
+        """Whether the store is a warehouse."""
         return self.read(ABOUT) is not None
 
     def read(self, name: str) -> bytes | None:
-        """A small object; None: it is not there."""
-        with self._telling("read"):
+        """Returns the content of a small object; None if it does not exist."""
+        with self._errors_reported("read"):
             try:
                 return bytes(self._filesystem.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None
 
     def digest(self, name: str) -> str:
-        """The SHA-256 of an object in hexadecimal, read a piece at a time. Raises: FileNotFoundError: it is gone."""
-        with self._telling("read"):
+        """Returns the SHA-256 of an object in hexadecimal. Raises: FileNotFoundError: the object does not exist."""
+        with self._errors_reported("read"):
             try:
                 with self._filesystem.open(self._path(name), "rb") as file:
                     return hashlib.file_digest(file, "sha256").hexdigest()
@@ -97,13 +98,13 @@ class Store:
         raise gone
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a small object, in the place of what may be there."""
-        with self._telling("written"), self._whole(name) as path:
+        """Writes a small object, in place of an existing one."""
+        with self._errors_reported("written"), self._whole(name) as path:
             self._filesystem.pipe_file(path, content)
 
     def modified(self, name: str) -> datetime | None:
-        """When an object was put, by the store's clock; None: it is not there."""
-        with self._telling("read"):
+        """Returns when an object was written, by the store's clock; None if it does not exist."""
+        with self._errors_reported("read"):
             try:
                 found: datetime = self._filesystem.modified(self._path(name))
             except FileNotFoundError:
@@ -111,9 +112,9 @@ class Store:
             return found
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of every object, by its path."""
+        """Returns the size of every object in bytes, by path."""
         root = self._path("")
-        with self._telling("listed"):
+        with self._errors_reported("listed"):
             try:
                 found = self._filesystem.find(root, detail=True)
             except FileNotFoundError:
@@ -122,8 +123,8 @@ class Store:
         return {path.lstrip("/").removeprefix(below): int(entry["size"] or 0) for path, entry in found.items()}
 
     def names(self, folder: str) -> list[str]:
-        """The names of the objects in a folder, sorted."""
-        with self._telling("listed"):
+        """Returns the names of the objects directly in a folder, sorted."""
+        with self._errors_reported("listed"):
             try:
                 found = self._filesystem.ls(self._path(folder), detail=True)
             except FileNotFoundError:
@@ -131,8 +132,8 @@ class Store:
         return sorted(entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "file")
 
     def below(self, folder: str, start: str) -> list[str]:
-        """The paths in `folder` of all objects in folders whose names begin with `start`."""
-        with self._telling("listed"):
+        """Returns the paths, relative to `folder`, of all objects below it whose paths begin with `start`, sorted."""
+        with self._errors_reported("listed"):
             try:
                 found = self._filesystem.find(self._path(folder), prefix=start)
             except FileNotFoundError:
@@ -141,21 +142,21 @@ class Store:
         return sorted(path for path in paths if path.startswith(start))
 
     def get(self, files: Iterable[tuple[str, Path]]) -> None:
-        """Fetch objects, each to a new file; no file is made of one that is not there."""
+        """Fetches objects, each to a new file; an object that does not exist is skipped."""
         self._each(self._get, files)
 
     def put(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Put files, in any order. Raises: StoreError: one of them was not put."""
+        """Uploads files, in any order. Raises: StoreError: one of them was not uploaded."""
         self._each(self._put, files)
 
     def copy(self, names: Iterable[tuple[str, str]]) -> None:
-        """Copy objects, each to another name, without fetching them where the store can."""
+        """Copies objects, each to another name, within the store where it can do that."""
         self._each(self._copy, names)
 
     def remove(self, name: str) -> None:
-        """Remove an object, or all of a folder, or an upload as `interrupted` names it; no error if there is none."""
+        """Removes an object, a folder, or an upload named by `interrupted`; no error if it does not exist."""
         name, _, upload = name.partition(UPLOAD)
-        with self._telling("changed"), suppress(FileNotFoundError):
+        with self._errors_reported("changed"), suppress(FileNotFoundError):
             if upload:
                 bucket, key, _ = self._filesystem.split_path(self._path(name))
                 self._filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
@@ -163,14 +164,14 @@ class Store:
                 self._filesystem.rm(self._path(name), recursive=True)
 
     def remove_one(self, name: str) -> None:
-        """As `remove`, of what is known to be an object: by one request."""
-        with self._telling("changed"), suppress(FileNotFoundError):
+        """Removes one object by a single request; no error if it does not exist."""
+        with self._errors_reported("changed"), suppress(FileNotFoundError):
             self._filesystem.rm_file(self._path(name))
 
     def interrupted(self) -> Iterator[tuple[str, datetime, int]]:
-        """What is being written, or was by a process that was killed: what, since when, and its bytes so far.
+        """Yields unfinished writes, in progress or left by a killed process: name, start time, and bytes so far.
 
-        Temporary objects, and in S3 uploads in parts, of which nothing else tells: a thousand at a time.
+        These are temporary objects and, in S3, at most a thousand uploads in parts, which no listing of objects shows.
         """
         for name in self.names("tmp"):
             if at := self.modified(f"tmp/{name}"):
@@ -178,7 +179,7 @@ class Store:
         if self._scheme in IN_PARTS:
             bucket, prefix, _ = self._filesystem.split_path(self._path(""))
             prefix = prefix.lstrip("/")
-            with self._telling("listed"):
+            with self._errors_reported("listed"):
                 found = self._filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
                 for upload in found.get("Uploads", []):
                     named = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
@@ -187,28 +188,28 @@ class Store:
                     yield name, upload["Initiated"], sum(part["Size"] for part in parts)
 
     def _get(self, name: str, local: Path) -> None:
-        with self._telling("read"):
+        with self._errors_reported("read"):
             try:
                 self._filesystem.get_file(self._path(name), str(local))
             except FileNotFoundError:
                 local.unlink(missing_ok=True)
-        if local.is_dir():  # which is how some file systems fetch a folder
+        if local.is_dir():  # some file systems fetch a folder as a folder
             local.rmdir()
 
     def _put(self, local: Path, name: str) -> None:
-        with self._telling("written"), suppress(FileExistsError), self._whole(name) as path:
+        with self._errors_reported("written"), suppress(FileExistsError), self._whole(name) as path:
             if name.startswith(REWRITTEN):
                 self._filesystem.pipe_file(path, local.read_bytes())
             else:
                 self._filesystem.put_file(str(local), path, **({"mode": "create"} if self._scheme in CREATES else {}))
 
     def _copy(self, name: str, other: str) -> None:
-        with self._telling("written"), self._whole(other) as path:
+        with self._errors_reported("written"), self._whole(other) as path:
             self._filesystem.cp_file(self._path(name), path)
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[str]:
-        """Where to write an object, so that it is seen whole or not at all."""
+        """Yields the path to write an object to, so that it is complete or absent to readers."""
         path = self._path(name)
         if self._scheme in WHOLE_PUTS:
             yield path
@@ -221,12 +222,12 @@ class Store:
 
     @staticmethod
     def _each(do: Callable[[Any, Any], None], files: Iterable[tuple[Any, Any]]) -> None:
-        chosen = list(files)
-        if len(chosen) == 1:
-            do(*chosen[0])
-        elif chosen:
+        pending = list(files)
+        if len(pending) == 1:
+            do(*pending[0])
+        elif pending:
             with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-                for done in [pool.submit(do, *file) for file in chosen]:
+                for done in [pool.submit(do, *file) for file in pending]:
                     done.result()
 
     def _path(self, name: str) -> str:
@@ -241,8 +242,8 @@ class Store:
         return _opened(self.url, os.getpid())[0]
 
     @contextmanager
-    def _telling(self, done: str) -> Iterator[None]:
-        """Have whatever a library raises told in one line."""
+    def _errors_reported(self, done: str) -> Iterator[None]:
+        """Turns any error of a library into a StoreError of one line. Args: done: a participle, such as read."""
         try:
             yield
         except Exception as error:
@@ -253,7 +254,7 @@ class Store:
 
 
 class Mirror(AbstractFileSystem):  # type: ignore[misc]
-    """The store as DuckDB reads it: by its URLs, each file fetched when it is first read. See `let_read`."""
+    """A file system through which DuckDB reads the store's URLs; a file is fetched when it is first read."""
 
     cachable = False
 
@@ -267,31 +268,31 @@ class Mirror(AbstractFileSystem):  # type: ignore[misc]
         return self._here(path.removeprefix(self._below))
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """The file itself: views name every file."""
+        """Returns the path itself if it is stored: views name every file, so there are no patterns."""
         return [path] if self._local(path).is_file() else []
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether it is stored."""
+        """Whether the file is stored."""
         return self._local(path).is_file()
 
     def info(self, path: str, **_: Any) -> dict[str, object]:
-        """Its size."""
+        """Returns the size of the file in bytes."""
         return {"name": path, "size": self._local(path).stat().st_size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
-        """When it was fetched: files never change."""
+        """Returns when the file was fetched; files never change."""
         return datetime.fromtimestamp(self._local(path).stat().st_mtime, tz=UTC)
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _OfManyThreads:
-        """Open its local copy."""
+        """Opens the local copy of the file."""
         return _OfManyThreads(self._local(path), mode)
 
 
 class _OfManyThreads(io.FileIO):
-    """A file to read in which each thread has a position of its own.
+    """A file to read that has a separate position for each thread.
 
-    DuckDB's threads share open files, and say where to read in one call and read in the next: with one position for
-    all, they would be given each other's bytes.
+    DuckDB's threads share open files, and seek in one call and read in the next. With one shared position they would
+    read each other's bytes.
     """
 
     def __init__(self, path: Path, mode: str) -> None:
@@ -315,7 +316,7 @@ class _OfManyThreads(io.FileIO):
 
 
 def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable[[str], Path]) -> None:
-    """Have DuckDB read the store's URLs. Args: here: from a path below the store's URL to the local copy."""
+    """Lets DuckDB read the store's URLs. Args: here: maps a path below the store's URL to the local copy."""
     mirror = Mirror(store, here)
     if connection.filesystem_is_registered(mirror.protocol):
         connection.unregister_filesystem(mirror.protocol)
@@ -324,6 +325,6 @@ def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable
 
 @cache
 def _opened(url: str, _process: int) -> tuple[Any, str]:
-    """The file system and the path in it: of each process its own, because connections cross no fork."""
+    """Returns the file system and path of a URL, opened once per process: connections do not survive a fork."""
     filesystem, path = fsspec.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
     return filesystem, str(path).rstrip("/")

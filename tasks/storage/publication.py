@@ -1,4 +1,4 @@
-"""The published database as a file that can be read, wherever the warehouse stands and whoever has it open."""
+"""Gives read access to the published database, also if the warehouse was moved or another process has it open."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from tasks.errors import UserError, is_about_room, one_line
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, remove_database
 
-# Where the files of a view are: the warehouse's address, as it was when the view was published.
+# Finds the warehouse's address in the SELECT of a view, as it was when the view was published.
 ADDRESS = re.compile(r"'((?:[^']|'')*)/(?:(?:raw|staging|features)/\w+/[0-9a-f]{16}|cells/[0-9a-f]{16}-)")
 HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 
 
 @contextmanager
 def readable(warehouse: Warehouse) -> Iterator[Path]:
-    """The published database, to be opened read-only; a copy for this process where it cannot be read as it is.
+    """Yields the path of the published database, to be opened read-only, or of a temporary copy of it.
 
-    That is so where another process has it open for writing, and where the warehouse is at another path than when it
-    was published: the views of the copy name the files where they are now.
-    Raises: UserError: nothing has been published in this warehouse, or the file is damaged.
+    A copy is needed if another process has the database open for writing, and if the warehouse was moved after the
+    publication: the views of the copy name the files at their present location.
+
+    Raises: UserError: this warehouse has no publication, or the file is damaged.
     """
     database = warehouse.database
     if not database.exists():
@@ -72,19 +73,19 @@ def _damaged(database: Path, error: duckdb.Error) -> UserError:
 
 
 def _views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """The views that name files: the statement that makes each, and the address of the warehouse that it names."""
+    """Returns the views over files: the statement that creates each, and the warehouse address in it."""
     views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
     return [(sql, found[1].replace("''", "'")) for (sql,) in views if (found := ADDRESS.search(sql))]
 
 
 def _move_views(copy: Path, warehouse: Warehouse) -> None:
-    """Have the views of a database name files of the warehouse as it stands."""
+    """Recreates the views of a database with the present address of the warehouse."""
     try:
         with duckdb.connect(str(copy)) as connection:
             warehouse.let_read(connection)
             for sql, address in _views(connection):
                 moved = sql.replace(duck.literal(f"{address}/")[:-1], duck.literal(f"{warehouse.address}/")[:-1])
-                with suppress(duckdb.Error):  # a file is gone: the view says so when it is asked
+                with suppress(duckdb.Error):  # a file is missing: querying the view reports it
                     connection.execute(re.sub(r"^create view", "create or replace view", moved, flags=re.IGNORECASE))
             connection.execute("checkpoint")
     except duckdb.Error as error:

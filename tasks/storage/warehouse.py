@@ -1,11 +1,11 @@
-"""Where the project keeps its data. Everything that touches stored files goes through here.
+"""The warehouse: the files in which the project keeps its data. All access to stored files goes through this module.
 
-The truth is immutable Parquet: written under a temporary name that no `*.parquet` glob matches, flushed to disk, then
-renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block nothing. (A
-search for settings appends to a journal as well, see tasks/training/tuning.py.)
+Stored files are immutable Parquet. A file is written under a temporary name that no `*.parquet` glob matches, flushed
+to disk, and renamed to a final name that is never written again. Killed and concurrent runs therefore lose and block
+nothing. (Hyperparameter searches also append to a journal, see tasks/training/tuning.py.)
 
-A warehouse at a URL has a working copy on each machine that uses it. What is stored is put there before it gets its
-final name here, and fetched when it is first needed; what there is, is asked of the store each time.
+A remote warehouse (at a URL) has a local copy on each machine that uses it. A file is uploaded before it gets its final
+name in the local copy, and fetched when it is first needed. Listings always come from the store.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ from tasks.storage.urls import public_name
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 MANIFEST = "manifest.json"
-LAST_OF_CELL = "result.parquet"  # a cell counts once it is there
+LAST_OF_CELL = "result.parquet"  # written last: a cell without it does not exist
 OWNER = re.compile(r"\.(?P<host>[^/]+)\.(?P<pid>\d+)\.tmp(\..+)?$")  # DuckDB adds .wal and .tmp
 
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """The folders of one warehouse.
+    """The files of one warehouse.
 
-    Args: root: absolute; of a warehouse elsewhere its working copy here, which may be deleted. store: where it is then.
+    Args: root: absolute path; for a remote warehouse its local copy, which may be deleted. store: the object store of a
+        remote warehouse, else None.
     """
 
     root: Path
@@ -60,9 +61,11 @@ class Warehouse:
 
     @classmethod
     def at(cls, root: str | Path | None = None) -> Warehouse:
-        """The warehouse at `root` (path or URL), else at `$MUSIC_WAREHOUSE`, else `./warehouse`; made if not there.
+        """Opens the warehouse at `root` (path or URL), and creates it if it does not exist.
 
-        Raises: UserError: the folder or the store cannot be made or written to.
+        Args: root: by default `$MUSIC_WAREHOUSE`, or else `./warehouse`.
+
+        Raises: UserError: the folder or the store cannot be created or written to.
         """
         warehouse = _named(root)
         path = warehouse.root
@@ -85,19 +88,23 @@ class Warehouse:
 
     @classmethod
     def existing(cls, root: str | Path | None = None, advice: str = "Choose another with --warehouse.") -> Warehouse:
-        """As `at`, of a warehouse that holds something; nothing is made. Args: advice: what to do if there is none.
+        """Opens a warehouse that has ingested data; creates none.
 
-        Raises: UserError: there is none, or it cannot be written to.
+        Args: root: as for `at`. advice: the end of the error message.
+
+        Raises: UserError: there is no such warehouse, or it cannot be written to.
         """
         cls.to_read(root, advice)
         return cls.at(root)
 
     @classmethod
     def to_read(cls, root: str | Path | None = None, advice: str | None = None) -> Warehouse:
-        """A warehouse for who only reads: nothing is made but a working copy, and it may be read-only.
+        """Opens a warehouse for reading only; it may be read-only, and only the local copy of a remote one is created.
 
-        Args: advice: what to do if it holds nothing; by default an empty one is one, too.
-        Raises: UserError: there is none.
+        Args: root: as for `at`. advice: the end of the message if the warehouse is empty; None: an empty one is
+            accepted.
+
+        Raises: UserError: there is no such warehouse.
         """
         warehouse = _named(root)
         if not (warehouse.store.exists() if warehouse.store else warehouse.root.is_dir()):
@@ -112,7 +119,7 @@ class Warehouse:
 
     @property
     def scratch(self) -> Path:
-        """A folder for what is gone when a process ends: `tmp/`, of a read-only warehouse one of this machine's."""
+        """The folder of temporary files: `tmp/` in the warehouse, or the system's if the warehouse is read-only."""
         own = self.root / "tmp"
         if os.access(own, os.W_OK):
             return own
@@ -122,22 +129,22 @@ class Warehouse:
 
     @property
     def address(self) -> str:
-        """What it is named by: `at(address)` is this warehouse, on any machine that reaches it."""
+        """The path or URL of the warehouse: `at(address)` opens it again."""
         return self.store.url if self.store else str(self.root)
 
     @property
     def database(self) -> Path:
-        """The published DuckDB file that people query; only ever replaced. Of a store the newest is fetched."""
+        """The published DuckDB file, which is only ever replaced; from a remote warehouse the newest is fetched."""
         published = (self.manifest() or {}).get("database") if self.store else None
         return self.here(published or "music.duckdb")
 
     @property
     def client(self) -> str:
-        """The start of a command that asks the published database one question."""
+        """The start of a command that queries the published database."""
         return f"python -m flows.query --warehouse {shlex.quote(self.address)}"
 
     def manifest(self) -> dict[str, Any] | None:
-        """What is published (tasks/results/open_tables.py); None: nothing is, or what says so is damaged."""
+        """Returns the manifest of the publication (tasks/results/open_tables.py); None if it is missing or damaged."""
         path = self.root / MANIFEST
         content = self.store.read(MANIFEST) if self.store else path.read_bytes() if path.exists() else None
         try:
@@ -147,7 +154,7 @@ class Warehouse:
             return None
 
     def here(self, path: str | Path) -> Path:
-        """Where a stored file is on this machine, fetched if need be; there is no file if it is not stored.
+        """Returns the local path of a stored file, which is fetched if need be; a file that is not stored is absent.
 
         Args: path: below the root, or absolute.
         """
@@ -156,12 +163,12 @@ class Warehouse:
         return local
 
     def parts(self, path: str | Path) -> list[Path]:
-        """The files of a table, which may be a folder of them (see features/append.py), here; the newest rows' last."""
+        """Returns the local files of a table, newest rows last; a table may be a folder (tasks/features/append.py)."""
         local = self.here(path)
         return sorted(local.glob("*.parquet")) if local.is_dir() else [local]
 
     def fetch(self, paths: Iterable[Path]) -> None:
-        """Have stored files, or tables that are folders of them, of a warehouse elsewhere here; they never change."""
+        """Fetches stored files, or folders of files, of a remote warehouse into the local copy; they never change."""
         missing = [path for path in dict.fromkeys(paths) if self.store and not path.exists()]
         if not self.store or not missing:
             return
@@ -184,11 +191,11 @@ class Warehouse:
             self.store.get((self._name(folder / name), temporary / name) for name in names)
 
     def location(self, path: str | Path) -> str:
-        """How the views of the published database name a stored file: by path, or by URL of a warehouse elsewhere."""
+        """Returns the name of a stored file in published views: its path, or its URL in a remote warehouse."""
         return f"{self.store.url}/{self._name(self.root / path)}" if self.store else str(self.root / path)
 
     def let_read(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Have DuckDB read what `location` names."""
+        """Lets DuckDB read files by the names of `location`."""
         if self.store:
             let_read(connection, self.store, self.here)
 
@@ -196,11 +203,11 @@ class Warehouse:
         return path.relative_to(self.root).as_posix()
 
     def table(self, schema: str, name: str, version: str) -> Path:
-        """The one file of one version of a table."""
+        """Returns the path of one version of a table."""
         return self.root / schema / name / f"{version}.parquet"
 
     def files(self, schema: str, name: str) -> list[Path]:
-        """Every stored version of a table, oldest name first; temporary files are not listed."""
+        """Returns every stored version of a table, sorted by name; temporary files are not listed."""
         folder = self.root / schema / name
         if self.store is None:
             return sorted(folder.glob("*.parquet"))
@@ -209,11 +216,11 @@ class Warehouse:
         return [file for file in stored if file.exists()]
 
     def cell(self, result: str) -> Path:
-        """The folder of a finished cell: it exists whole or not at all."""
+        """Returns the folder of a finished cell: it is complete or absent."""
         return self.root / "cells" / result
 
     def results(self, key: str) -> list[str]:
-        """The names of the finished cells of a key, oldest first: those whose last file is there."""
+        """Returns the names of the finished cells of a key, sorted: those whose last file exists."""
         if self.store is None:
             finished = sorted((self.root / "cells").glob(f"{key}-*/{LAST_OF_CELL}"))
             return [file.parent.name for file in finished]
@@ -221,15 +228,15 @@ class Warehouse:
         return sorted(folder for folder, *rest in paths if rest == [LAST_OF_CELL])
 
     def folders(self, folder: str) -> list[str]:
-        """The names of the folders in a folder, in no order."""
+        """Returns the names of the folders in a folder, in no order."""
         if self.store:
             return list({path.split("/")[0] for path in self.store.below(folder, "") if "/" in path})
         return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of every stored file, by its path below the root; what is being written is not there.
+        """Returns the size of every stored file in bytes, by its path below the root, without temporary files.
 
-        A file that has several names (hard links) counts by its share for each.
+        The size of a file with several names (hard links) is divided among them.
         """
         if self.store:
             return self.store.sizes()
@@ -243,22 +250,22 @@ class Warehouse:
         return found
 
     def report(self, run_id: str) -> Path:
-        """The HTML report of a run."""
+        """Returns the path of the HTML report of a run."""
         return self.root / "reports" / f"{run_id}.html"
 
     def temporary(self, label: str) -> Path:
-        """A new name in `scratch`, on the same file system as what is written, so that renames are atomic."""
+        """Returns a new path in `scratch`, on the file system of the stored files, so that renames are atomic."""
         return self.scratch / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
 
     def sweep(self) -> None:
-        """Remove what processes of this machine that are gone left under `tmp/`."""
+        """Removes temporary files that dead processes of this machine left."""
         for left in self.scratch.iterdir():
             owner = OWNER.search(left.name)
             if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
                 remove(left)
 
     def tidy_copy(self, stored: Collection[str]) -> int:
-        """Remove from the working copy what is not stored any more. Args: stored: all that is. Returns: bytes."""
+        """Removes files of the local copy that are not stored. Args: stored: every stored path. Returns: bytes."""
         self.sweep()
         freed = 0
         for file in [file for file in self.root.rglob("*") if file.is_file()]:
@@ -266,14 +273,14 @@ class Warehouse:
             if name not in stored and not name.startswith("tmp/"):
                 freed += file.stat().st_size
                 file.unlink()
-                with suppress(OSError):  # it holds others
+                with suppress(OSError):  # the folder has other files
                     file.parent.rmdir()
         return freed
 
     def discard(self, path: Path) -> None:
-        """Remove a file or a folder: a folder is there whole or not at all, even if this is killed.
+        """Removes a file or a folder; a folder stays complete or absent even if the process is killed.
 
-        In a store a folder's objects go one after the other, first the one without which a cell's others do not count.
+        A store removes a folder's objects one by one. For a cell, the object without which it does not exist is first.
         """
         if self.store:
             if path.parent.name == "cells":
@@ -283,7 +290,7 @@ class Warehouse:
         self.discard_here(path)
 
     def discard_here(self, path: Path) -> None:
-        """As `discard`; of a warehouse elsewhere only what is here."""
+        """Removes a file or a folder of the local copy; what a remote warehouse stores stays."""
         if path.is_dir():
             removed = self.temporary("removed")
             os.rename(path, removed)
@@ -295,12 +302,15 @@ class Warehouse:
     def replacing(
         self, final: Path, *, flushed: bool = True, stored: bool = True, is_rewritten: bool = False
     ) -> Iterator[Path]:
-        """Yield a temporary path to write; on success check and flush it and rename it to `final`, else remove it.
+        """Yields a temporary path to write; on success checks, flushes and renames it to `final`, else removes it.
 
-        Where there is a store it is put there first. Args: flushed: off for a file that counts only once a record names
-            it, and is flushed before that record is written. stored: off for one that any machine can make again.
-            is_rewritten: what is at `final` is replaced again and again, so that no checksum is kept beside it.
-        Raises: WriteError: a Parquet file is not whole.
+        In a remote warehouse it is uploaded before it is renamed.
+
+        Args: flushed: False for a file that the caller flushes before it writes the record that names the file. stored:
+            False for a file that any machine can make again, which is not uploaded. is_rewritten: `final` is replaced
+            repeatedly, so no checksum is kept beside it.
+
+        Raises: WriteError: a Parquet file is not complete.
         """
         temporary = self.temporary(final.stem)
         try:
@@ -320,11 +330,14 @@ class Warehouse:
 
     @contextmanager
     def new_folder(self, final: Path, shared: Mapping[str, Path] = MappingProxyType({})) -> Iterator[Path]:
-        """Yield a temporary folder to fill; on success check and flush its files and rename it to `final`.
+        """Yields a temporary folder to fill; on success checks and flushes its files and renames it to `final`.
 
-        Where there is a store they are put there first, a cell's result last: without it the others do not count.
-        Args: shared: stored files that it has, too, by their names there: hard links, in a store copies made by it.
-        Raises: WriteError: a Parquet file is not whole.
+        In a remote warehouse the files are uploaded first, a cell's result last: without it the cell does not exist.
+
+        Args: shared: stored files that become part of the folder, by their names in it; they are hard-linked, and
+            copied within an object store.
+
+        Raises: WriteError: a Parquet file is not complete.
         """
         temporary = self.temporary(final.stem)
         temporary.mkdir(parents=True)
@@ -351,7 +364,7 @@ class Warehouse:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _keep_digests(self, final: Path, digests: Mapping[str, str], *, is_stored: bool) -> None:
-        """Keep what a file or a folder that is about to be called `final` consists of, beside it."""
+        """Stores the SHA-256 of each file of `final` beside it, before it gets that name."""
         beside = final.with_name(final.name + checksums.SUFFIX)
         text = checksums.as_text(digests)
         if self.store and is_stored:
@@ -366,7 +379,7 @@ class Warehouse:
             remove(temporary)
 
     def digests_kept(self, path: Path) -> dict[str, str]:
-        """What was kept of a stored file or folder: SHA-256 by name, of a folder's files `NAME/FILE`; else nothing."""
+        """Returns the stored SHA-256 of a file by its name, or of a folder's files by `NAME/FILE`; else nothing."""
         beside = path.with_name(path.name + checksums.SUFFIX)
         if self.store:
             content = self.store.read(self._name(beside)) or b""
@@ -375,33 +388,33 @@ class Warehouse:
         return checksums.from_text(content.decode(errors="replace"))
 
     def digest_kept(self, file: Path) -> str | None:
-        """The SHA-256 that was kept of one stored file, which may be part of a folder that was written whole."""
+        """Returns the stored SHA-256 of one file, which may be part of a folder; None if none is stored."""
         own = self.digests_kept(file).get(file.name)
         return own or self.digests_kept(file.parent).get(f"{file.parent.name}/{file.name}")
 
     def write_rows(self, final: Path, rows: list[dict[str, object]], schema: pa.Schema) -> None:
-        """Write `rows` as one immutable Parquet file with exactly `schema`."""
+        """Writes rows as one immutable Parquet file with exactly `schema`."""
         with self.replacing(final) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold a lock that other processes on this machine respect; a killed holder lets go of it."""
+        """Holds a lock among the processes of this machine; it is released if its holder is killed."""
         with self._lock_file(name) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager
     def lock_everywhere(self, name: str) -> Iterator[None]:
-        """As `lock`; of a warehouse elsewhere other machines respect it, too, by a note (tasks/storage/leases.py)."""
+        """Holds a lock among all machines that use the warehouse; if remote, by a lease (tasks/storage/leases.py)."""
         with self.lock(name), held(self.store, "lock", f"use/{name}") if self.store else nullcontext():
             yield
 
     @contextmanager
     def appending(self, path: Path) -> Iterator[Callable[[], None]]:
-        """Hold a file that one process at a time appends to; it is the newest there is.
+        """Holds the lock of a file that one process at a time appends to; its newest version is fetched first.
 
-        Yields: what puts it to the store, if there is one, in the place of what was there.
+        Yields: a function that uploads the file to the store, if there is one.
         """
         name = self._name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -413,11 +426,11 @@ class Warehouse:
 
     @contextmanager
     def in_use(self, on_wait: Callable[[], None] = lambda: None, *, reads_only: bool = False) -> Iterator[None]:
-        """Hold the warehouse, as many flows may at once: whatever they find stored stays until they let go.
+        """Holds the warehouse together with other flows; no stored file is removed during the block.
 
-        Args: on_wait: called once if upkeep of another machine is waited for. reads_only: what is found becomes part
-            of nothing that is stored; of a warehouse elsewhere, which it then need not be allowed to write to, it only
-            stays as long as upkeep's grace.
+        Args: on_wait: called once if upkeep on another machine is waited for. reads_only: nothing is stored during the
+            block. A remote warehouse then gets no lease, so write access is not needed, and files that upkeep considers
+            unused stay only for its grace period.
         """
         with self._lock_file("use", reads_only=reads_only) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -426,10 +439,11 @@ class Warehouse:
 
     @contextmanager
     def alone(self, wait: float, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the warehouse while no flow does; those that start meanwhile wait.
+        """Holds the warehouse exclusively; flows that start during the block wait.
 
-        Args: wait: seconds to wait for those in progress; on_wait is called once if there are any.
-        Raises: UserError: they have not ended by then.
+        Args: wait: seconds to wait for running flows. on_wait: called once if there are any.
+
+        Raises: UserError: a flow is still running after that time.
         """
         deadline = time.monotonic() + wait
         with self._lock_file("use") as handle:
@@ -449,14 +463,14 @@ class Warehouse:
                 raise UserError(in_use_message(self.address, f"{error}, after {wait:g} s")) from error
 
     def users(self) -> set[tuple[str, int]] | None:
-        """Host and process of the flows that hold a warehouse elsewhere; None of one here: locks tell no names.
+        """Returns host and process id of every holder of a remote warehouse; None for a local one: locks have no names.
 
-        Asked for by who holds it, too.
+        The caller must hold the warehouse, too.
         """
         return {(one["host"], int(one["pid"])) for one in holders(self.store).values()} if self.store else None
 
     def _lock_file(self, name: str, *, reads_only: bool = False) -> IO[str]:
-        """Args: reads_only: of a read-only warehouse, too, where a lock file that others made is locked."""
+        """Opens a lock file. Args: reads_only: the warehouse may be read-only; an existing lock file is then used."""
         file = self.root / "tmp" / f"{name}.lock"
         if not reads_only or os.access(file.parent, os.W_OK):
             return file.open("w")
@@ -483,7 +497,7 @@ def _named(named: str | Path | None) -> Warehouse:
 
 
 def _lock_now(handle: IO[str]) -> bool:
-    """Lock for this process alone; whether that was possible at once."""
+    """Locks a file exclusively without waiting. Returns: whether that succeeded."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -492,12 +506,12 @@ def _lock_now(handle: IO[str]) -> bool:
 
 
 def in_use_message(address: str, detail: str) -> str:
-    """Why nothing may be removed now."""
+    """Returns the message that a warehouse is in use, so that nothing may be removed."""
     return f"{address}: still in use ({detail}); nothing was removed. Try again later, or wait longer with --wait."
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with what is in it; no error if it is gone already."""
+    """Removes a file, or a folder with its content; no error if it does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -505,13 +519,13 @@ def remove(path: Path) -> None:
 
 
 def remove_database(path: Path) -> None:
-    """Remove a DuckDB file, with what DuckDB leaves beside it when writing fails."""
+    """Removes a DuckDB file, with the files that DuckDB leaves beside it after a failed write."""
     for left in (path, path.with_name(f"{path.name}.wal"), path.with_name(f"{path.name}.tmp")):
         remove(left)
 
 
 def name_once(temporary: Path, final: Path) -> None:
-    """Give a file or a folder its final name; a folder that another process gave it meanwhile stays: it is equal."""
+    """Renames a file or a folder to its final name; an equal folder that another process put there stays."""
     try:
         os.replace(temporary, final)
     except OSError:
@@ -520,7 +534,7 @@ def name_once(temporary: Path, final: Path) -> None:
 
 
 def link(file: Path, name: Path) -> None:
-    """Give a file another name; where the file system knows no hard links, copy it."""
+    """Hard-links a file to another name, or copies it if the file system has no hard links."""
     try:
         os.link(file, name)
     except OSError:
@@ -528,14 +542,14 @@ def link(file: Path, name: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the operating system write a file to the disk now."""
+    """Flushes a file to the disk."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
 @contextmanager
 def replacing_beside(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` to write, renamed to it on success; what killed runs left there is removed."""
+    """Yields a temporary path beside `target`, renamed to it on success; leftovers of dead processes are removed."""
     start = f".{target.name}.{socket.gethostname()}."
     for left in target.parent.iterdir():
         owner = left.name.removeprefix(start).removesuffix(".tmp")

@@ -1,1 +1,1 @@
-"""A feature table and a model become a cell: its key, its run, its stored result."""
+"""Trains cells: a cell fits one model to one feature table. Defines their keys, runs and stored results."""

@@ -1,4 +1,4 @@
-"""What is stored of a finished cell: a row of results, its bootstrap replicates, its predictions; and finding them."""
+"""The stored files of a finished cell: its result, bootstrap replicates and predictions; and functions to find them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ RESULT = pa.schema(
         pa.field("predict_seconds", pa.float64(), nullable=False),
         pa.field("peak_rss_mb", pa.float64(), nullable=False),
         pa.field("n_train", pa.int64(), nullable=False),
-        pa.field("sampled_from", pa.int64()),  # so many rows those n_train are a sample of; NULL: they are all
+        pa.field("sampled_from", pa.int64()),  # the rows that the n_train rows are a sample of; NULL: no sample
         pa.field("sample_reason", pa.string()),
         pa.field("params", pa.string(), nullable=False),
         pa.field("feature_version", pa.string(), nullable=False),
         pa.field("model_path", pa.string()),
         pa.field("model_sha256", pa.string()),
-        # These two are NULL in results of before they were kept.
-        pa.field("test_rows", pa.string()),  # a digest of which they are: figures of equal ones can be paired
+        # The next two are NULL in results of earlier versions.
+        pa.field("test_rows", pa.string()),  # a digest of the test rows: scores on equal rows can be paired
         pa.field(
             "popularity_errors",
             pa.list_(
@@ -121,7 +121,7 @@ RESULT = pa.schema(
         ),
     ]
 )
-# What comparisons are made from: bootstrap replicates of each split's metrics (tasks/evaluation/bootstrap.py).
+# Bootstrap replicates of each split's metrics (tasks/evaluation/bootstrap.py), from which comparisons are made.
 REPLICATES = pa.schema(
     [
         pa.field("result", pa.string(), nullable=False),
@@ -131,7 +131,7 @@ REPLICATES = pa.schema(
         pa.field("replicates", pa.list_(pa.float32()), nullable=False),
     ]
 )
-# y_true and y_pred are popularity points, or genre codes (features.genre_mapping) with the genres' names beside them.
+# y_true and y_pred are popularity points, or genre codes (features.genre_mapping); the genres' names stand beside them.
 PREDICTIONS = pa.schema(
     [
         pa.field("result", pa.string(), nullable=False),
@@ -147,7 +147,7 @@ PREDICTIONS = pa.schema(
 
 
 def find_result(key: str, warehouse: Warehouse) -> str | None:
-    """The newest stored result of a cell, whichever run trained it; a damaged one is set aside."""
+    """Returns the newest stored result of a cell, from any run. Damaged results are set aside."""
     for result in reversed(whole_cells(warehouse.results(key), warehouse, f"{key}-")):
         if _sampling(result, warehouse):
             return result
@@ -155,7 +155,7 @@ def find_result(key: str, warehouse: Warehouse) -> str | None:
 
 
 def sample_of(result: str, warehouse: Warehouse) -> str | None:
-    """In words, on how many of how many training rows a stored cell was trained, and why not on all; None: on all."""
+    """Says on how large a sample of its training rows a stored cell was trained, and why; None: on all rows."""
     row = _sampling(result, warehouse)
     if row is None or row["sampled_from"] is None:
         return None
@@ -164,16 +164,18 @@ def sample_of(result: str, warehouse: Warehouse) -> str | None:
 
 
 def _sampling(result: str, warehouse: Warehouse) -> dict[str, Any] | None:
-    """How many rows a stored cell was trained on, and why not on all; None: its result is gone or damaged."""
+    """Returns n_train, sampled_from and sample_reason of a stored cell; None: its result is missing or damaged."""
     columns = pa.schema([RESULT.field(name) for name in ("n_train", "sampled_from", "sample_reason")])
     rows = read_rows([warehouse.here(warehouse.cell(result) / LAST_OF_CELL)], columns, warehouse).to_pylist()
     return rows[0] if rows else None
 
 
 def read_replicates(results: Iterable[str], warehouse: Warehouse) -> dict[tuple[str, str, str], np.ndarray]:
-    """The bootstrap replicates of stored results' test metrics: (result, task, metric) to shape (n_replicates,).
+    """Reads the bootstrap replicates of the test metrics of stored results.
 
-    Those of a damaged file are left out, and its cell is set aside.
+    Damaged files are left out, and their cells are set aside.
+
+    Returns: by (result, task, metric), an array of shape (n_replicates,).
     """
     files = [warehouse.cell(result) / "replicates.parquet" for result in results]
     warehouse.fetch(files)

@@ -1,8 +1,9 @@
-"""Cells on a Dask cluster: what its workers must have in common with the flow, and how one of them trains a cell.
+"""Trains cells on Dask workers, and checks that the workers match the flow's machine.
 
-A worker trains a cell like any machine does, in a process of its own (tasks/compute/processes.py). If the worker dies,
-Dask's scheduler gives its cells to others. What is not a result of the cell's key must not be stored under it, so that
-workers with other libraries or other code are refused, and so are those that see another warehouse.
+A Dask worker trains a cell in a separate process (tasks/compute/processes.py), as the flow's machine does. If a worker
+dies, Dask's scheduler gives its cells to other workers. A result may only be stored under a cell's key if the key's
+code and libraries made it. So workers with other code or libraries are refused, and so are workers that do not see the
+flow's warehouse.
 """
 
 from __future__ import annotations
@@ -27,21 +28,23 @@ from tasks.training.train import train_cell
 
 CODE = "training code"
 ONCE = threading.Lock()
-CHILDREN: set[Any] = set()  # the processes in which a worker trains, of all runs
+CHILDREN: set[Any] = set()  # the processes in which this worker trains, of all runs
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a worker tells of itself."""
+    """What a Dask worker reports about itself."""
 
-    setup: dict[str, str]  # what decides the results that it would get
+    setup: dict[str, str]  # versions of libraries, Python and training code, which decide its results
     has_warehouse: bool
 
 
 def check_cluster(address: str, warehouse: Warehouse) -> int:
-    """Whether the workers at a scheduler's address would get this process's own results. Returns: how many there are.
+    """Checks that the Dask workers of a scheduler would compute the same results as this process.
 
-    Raises: UserError: no scheduler answers there, it has no worker, or one has other versions or another warehouse.
+    Returns: the number of workers.
+
+    Raises: UserError: no scheduler answers, it has no workers, or one has other versions or another warehouse.
     """
     probe = warehouse.temporary("probe")
     with connected(address) as client:
@@ -60,13 +63,16 @@ def check_cluster(address: str, warehouse: Warehouse) -> int:
 
 
 def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehouse) -> str | None:
-    """Why cells must not be trained on a worker; None: they may be. Args: here: the flow's own setup."""
+    """Returns the reason why a Dask worker must not train cells; None: it may.
+
+    Args: here: the setup of the flow's process. seen: the worker's report, or the error that it raised.
+    """
     if isinstance(seen, BaseException):
         return f"cannot run this project ({one_line(seen)}). Install it there as it is here."
     if differing := _differing(here, seen.setup):
         return (
-            f"would get other results than this machine: {differing}. Install there what is installed here "
-            "(constraints.txt, and this very version of the project), and start it again."
+            f"would compute other results than this machine: {differing}. Install the same versions there "
+            "(constraints.txt, and the same version of the project), and start it again."
         )
     if not seen.has_warehouse:
         return (
@@ -77,7 +83,7 @@ def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehou
 
 
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
-    """Train a cell in a process of its own, on this worker. Args: timeout, memory: see Processes."""
+    """Trains a cell in a separate process on this Dask worker. Args: timeout, memory: see Processes."""
     worker, is_wanted = current_worker()
     if cell_key.cell_key(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
@@ -87,7 +93,7 @@ def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
 
 
 def why_lost(error: BaseException) -> str:
-    """What became of a cell of which Dask has no result, for people."""
+    """Says why Dask has no result of a cell. Args: error: what Dask raised for it."""
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
@@ -97,7 +103,7 @@ def why_lost(error: BaseException) -> str:
 
 @cache
 def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
-    """A worker's own, of these limits, ended with it. All cells on it together may use the memory that it may."""
+    """Returns this worker's Processes with these limits. All its cells share the worker's memory limit."""
     from distributed import get_worker
 
     allow_children()
@@ -119,9 +125,12 @@ def _setup() -> dict[str, str]:
 
 
 def _differing(here: dict[str, str], there: dict[str, str]) -> str:
-    """What is not the same, for people. Code is told only if libraries are: its digest depends on Python's version."""
+    """Says how the setup of a Dask worker differs; empty if it does not.
+
+    Code is compared only if all libraries are equal, because the digest of the code depends on Python's version.
+    """
     names = [name for name in sorted({*here, *there} - {CODE}) if here.get(name) != there.get(name)]
-    told = [f"{name} {there.get(name, 'is missing')} for {here.get(name, 'none')}" for name in names]
-    if not told and here[CODE] != there[CODE]:
-        return f"its {CODE} is another"
-    return ", ".join(told)
+    differences = [f"{name} {there.get(name, 'is missing')} for {here.get(name, 'none')}" for name in names]
+    if not differences and here[CODE] != there[CODE]:
+        return f"its {CODE} differs"
+    return ", ".join(differences)

@@ -1,4 +1,4 @@
-"""Which cells there are: the grid of protocols, models, feature sets and seeds."""
+"""Plans the cells of a run: the grid of protocols, models, feature sets and seeds."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from tasks.training.jobs import table_name
 def plan_cells(
     protocols: list[str], budget: str, models: list[str], feature_sets: list[str], seeds: list[int]
 ) -> list[Cell]:
-    """Every cell of the grid, the most expensive first. Deterministic models are trained once, as seed 42.
+    """Returns every cell of the grid, the most expensive first. Deterministic models are trained once, with seed 42.
 
-    Args: models: names of models or of groups of them; empty for those a protocol trains by default. feature_sets:
-        names to restrict the grid to; empty for all.
-    Raises: UnknownNameError: a name that is not registered. UserError: nothing is left to train.
+    Args: models: names of models or groups of models; empty for those that a protocol trains by default. feature_sets:
+        names of the feature sets; empty for all.
+
+    Raises: UnknownNameError: a name is not registered. UserError: a seed is out of range, or nothing is left to train.
     """
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise UserError("Seeds must be from 0 to 4294967295.")
@@ -43,7 +44,7 @@ def plan_cells(
     if not grid:
         asked = {"models": models, "feature sets": feature_sets, "protocols": protocols}
         named = "; ".join(f"{kind} {', '.join(names)}" for kind, names in asked.items() if names)
-        raise UserError(f"Nothing to train: no model takes this together: {named}. See docs/words.md.")
+        raise UserError(f"Nothing to train: no model can be trained with this combination: {named}. See docs/words.md.")
     grid.sort(key=lambda item: -item[0])
     return [
         Cell(
@@ -59,7 +60,7 @@ def plan_cells(
 
 
 def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:
-    """Whether a model is trained on a feature set: what measures a leak is for one model, and label_free."""
+    """Whether a model is trained on a feature set. Probes of leaks are for one model, with protocol label_free."""
     if protocol.is_probe:
         return spec.is_probe and feature_set.name == "all"
     if feature_set.leaks:
@@ -68,7 +69,7 @@ def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) ->
 
 
 def distributed(cells: list[Cell], tables: list[BuiltTable], workers: int) -> list[Cell]:
-    """The same cells, XGBoost's on large tables fitted by so many workers together."""
+    """Returns the same cells, where XGBoost's on large tables are fitted by `workers` Dask workers together."""
     n_rows = {(table.table_name, table.protocol): table.rows for table in tables}
     return [
         replace(cell, workers=workers)

@@ -1,4 +1,4 @@
-"""A job: all that a training process needs to know of the cell that it trains."""
+"""Jobs: a job describes one cell to the process that trains it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tasks.training.cell_key import cell_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """All that a training process needs to know; small, so that it can be handed to any process."""
+    """All that a process needs to train one cell; small, so that it can be sent to any process."""
 
     cell: Cell
     key: str
     result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
     feature_version: str
-    staging_version: str  # of the tracks that everything else is made from
+    staging_version: str  # the version of staging.stg_tracks, from which every feature table is made
     table: str  # the feature table's Parquet file, below the warehouse
     split_table: str  # features.split_assignment, likewise
-    genres: tuple[str, ...]  # by genre code
+    genres: tuple[str, ...]  # in the order of the genre codes
     warehouse: str  # its address
     threads: int
-    cluster: str | None = None  # the Dask scheduler's address, of a cell that several workers fit together
+    cluster: str | None = None  # the Dask scheduler's address, for a cell that several workers fit together
 
     @property
     def is_stored(self) -> bool:
-        """Whether its run has its result."""
+        """Whether the result of this cell in this run is stored."""
         warehouse = Warehouse.at(self.warehouse)
         return warehouse.here(warehouse.cell(self.result) / LAST_OF_CELL).exists()
 
@@ -37,7 +37,7 @@ class Job:
 def make_jobs(
     cells: list[Cell], tables: list[BuiltTable], run_id: str, warehouse: Warehouse, threads: int
 ) -> list[Job]:
-    """The jobs that train `cells` for a run, each on the table that its feature set and protocol name."""
+    """Returns the jobs that train `cells` in a run, each on the table of its feature set and protocol."""
     built = {(table.table_name, table.protocol): table for table in tables}
     mapping = built["features.genre_mapping", None]
     genres = genres_of(mapping, warehouse)
@@ -63,5 +63,5 @@ def make_jobs(
 
 
 def table_name(cell: Cell) -> str:
-    """The feature table that a cell trains on."""
+    """Returns the name of the feature table that a cell trains on."""
     return f"features.{'tracks_multitask' if cell.task == 'multitask' else FEATURE_SETS[cell.feature_set].table}"

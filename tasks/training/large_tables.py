@@ -1,8 +1,8 @@
-"""A cell's rows of a table too large for memory: on disk, and what a model needs of them in memory.
+"""Provides a cell's rows of a table too large for memory: rows on disk, and a sample in memory for models that need it.
 
-DuckDB sorts them into a scratch folder, once a cell, from where they are read a slice at a time. They come in the order
-of `position`, not of the file, so that the same rows give the same result however they were written. That order is
-random, so that a slice is a sample of the split; but tracks appended later, with statistics kept, stand behind it.
+DuckDB sorts the rows into a scratch folder, once for each cell, from where they are read one slice at a time. They are
+in the order of `position`, so the same rows give the same result no matter how they are stored in the table's file.
+That order is random, so a slice is a sample of the split, except that appended tracks come last.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, remove
 from tasks.training.jobs import Job
 
-LARGE_ROWS = 1_000_000  # of a table; up to that many, a cell reads them all into less than 1 GiB
-SORT_MEMORY = "512MB"  # of DuckDB, which writes the rest to disk
-# What a model that needs its rows in memory gets of more: as many as the study trained it on, for which its settings
-# were chosen. A forest of 1,000 trees takes 2.3 GB on them, and grows as they do; an SVM takes time by their square.
+LARGE_ROWS = 1_000_000  # a table with more rows stays on disk; a smaller one takes less than 1 GiB in memory
+SORT_MEMORY = "512MB"  # DuckDB's memory limit; it spills the rest to disk
+# The sample for a model that needs its rows in memory: as many rows as the study trained it on, and chose its settings
+# for. With them a forest of 1,000 trees takes 2.3 GB. It grows with the rows, and an SVM's time with their square.
 SUBSAMPLE_ROWS = 35_000
-WATCHED_ROWS = 50_000  # of the validation split, for what watches it while it learns
+WATCHED_ROWS = 50_000  # rows of the validation split for models that watch it while they train
 
 
 def is_large(job: Job) -> bool:
-    """Whether the rows of a cell's table stay on disk."""
+    """Whether the table of a job's cell is so large that its rows stay on disk."""
     table = pl.scan_parquet(Warehouse.to_read(job.warehouse).here(job.table))
     return bool(table.select(pl.len()).collect().item() > LARGE_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scratch:
-    """A folder to sort a cell's rows into, and what sorts them."""
+    """The scratch folder of a cell's sorted rows, and the DuckDB connection that sorts them."""
 
     folder: Path
     connection: duckdb.DuckDBPyConnection
     spec: ModelSpec
     features: list[str]
-    shares: int | None  # the workers that share the rows to train on
-    n_asked: int  # rows to train on: those that the budget allows and the cell asks for
-    n_train: int  # those that it gets: fewer, if it needs them in memory
-    is_chosen: bool  # whether they are not all that there are
+    shares: int | None  # the number of Dask workers that share the training rows; None: one process
+    n_asked: int  # training rows that the budget allows and the cell asks for
+    n_train: int  # training rows that it gets: fewer, if the model needs them in memory
+    is_chosen: bool  # whether n_train is less than all training rows of the table
 
     def write(self, split: str, share: int | None = None) -> Path:
-        """The file of a split's rows, or of one share of them, which is then there."""
+        """Writes the sorted rows of a split, or one worker's share of them, to a file. Returns: the file."""
         columns = {"features": list(map(duck.identifier, self.features)), "is_chosen": self.is_chosen}
         columns |= {"number": "float" if self.spec.dtype == "float32" else "double"}
         columns |= {"is_evaluated": split in EVALUATED, "share": share, "shares": self.shares}
@@ -64,33 +64,35 @@ class _Scratch:
         return file
 
     def x(self, file: Path) -> StoredRows:
-        """The features of a file's rows."""
+        """Returns the features of a file's rows."""
         return StoredRows(file, tuple(self.features), self.spec.dtype, pq.read_metadata(file).num_rows)
 
     def y(self, file: Path, task: str) -> StoredRows:
-        """Their target: genre codes or popularity."""
+        """Returns a target of a file's rows: genre codes or popularity."""
         column, dtype = ("genre_id", "int64") if task == "genre" else ("target_popularity", self.spec.dtype)
         return StoredRows(file, column, dtype, pq.read_metadata(file).num_rows)
 
 
 @contextmanager
 def stored(job: Job) -> Iterator[Data]:
-    """A cell's rows on disk while the block lasts; those to train on in memory, if the model needs them there.
+    """Yields a cell's rows of a large table, on disk. Up to CHUNK_ROWS training rows are read into memory.
 
-    Of those the budget allows and the cell asks for, a model that cannot stream gets a stratified sample. Rows that
-    several workers fit to are left to them (`share_of`).
+    A model that cannot be fitted out of core gets a stratified sample of the training rows that the budget allows and
+    the cell asks for. Training rows that several Dask workers fit to are left out: the workers read them (`share_of`).
     """
     splits = EVALUATED if job.cell.workers else ("train", *EVALUATED)
     with _scratch(job) as scratch:
         files = {split: scratch.write(split) for split in splits}
-        scratch.connection.close()  # and its memory is free
+        scratch.connection.close()  # frees its memory
         yield _data(scratch, files)
 
 
 def share_of(job: Job, share: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that one of a cell's workers fits to, in memory. Args: share: which, from 0.
+    """Reads the training rows of one of a cell's Dask workers into memory.
 
-    Returns: x, shape (n_rows, n_features), and y of the cell's task, (n_rows,), in the order of position.
+    Args: share: the number of the worker, from 0.
+
+    Returns: x, shape (n_rows, n_features), and y of the cell's task, shape (n_rows,), in the order of position.
     """
     with _scratch(job) as scratch:
         file = scratch.write("train", share)
@@ -104,7 +106,7 @@ def share_of(job: Job, share: int) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def _scratch(job: Job) -> Iterator[_Scratch]:
-    """Gone, with all that was written into it, when the block ends."""
+    """Yields a cell's scratch folder, which is removed at the end of the block."""
     spec = spec_of(job.cell)
     warehouse = Warehouse.to_read(job.warehouse)
     table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
@@ -122,7 +124,7 @@ def _scratch(job: Job) -> Iterator[_Scratch]:
 
 
 def _choose_rows(connection: duckdb.DuckDBPyConnection, job: Job, spec: ModelSpec) -> tuple[int, int, bool]:
-    """Make features.chosen_rows, unless all rows are trained on. Returns: n_asked, n_train, is_chosen of a scratch."""
+    """Makes features.chosen_rows, unless all rows are used. Returns: n_asked, n_train and is_chosen of _Scratch."""
     count = "select count(*) from features.trained_table where split = 'train'"
     [(n_rows,)] = connection.execute(count).fetchall()
     n_allowed = min(n_rows, BUDGETS[job.cell.budget].max_train_rows or n_rows)

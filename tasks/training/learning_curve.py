@@ -1,4 +1,4 @@
-"""The learning curve: which numbers of training rows, and which cells."""
+"""Plans a learning curve: the numbers of training rows, and the cells trained on them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tasks.training.large_tables import SUBSAMPLE_ROWS
 
 
 def sizes(n_rows: int, smallest: int) -> list[int]:
-    """Half of all rows, half of that and so on, the largest first, none below `smallest`; all rows are not listed.
+    """Returns half of `n_rows`, a quarter and so on, the largest first, down to `smallest`; not `n_rows` itself.
 
-    Raises: UserError: there is none.
+    Raises: UserError: half of the rows are fewer than `smallest`.
     """
     found = []
     while (n_rows := n_rows // 2) >= smallest:
@@ -32,7 +32,7 @@ def sizes(n_rows: int, smallest: int) -> list[int]:
 
 
 def training_rows(tables: list[BuiltTable], budget: Budget, warehouse: Warehouse) -> int:
-    """How many rows a cell of this budget trains on, of the one protocol that the tables are of."""
+    """Returns the number of training rows under a budget. Args: tables: the feature tables of one protocol."""
     [table] = [table for table in tables if table.table_name == "features.split_assignment"]
     split = pl.scan_parquet(warehouse.here(table.path)).filter(pl.col("split") == "train")
     n_rows = int(split.select(pl.len()).collect().item())
@@ -40,9 +40,10 @@ def training_rows(tables: list[BuiltTable], budget: Budget, warehouse: Warehouse
 
 
 def curve_cells(cells: Iterable[Cell], train_rows: Iterable[int], *, is_large: bool = False) -> list[Cell]:
-    """Each cell on all rows, as it is, and on so many of them; those on most rows, which take longest, first.
+    """Returns each cell on all rows and on each number of rows in `train_rows`, in the order given.
 
-    Args: is_large: of a table that stays on disk models that need their rows in memory get no more than a sample.
+    Args: is_large: whether the table stays on disk. Models that need their rows in memory then get cells only for
+        fewer rows than their sample.
     """
     cells = list(cells)
     parts = [replace(cell, train_rows=n) for n in train_rows for cell in cells]

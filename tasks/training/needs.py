@@ -1,4 +1,4 @@
-"""What cells need of the input: which columns must have values, and which cells are possible with those that have."""
+"""Finds the input columns that cells need, and the cells that are possible with the columns of a snapshot."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TARGET_OF = {"genre": "music_genre", "popularity": "popularity"}
 
 
 def required_columns(cells: Iterable[Cell]) -> list[str]:
-    """Our columns without which nothing, or not every feature set, could be trained on.
+    """Returns the columns that the input must have: those of all features, and the targets that every cell needs.
 
-    A target that only some of the cells need is not required: the others are trained.
+    A target that only some of the cells need is not required, because the other cells can still be trained.
     """
     needed = [(features_of(cell), targets_of(cell)) for cell in cells]
     features = set().union(*(features for features, _ in needed))
@@ -25,7 +25,7 @@ def required_columns(cells: Iterable[Cell]) -> list[str]:
 
 
 def possible(cells: list[Cell], snapshot: Snapshot) -> list[Cell]:
-    """The cells whose targets a snapshot has. Raises: InputError: none of them."""
+    """Returns the cells whose targets a snapshot has. Raises: InputError: it has the targets of no cell."""
     kept = [cell for cell in cells if targets_of(cell) <= set(snapshot.columns)]
     if cells and not kept:
         targets = " and ".join(sorted({name for cell in cells for name in targets_of(cell)} - set(snapshot.columns)))
@@ -37,12 +37,12 @@ def possible(cells: list[Cell], snapshot: Snapshot) -> list[Cell]:
 
 
 def features_of(cell: Cell) -> set[str]:
-    """The input's columns behind a cell's features."""
+    """Returns the input columns from which a cell's features are made."""
     columns = FEATURE_SETS[cell.feature_set].columns or AUDIO_FEATURES
     return {COLUMN_OF.get(name, name) for name in columns if name in AUDIO_FEATURES}
 
 
 def targets_of(cell: Cell) -> set[str]:
-    """The input's columns that a cell learns from beside its features."""
+    """Returns the input columns of a cell's targets, and of the target that its feature set leaks."""
     leak = FEATURE_SETS[cell.feature_set].leaks
     return {TARGET_OF[task] for task in (*spec_of(cell).targets, *([leak] if leak else []))}

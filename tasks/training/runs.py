@@ -1,4 +1,4 @@
-"""What is recorded of a run: one file when it starts, one when it ends with a row per cell."""
+"""Records runs: one file when a run starts, and one when it ends, with an entry for each cell."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ STARTED = pa.schema(
         pa.field("flow_run_id", pa.string()),
         pa.field("pid", pa.int64(), nullable=False),
         pa.field("pid_started", pa.float64(), nullable=False),
-        pa.field("runner", pa.string()),  # this and the next two: NULL of runs recorded before they were
+        pa.field("runner", pa.string()),  # this and the next two are NULL for runs of earlier versions
         pa.field("cells_at_once", pa.int64()),
         pa.field("threads_per_cell", pa.int64()),
     ]
@@ -95,7 +95,7 @@ FINISHED = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellOutcome:
-    """How one cell of a run ended."""
+    """The outcome of one cell of a run."""
 
     cell: Cell
     status: str  # ok | failed | timed_out
@@ -110,7 +110,7 @@ class CellOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that has been recorded as started."""
+    """A run that is recorded as started."""
 
     run_id: str
     snapshot: Snapshot
@@ -127,7 +127,10 @@ def start_run(
     cells_at_once: int = 1,
     threads_per_cell: int = 1,
 ) -> Run:
-    """Record that a run starts, with what it runs on; its id sorts by time. Args: flow_run_id: Prefect's."""
+    """Records the start of a run, its input and its machine. Run ids sort by time.
+
+    Args: flow_run_id: the id of Prefect's flow run. runner: local or dask.
+    """
     warehouse.sweep()
     now = datetime.now(UTC)
     run = Run(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", snapshot, budget)
@@ -155,7 +158,7 @@ def start_run(
 
 
 def finish_run(run: Run, status: str, outcomes: Sequence[CellOutcome], warehouse: Warehouse) -> None:
-    """Record how a run ended. Status: completed, failed (every cell, or the run itself) or interrupted."""
+    """Records the end of a run. Args: status: completed, failed (every cell, or the run itself) or interrupted."""
     cells = []
     for outcome in outcomes:
         row = asdict(outcome)
@@ -167,7 +170,7 @@ def finish_run(run: Run, status: str, outcomes: Sequence[CellOutcome], warehouse
 def outcome_of(
     job: Job, status: str, *, reused: bool = False, result: str | None = None, error: str | None = None
 ) -> CellOutcome:
-    """A job's row in its run."""
+    """Returns the outcome of a job's cell."""
     return CellOutcome(
         cell=job.cell,
         status=status,
@@ -182,7 +185,7 @@ def outcome_of(
 
 
 def is_alive(host: str, pid: int, pid_started: float) -> bool:
-    """Whether the process of a run that has not ended is still there. Of other machines nothing is known: yes."""
+    """Whether the process of a run still runs. A process of another machine cannot be seen and counts as alive."""
     if host != socket.gethostname():
         return True
     try:
@@ -205,7 +208,7 @@ def _git_commit() -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Python's version and those of the libraries that are installed, of those that a run reports."""
+    """Returns the versions of Python and of the installed libraries in REPORTED_VERSIONS."""
     versions = {"python": platform.python_version()}
     for name in REPORTED_VERSIONS:
         try:

@@ -1,4 +1,4 @@
-"""Train one cell, score it, and write what came of it. Runs in a process of its own, without Prefect."""
+"""Trains and scores one cell and writes its files. Runs in a separate process, without Prefect."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tasks.training.jobs import Job
 
 
 def train_cell(job: Job) -> None:
-    """Fit, predict and score a cell; its folder in the warehouse then holds its result, replicates and predictions.
+    """Fits, predicts and scores a cell, and writes its result, replicates and predictions into the warehouse.
 
-    Raises: whatever the model raises.
+    Raises: any error of the model.
     """
-    warnings.filterwarnings("ignore", category=UserWarning)  # the study's MLP stops at its 300 iterations: known
+    warnings.filterwarnings("ignore", category=UserWarning)  # expected: the study's MLP stops at 300 iterations
     started_at = datetime.now(UTC)
     with opened(job) as data:
         _train(job, data, started_at)
@@ -51,7 +51,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
 
     started = time.perf_counter()
     if job.cell.workers:
-        from tasks.training import dask_xgboost  # which needs Dask
+        from tasks.training import dask_xgboost  # needs Dask
 
         dask_xgboost.fit(estimator, job)
     else:
@@ -97,7 +97,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
 
 
 def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
-    """Fit on the training rows; an estimator that watches validation sees those rows too, by split."""
+    """Fits an estimator on the training rows; one that watches validation also gets the validation rows."""
     watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
     rows = (data.x, *(data.y[target] for target in spec.targets))
     by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
@@ -110,13 +110,13 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
 
 
 def predict_all(estimator: Any, spec: ModelSpec, x: Rows, n_genres: int) -> Predicted:
-    """As `predict`, of stored rows a chunk at a time."""
+    """Predicts as `tasks.models.inference.predict` does; stored rows are read one chunk at a time."""
     return join([predict(estimator, spec, x[rows], n_genres) for rows in chunks_of(x)])
 
 
 @contextmanager
 def opened(job: Job) -> Iterator[Data]:
-    """A cell's rows while the block lasts: in memory, or those of a large table on disk."""
+    """Yields a cell's rows: in memory, or on disk for a large table."""
     if job.cell.workers or large_tables.is_large(job):
         with large_tables.stored(job) as data:
             yield data
@@ -125,7 +125,7 @@ def opened(job: Job) -> Iterator[Data]:
 
 
 def load(job: Job) -> Data:
-    """Read a cell's features and targets, cut to what its budget allows, and the cell itself asks, to train on."""
+    """Reads a cell's rows into memory, with as many training rows as its budget allows and the cell asks for."""
     dtype = spec_of(job.cell).dtype
     warehouse = Warehouse.to_read(job.warehouse)
     groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
@@ -151,19 +151,23 @@ def load(job: Job) -> Data:
 
 
 def stratified(genre: np.ndarray, n: int) -> np.ndarray:
-    """N of the rows, in their order, of each genre its share (to within one row), the first of it.
+    """Returns the numbers of `n` rows, stratified by genre (to within one row): the first rows of each genre.
 
-    Those for a smaller n are among those for a larger. Args: genre: shape (n_rows,), codes; rows in random order.
+    The rows for a smaller n are a subset of those for a larger n.
+
+    Args: genre: codes, shape (n_rows,), of rows in random order.
+
+    Returns: row numbers, ascending, shape (n,).
     """
     by_genre = np.argsort(genre, kind="stable")
     counts = np.bincount(genre)
-    place = np.empty(len(genre))  # of each row within its genre, 0 to 1
+    place = np.empty(len(genre))  # each row's place within its genre, 0 to 1
     place[by_genre] = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
     return np.sort(np.argsort(place, kind="stable")[:n])
 
 
 def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of a result's metrics, and those of its replicates (slice `all`)."""
+    """Returns the entries of a result's metrics, and those of its replicates (slice `all`)."""
     rows, kept = [], []
     for split, found in predicted.items():
         imputed = data.is_imputed[split]
@@ -238,16 +242,16 @@ def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: in
 
 
 def _feature_importances(estimator: Any) -> np.ndarray:
-    """The mean decrease of impurity, or the gain, as shares that add up to 1."""
+    """Returns the mean decrease of impurity, or the gain, of each feature, as shares that add up to 1."""
     decrease = decrease_of_impurity(estimator)
     if decrease is None:
         return np.asarray(estimator.feature_importances_)
     decrease = np.asarray(decrease)
-    return decrease / (decrease.sum() or 1.0)  # 0 of trees without a split
+    return decrease / (decrease.sum() or 1.0)  # all 0 for trees without a split
 
 
 def _history(estimator: Any) -> list[dict[str, Any]]:
-    """The losses of each epoch, of estimators that keep them."""
+    """Returns the losses of each epoch; empty if the estimator does not keep them."""
     if hasattr(estimator, "loss_curve_"):
         return [{"member": 1, "epoch": n + 1, "loss": loss} for n, loss in enumerate(estimator.loss_curve_)]
     return [asdict(epoch) for epoch in getattr(estimator, "history", [])]
@@ -286,6 +290,6 @@ def _predictions(job: Job, data: Data, predicted: dict[str, Predicted]) -> Itera
 
 
 def _peak_rss_mb() -> float:
-    """The most memory this process has held at once so far, in MiB, the libraries it started with included."""
+    """Returns the peak memory of this process so far, in MiB, including imported libraries."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0)

@@ -1,7 +1,8 @@
-"""Search for a model's settings with Optuna, judged on the validation split only; a killed search goes on where it was.
+"""Searches for a model's settings with Optuna, scored on the validation split only. A killed search can be resumed.
 
-A search is Optuna's journal file below `tuning/`; each finished trial is also an immutable Parquet file, for SQL. Of a
-warehouse elsewhere the journal is put there whenever a trial has ended, before that file, so any machine can go on.
+A search is stored in Optuna's journal file below `tuning/`. Each finished trial is also an immutable Parquet file, for
+SQL. The journal is written to a remote warehouse after each trial, before the trial's Parquet file, so any machine can
+resume the search.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ TRIALS = pa.schema(
         pa.field("feature_version", pa.string(), nullable=False),
         pa.field("number", pa.int64(), nullable=False),
         pa.field("state", pa.string(), nullable=False),  # complete, failed, killed
-        pa.field("value", pa.float64()),  # of the metric, on the validation split; NULL unless complete
+        pa.field("value", pa.float64()),  # the metric on the validation split; NULL unless complete
         pa.field("metric", pa.string(), nullable=False),
-        pa.field("params", pa.string(), nullable=False),  # JSON: every setting of the model, searched for or not
-        pa.field("seconds", pa.float64()),  # that the trial took; NULL unless complete
+        pa.field("params", pa.string(), nullable=False),  # JSON: all settings of the model, searched or fixed
+        pa.field("seconds", pa.float64()),  # duration of the trial; NULL unless complete
         pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-# What a search is judged by. Multi-task nets by accuracy + R2: both are shares, of rows and of variance.
+# The metric of a search, by task. For multi-task nets it is accuracy + R2: both are shares, of rows and of variance.
 JUDGED_BY: Mapping[str, str] = MappingProxyType(
     {**{str(task): metric.name for task, metric in HEADLINES.items()}, "multitask": "accuracy_plus_r2"}
 )
@@ -53,7 +54,7 @@ JUDGED_BY: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Settings to be tried; small, so that it can be handed to any process."""
+    """A trial: settings to be tried; small, so that it can be sent to any process."""
 
     number: int
     job: Job
@@ -61,7 +62,7 @@ class Trial:
 
 
 def tunable(task: str, model: str) -> ModelSpec:
-    """The registered model of that name. Raises: UnknownNameError: it has no search space."""
+    """Returns the registered model of that name. Raises: UnknownNameError: it has no search space."""
     name = f"{task}/{model}"
     if name not in tunable_names():
         raise UnknownNameError("model to tune", name, tunable_names())
@@ -69,12 +70,12 @@ def tunable(task: str, model: str) -> ModelSpec:
 
 
 def tunable_names() -> list[str]:
-    """The models with a search space, as task/model."""
+    """Returns the names of the models with a search space, as task/model."""
     return [name for name, spec in MODELS.items() if spec.space]
 
 
 def validate(trial: Trial) -> float:
-    """Fit with a trial's settings; the metric of its task on the validation split."""
+    """Fits a model with a trial's settings. Returns: the metric of its task on the validation split."""
     spec, cell = spec_of(trial.job.cell), trial.job.cell
     estimator = spec.build(trial.parameters, cell.seed, trial.job.threads)
     with train.opened(trial.job) as data:
@@ -91,21 +92,21 @@ def validate(trial: Trial) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best trial of a search, beside what is committed."""
+    """The best trial of a search, with the value of the registry's settings for comparison."""
 
     metric: str
     value: float
-    committed: float | None  # the metric under the registry's settings; None if that trial failed
-    parameters: dict[str, Any]  # those searched for
+    committed: float | None  # the metric with the registry's settings; None if that trial failed
+    parameters: dict[str, Any]  # the settings that were searched
     n_finished: int
 
 
 class Search:
-    """One search, which one process at a time may go on with (see `open_search`)."""
+    """A search for settings, open in one process at a time (see `open_search`)."""
 
     def __init__(self, name: str, study: Any, job: Job, warehouse: Warehouse, keep: Callable[[], None]) -> None:
         self.name = name
-        self._keep = keep  # the journal
+        self._keep = keep  # stores the journal
         self.metric = JUDGED_BY[job.cell.task]
         self._study = study
         self._job = job
@@ -117,18 +118,18 @@ class Search:
 
     @property
     def n_finished(self) -> int:
-        """The trials that came to an end by themselves."""
+        """The number of trials that completed or failed; killed trials do not count."""
         return sum(_state(trial) in {"complete", "failed"} for trial in self._study.trials)
 
     def ask(self) -> Trial:
-        """The settings to try next; the registry's own come first."""
+        """Returns the settings to try next. The registry's settings come first."""
         asked = self._study.ask()
         self._asked[asked.number] = asked
         chosen = {name: values.suggest(asked, name) for name, values in self._space.items()}
         return Trial(number=asked.number, job=self._job, parameters=dict(self._spec.parameters) | chosen)
 
     def tell(self, trial: Trial, outcome: Outcome, seconds: float) -> None:
-        """Record how a trial ended."""
+        """Records how a trial ended."""
         from optuna.trial import TrialState
 
         asked = self._asked.pop(trial.number)
@@ -141,7 +142,7 @@ class Search:
         self._store()
 
     def best(self) -> Best:
-        """What was found so far. Raises: UserError: no trial has succeeded."""
+        """Returns the best trial so far. Raises: UserError: no trial has succeeded."""
         complete = [trial for trial in self._study.trials if _state(trial) == "complete"]
         if not complete:
             errors = [trial.user_attrs["error"] for trial in self._study.trials if _state(trial) == "failed"]
@@ -159,7 +160,7 @@ class Search:
         return {name: self._spec.parameters[name] for name in self._space}
 
     def _resume(self) -> None:
-        """Close what a killed search left open, and have the registry's settings tried if they were not."""
+        """Closes the trials that a killed search left open, and queues the registry's settings if not tried yet."""
         from optuna.trial import TrialState
 
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
@@ -171,7 +172,7 @@ class Search:
             self._study.enqueue_trial(self._committed)
 
     def _store(self) -> None:
-        """Keep the journal, then write a Parquet file of every ended trial that has none yet."""
+        """Stores the journal, then writes a Parquet file for every ended trial that has none yet."""
         self._keep()
         cell = self._job.cell
         stored = set(self._warehouse.files("tuning", "trials"))
@@ -198,7 +199,7 @@ class Search:
 
 @contextmanager
 def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
-    """Start a search, or go on with the one that has the same data, space and other settings.
+    """Starts a search, or resumes the one with the same data, search space, fixed settings and seed.
 
     Raises: UserError: Optuna is not installed.
     """
@@ -216,14 +217,14 @@ def open_search(job: Job, warehouse: Warehouse) -> Iterator[Search]:
     name = f"{cell.task}-{cell.model}-{cell.protocol}-{digest}"
     journal = warehouse.root / "tuning" / f"{name}.journal"
     with warehouse.appending(journal) as keep:
-        Path(f"{journal}.lock").unlink(missing_ok=True)  # Optuna's own lock outlives a killed holder
+        Path(f"{journal}.lock").unlink(missing_ok=True)  # Optuna's lock file stays if its holder is killed
         study = optuna.create_study(
             study_name=name,
             storage=JournalStorage(JournalFileBackend(str(journal))),
             direction="maximize" if cell.task == "multitask" or HEADLINES[cell.task].higher_is_better else "minimize",
             load_if_exists=True,
         )
-        # Not the same random numbers again after a resumption.
+        # A resumed search must not draw the same random numbers again.
         study.sampler = optuna.samplers.TPESampler(seed=cell.seed + len(study.trials))
         yield Search(name, study, job, warehouse, keep)
 

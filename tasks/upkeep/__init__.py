@@ -1,1 +1,1 @@
-"""Old files go, and what is stored is checked against what was written."""
+"""Upkeep of a warehouse: removal of old files, and a check of all stored files against their checksums."""

@@ -1,28 +1,34 @@
-"""Upkeep: old runs go, and with them the files that nothing else needs.
+"""Cleanup: removes old runs, and the files that nothing else needs.
 
-What is needed: all that a kept run reports (its cells, also those that an older run trained, the versions they were
-trained on, what those were made from, and its snapshot with those it was appended to), all that a kept run trained,
-finished or not, the newest version of each feature table of each such snapshot, what the published database shows of
-raw, staging and features, the champions that stand with what prepares tracks for them, and the data of each search for
-settings. Everything else that follows the project's own naming may go, and what writers that were killed left.
+These files are needed and stay:
+
+- what a kept run reports: its cells (even those that an older run trained), the table versions they were trained on,
+  the tables those were made from, and its snapshot with the snapshots that it was appended to;
+- the cells that a kept run trained, whether it finished or not;
+- the newest version of each feature table of these snapshots;
+- the raw, staging and feature tables that the published database shows;
+- the current champions, and the tables that prepare tracks for them;
+- the data of each search for settings.
+
+Everything else that follows the project's naming may be removed, and so may leftovers of killed processes.
 
 Why that is safe:
 
-- Runs in progress. Whatever reads or makes stored files holds the warehouse in use (`Warehouse.in_use`) from ingest to
-  publication; upkeep removes only while it holds it alone. So nothing goes that a run has found and is about to reuse.
-  The kernel lets go of the lock of a killed process. Runs of other machines, where the lock may not reach, are known by
-  their start record: while one of them has no end, nothing goes. Of a warehouse elsewhere all flows are known by notes
-  that they keep there (tasks/storage/leases.py), whichever machine they are on.
-- Readers. What the views of the published database name is never removed: it is published again without the removed
-  runs before their files go. A reader may still have an older publication open: files go only `grace_hours` after an
-  upkeep first saw no need for them (recorded in `upkeep/retired/`), and open tables so long after others took their
-  place. If a run uses them before that, they are needed again.
-- A full disk. What needs no room goes first: what killed processes left, records (a run's start, then its end; a
-  snapshot's), and files that the publication does not show. Only then the publication is written again, and the files
-  go that the old one showed.
-- Being killed. Files go whole, and after what names them: the registry is written again before its files go, unless
-  there is no room for it yet; a file that it names and that is gone counts as not built. Files that no record names any
-  more go with the next upkeep.
+- Runs in progress. Each process that reads or writes stored files holds the warehouse in use (`Warehouse.in_use`) from
+  ingest to publication, and cleanup removes files only while it holds the warehouse alone. So no file is removed that a
+  run is about to reuse. The kernel releases the lock of a killed process. The lock may not reach other machines, but
+  their runs have a start record: while one of them has no end, nothing is removed. All flows that use a remote
+  warehouse have a lease there (tasks/storage/leases.py), whichever machine they are on.
+- Readers. No file is removed that a view of the published database names: the database is first published again
+  without the removed runs. A reader may still have an older publication open. So files are removed only `grace_hours`
+  after an upkeep first found them unneeded (recorded in `upkeep/retired/`), and open tables as long after a newer
+  publication replaced them. If a run uses a file before that, it is needed again.
+- A full disk. What can be removed without writing is removed first: leftovers of killed processes, records (a run's
+  start, then its end; a snapshot's record), and files that the publication does not show. Then the database is
+  published again, and the files are removed that only the old publication showed.
+- A kill. A file is removed after the records that name it. The registry is written again before its files are removed,
+  unless the disk has no room for it yet; a table that it names and that is gone counts as not built. Files that no
+  record names any more are removed by the next upkeep.
 """
 
 from __future__ import annotations
@@ -58,16 +64,17 @@ from tasks.upkeep.inventory import (
 KEEP_RUNS = 14
 GRACE_HOURS = GRACE / timedelta(hours=1)
 MOST = 36_500  # runs, or days
-REGISTRY_FILES = 20  # more are put together: each build adds one
+REGISTRY_FILES = 20  # more are merged; each build adds one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; without either, the newest 14.
+    """The rule for which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; by default 14 runs.
 
-    The newest are counted apart among runs that completed and among those that did not, so that a series of failures
-    pushes no result out. The newest completed run always stays, and so does a run that holds the newest result of a
-    cell (results.newest) on the same tracks as a kept run: runs of a few models push no other model's result out.
+    Completed and other runs are counted separately, so that a series of failures does not displace results. The newest
+    completed run always stays. A run also stays if it has the newest result of a cell (results.newest) on the same
+    tracks as a kept run, so that runs of a few models do not displace the results of other models.
+
     Raises: UserError: a number is out of range.
     """
 
@@ -84,7 +91,7 @@ class Policy:
             raise UserError(f"--grace-hours must be from 0 to {24 * MOST}, not {self.grace_hours:g}.")
 
     def kept(self, runs: Iterable[StoredRun], now: datetime) -> list[StoredRun]:
-        """Those that stay, newest first; running ones do."""
+        """Returns the runs that stay, newest first; running ones always stay."""
         newest_first = sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True)
         chosen = self._chosen(newest_first, now)
         tracks = {cell[0] for run in newest_first if run.run_id in chosen for cell in run.shown}
@@ -111,28 +118,28 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What goes now, and what goes once readers have had their time."""
+    """What is removed now, and what is removed after the time of grace for readers."""
 
-    keep: int  # runs
-    runs: Mapping[str, Item]  # by run_id: its records
-    files: Mapping[str, Item]  # by path
-    rows: tuple[BuiltTable, ...]  # that stay in the registry
-    retired: Mapping[str, datetime]  # not needed, but not yet old enough, and since when
-    later: Mapping[str, Item]  # those
+    keep: int  # number of runs
+    runs: Mapping[str, Item]  # records of removed runs, by run_id
+    files: Mapping[str, Item]  # removed files, by path
+    rows: tuple[BuiltTable, ...]  # rows that stay in the registry
+    retired: Mapping[str, datetime]  # paths to be removed later, and since when they have not been needed
+    later: Mapping[str, Item]  # files to be removed later, by path
 
     @property
     def going(self) -> dict[str, Item]:
-        """Everything that goes now, by name."""
+        """Everything that is removed now, by name."""
         return {**self.runs, **self.files}
 
     @property
     def leaving(self) -> dict[str, Item]:
-        """That, and what goes later."""
+        """Everything that is removed now or later, by name."""
         return {**self.going, **self.later}
 
 
 def make_plan(inventory: Inventory, policy: Policy) -> Plan:
-    """Decide what goes. Pure: of equal inventories and policies, equal plans."""
+    """Returns what is to be removed. It is pure: equal inventories and policies give equal plans."""
     kept = policy.kept(inventory.runs, inventory.now)
     needed = needed_paths(inventory, kept)
     since = {path: inventory.retired.get(path, inventory.now) for path in inventory.items if path not in needed}
@@ -155,7 +162,7 @@ def make_plan(inventory: Inventory, policy: Policy) -> Plan:
 
 
 def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
-    """The paths that must stay for the `kept` runs, the publication, the champions and the searches."""
+    """Returns the paths that must stay for the `kept` runs, the publication, the champions and the searches."""
     published = {path for path in inventory.published if not path.startswith("cells/")}
     needed = published | {run.sample for run in kept if run.sample}
 
@@ -173,7 +180,7 @@ def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
     parts = {part for snapshot in snapshots for part in (snapshot, *inventory.bases.get(snapshot, ()))}
     needed |= {path for part in parts for path in snapshot_paths(part)}
 
-    current = {  # oldest first: the newest of each table stays
+    current = {  # sorted oldest first, so that the newest version of each table stays
         (row.table_name, row.protocol, row.snapshot): row.version
         for row in sorted(inventory.registry, key=lambda row: row.built_at)
         if row.snapshot in snapshots
@@ -183,7 +190,7 @@ def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
 
 
 def with_upstream(versions: set[str], registry: Iterable[BuiltTable]) -> set[str]:
-    """`versions`, and all that those were made from; where that was not recorded, all of the same snapshot."""
+    """Returns `versions` and all versions they were made from; if that is not recorded, all of the same snapshot."""
     rows = {row.version: row for row in registry}
     found: set[str] = set()
     open_ends = list(versions)
@@ -200,26 +207,27 @@ def with_upstream(versions: set[str], registry: Iterable[BuiltTable]) -> set[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What upkeep did, or would do."""
+    """What cleanup removed, or would remove."""
 
     is_dry_run: bool
-    kept: int  # runs
-    going: Mapping[str, Item]  # by name
-    later: Mapping[str, Item]  # not needed either, but perhaps by readers of an older publication
-    freed: int  # bytes; of a file that has other names, too, when the last of them goes
-    freed_later: int
+    kept: int  # number of runs
+    going: Mapping[str, Item]  # removed, by name
+    later: Mapping[str, Item]  # to be removed later; readers of an older publication may need it
+    freed: int  # bytes; a file with several hard links counts when the last one is removed
+    freed_later: int  # bytes
     grace_hours: float
-    size: int  # bytes that the warehouse holds when it is done
-    freed_here: int  # bytes, in the working copy of a warehouse elsewhere
+    size: int  # bytes of the warehouse afterwards
+    freed_here: int  # bytes freed in the local copy of a remote warehouse
 
 
 def tidy(
     policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool = False
 ) -> Report:
-    """Remove what nothing needs, or say what that is.
+    """Removes what nothing needs; a dry run only reports it.
 
-    Args: wait: seconds for flows in progress to end; on_wait is called once if there are any.
-    Raises: UserError: they have not ended, or a run of another machine has not.
+    Args: wait: seconds to wait for flows in progress. on_wait: is called once if there are any.
+
+    Raises: UserError: a flow in progress, or a run of another machine, has not ended.
     """
     with warehouse.in_use() if dry_run else warehouse.alone(wait, on_wait):
         inventory = take_inventory(warehouse)
@@ -252,14 +260,14 @@ def tidy(
 
 
 def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[int, int, int]]:
-    """What a disk has of it: see `links_of`; in a store files have one name each."""
+    """Returns an item's files with their `links_of`; none for a remote warehouse, which has no hard links."""
     paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
     paths += [path.with_name(path.name + checksums.SUFFIX) for path in paths]
     return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
 
 
 def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:
-    """Remove what `plan` says; the caller holds the warehouse alone. Returns: what went, by name."""
+    """Carries out a plan; the caller holds the warehouse alone. Returns: what was removed, by name."""
     _free(plan, inventory, warehouse)
     try:
         _write_down(plan, inventory, warehouse)
@@ -276,7 +284,7 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
 
 
 def _free(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
-    """Remove what takes no room to remove: what the killed left, records, then what the publication does not show."""
+    """Removes what needs no room on the disk: leftovers, records, then files that the publication does not show."""
     first = [path for path, item in plan.files.items() if item.kind == "temporary"]
     for file in (
         *(warehouse.root / path for path in first),
@@ -296,7 +304,7 @@ def _free(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
 
 
 def _write_down(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
-    """Have the registry, the publication and the list of what goes later show what is left."""
+    """Updates the registry, the publication and the list of what is removed later."""
     _write_registry(plan, inventory, warehouse)
     is_outdated = plan.runs or any(map(_is_record, plan.files)) or len(plan.rows) < len(inventory.registry)
     if is_outdated or not inventory.published.isdisjoint({*plan.files, *plan.retired}):
@@ -309,7 +317,7 @@ def _is_record(path: str) -> bool:
 
 
 def _write_registry(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
-    """Have it name what is left, if it does not yet, in a few files."""
+    """Writes the registry again if it names removed tables or has too many files."""
     files = warehouse.files("features", "registry")
     is_outdated = len(plan.rows) < len(inventory.registry) and len(plan.rows) < len(read_registry(warehouse))
     if is_outdated or len(files) > REGISTRY_FILES:
@@ -317,14 +325,14 @@ def _write_registry(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> N
 
 
 def _publish_again(inventory: Inventory, warehouse: Warehouse) -> None:
-    """Publish what is recorded now, with the raw data and features that are published already."""
+    """Publishes what is recorded now, with the same raw data and features as before."""
     for snapshot in sorted(inventory.shown_snapshots)[:1]:
         features = [row for row in inventory.registry if row.path in inventory.published]
         publish(load_snapshot(snapshot, warehouse), features, warehouse)
 
 
 def _remember(retired: Mapping[str, datetime], inventory: Inventory, warehouse: Warehouse) -> None:
-    """Record since when each path has not been needed. The newest file counts."""
+    """Records since when each path has not been needed; the newest file is the valid one."""
     if retired == inventory.retired:
         return
     replaced = warehouse.files("upkeep", "retired")

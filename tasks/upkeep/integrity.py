@@ -1,6 +1,6 @@
-"""Whether all that a warehouse stores is there, and is what was written: every file is read and compared.
+"""The integrity check: reads every stored file of a warehouse and compares it with its checksum.
 
-Files that were stored before checksums were kept are read through instead, which finds most changes, not all.
+Files without a checksum, from before there were any, are only read through, which finds most changes, not all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tasks.storage.warehouse import LAST_OF_CELL, MANIFEST, Warehouse
 from tasks.training import runs
 from tasks.training.cell_files import RESULT
 
-# Written again and again, so that no checksum is kept beside them; what is set aside already; what is being written.
+# No checksum is kept of files that are written again and again, are set aside already, or are being written.
 UNRECORDED = re.compile(r"manifest\.json|music\.duckdb|about\.txt|(reports|tuning|tmp|use|damaged)/.*|.*\.sha256")
 RECORDED_HERE = ("tuning/trials/",)
 BATCH_ROWS = 65_536
@@ -33,32 +33,34 @@ PUBLISH_AGAIN = "publish again (any run does)"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """A stored file that is not as it should be."""
+    """A stored file that is missing or damaged."""
 
-    path: str  # below the warehouse's root
+    path: str  # relative to the warehouse's root
     what: str  # missing, cut off, altered, ...
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check came to."""
+    """The result of a check."""
 
     faults: list[Fault]
-    files: int  # that were read
-    size: int  # bytes
-    without_checksum: int  # of those files
+    files: int  # files that were read
+    size: int  # bytes that were read
+    without_checksum: int  # files that were read and have no checksum
 
 
 def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
-    """Read every stored file, and look for every file that records, registry and manifest name.
+    """Reads every stored file, and looks for every file that records, registry and manifest name.
 
-    What is cut off or altered is set aside, so that the next run makes it again. Args: dry_run: set nothing aside.
+    Truncated and altered files are set aside, so that the next run makes them again.
+
+    Args: dry_run: set nothing aside.
     """
-    # Without a manifest the last publication is what there is to look at.
+    # Without a manifest the newest publication is checked.
     newest = (warehouse.manifest() or {}).get("publication") or max(warehouse.folders("published"), default=None)
 
     def is_looked_at(path: str) -> bool:
-        """Of publications the newest is: it is all that the manifest names."""
+        """Returns whether a path is checked; of the publications only the newest one is."""
         return not path.startswith("published/") or path.startswith(f"published/{newest}/")
 
     sizes = {path: size for path, size in warehouse.sizes().items() if _is_recorded(path) and is_looked_at(path)}
@@ -89,18 +91,18 @@ def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
 
 @dataclass(frozen=True, slots=True)
 class _Sound(Warehouse):
-    """A warehouse of which only sound files are listed. Args: damaged: paths that are not."""
+    """A warehouse that lists only sound files. Args: damaged: paths of the other files."""
 
     damaged: frozenset[str] = frozenset()
 
     def files(self, schema: str, name: str) -> list[Path]:
-        """As of any warehouse."""
+        """Returns a table's files that are not damaged."""
         listed = Warehouse.files(self, schema, name)
         return [file for file in listed if file.relative_to(self.root).as_posix() not in self.damaged]
 
 
 def _set_aside(path: str, fault: str, warehouse: Warehouse) -> None:
-    """Have the next run make it again; of a file that is lost only its checksum is there to be removed."""
+    """Sets a damaged file aside so that the next run makes it again; of a missing file only the checksum is left."""
     file = warehouse.root / path
     if fault != "missing" or path.startswith("cells/"):
         damage.set_aside(file, fault, warehouse)
@@ -113,7 +115,7 @@ def _is_recorded(path: str) -> bool:
 
 
 def _kept(warehouse: Warehouse) -> dict[str, str]:
-    """The SHA-256 that was kept of each file, by its path."""
+    """Returns the stored SHA-256 of each file, by its path."""
     kept: dict[str, str] = {}
     for beside in warehouse.sizes():
         if beside.endswith(checksums.SUFFIX) and not beside.startswith((f"{damage.FOLDER}/", "tmp/")):
@@ -134,7 +136,7 @@ def _fault_of(path: str, digest: str | None, warehouse: Warehouse) -> str | None
             fault = checksums.fault_of(warehouse.here(path)) if is_table else None
             return fault.removeprefix("is ") if fault else "altered"
         return _unreadable(warehouse.here(path)) if is_table else None
-    except FileNotFoundError:  # upkeep was faster, or another process
+    except FileNotFoundError:  # removed meanwhile by upkeep or another process
         return None
 
 
@@ -157,7 +159,7 @@ def _damaged_cells(warehouse: _Sound) -> set[str]:
 
 
 def _named(warehouse: _Sound) -> Iterator[str]:
-    """The paths that records, registry and manifest name, and that must be there."""
+    """Yields the paths that records and registry name, and that must exist."""
     for snapshot in stored_snapshots(warehouse).values():
         for part in snapshot.parts:
             yield from (f"raw/{name}/{part}.parquet" for name in ("snapshots", "tracks", "rejects"))
@@ -169,7 +171,7 @@ def _named(warehouse: _Sound) -> Iterator[str]:
         if run["run_id"] not in started:
             yield f"runs/started/{run['run_id']}.parquet"
         for cell in run["cells"]:
-            # One that was set aside and trained again since is not missed.
+            # A result that was set aside and trained again is not missing.
             if cell["result"] and (cell["result"] in (stored := warehouse.results(cell["cell_key"])) or not stored):
                 yield from (f"cells/{cell['result']}/{name}" for name in TABLES_OF_CELL)
     results = {cell["result"] for run in finished for cell in run["cells"] if cell["result"]}
@@ -182,7 +184,7 @@ def _named(warehouse: _Sound) -> Iterator[str]:
 
 
 def _faults_of_publication(warehouse: Warehouse) -> dict[str, str]:
-    """What is wrong with the manifest, what it names, and the database."""
+    """Returns the faults of the manifest, of the files it names and of the database, by path."""
     manifest = warehouse.manifest()
     if manifest is None:
         if warehouse.store.read(MANIFEST) if warehouse.store else (warehouse.root / MANIFEST).exists():

@@ -1,4 +1,4 @@
-"""What a warehouse holds, as upkeep sees it: runs, feature versions, files with their sizes, and what is published."""
+"""The inventory of a warehouse for upkeep: runs, feature versions, files with their sizes, and publications."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from tasks.training import runs
 from tasks.training.tuning import TRIALS
 
 Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "publication", "orphan", "temporary"]
-FOREIGN = timedelta(days=7)  # so long is what began on another machine, of which nothing is known, taken to go on there
+FOREIGN = timedelta(days=7)  # work of another machine counts as in progress for so long if its state is unknown
 VERSIONED = r"(?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet"  # a file, or a folder of parts
 CELL = r"cells/[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}"  # <key>-<run id>
 SAMPLE_FILE = r"sample/sample-\d+-\d+-[0-9a-f]{16}\.csv"
 OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE})(?:/.*|\.sha256)?")
 PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})(?:/.*|\.sha256)")
-SPILL = re.compile(r"duckdb_temp_.+")  # what DuckDB leaves when it is killed
+SPILL = re.compile(r"duckdb_temp_.+")  # left by DuckDB when it is killed
 NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
-# As in results.newest, and the points of a learning curve.
+# The key of a result, as in results.newest, and of a point of a learning curve.
 CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows")
 RETIRED = pa.schema(
     [
-        pa.field("path", pa.string(), nullable=False),  # below the warehouse's root
+        pa.field("path", pa.string(), nullable=False),  # relative to the warehouse's root
         pa.field("since", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
@@ -50,54 +50,52 @@ RETIRED = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A run's records, and what its rows are made of."""
+    """A run's records, and the files that its results come from."""
 
     run_id: str
     started_at: datetime
     status: str  # as in results.runs
     snapshot: str
-    sample: str | None = None  # the generated file that it read
-    results: frozenset[str] = frozenset()  # cells that it reports, whichever run trained them
-    versions: frozenset[str] = frozenset()  # of the tables that its cells were trained on
-    shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell: all on the same tracks
+    sample: str | None = None  # path of the generated file that it read
+    results: frozenset[str] = frozenset()  # the cells that it reports, even if another run trained them
+    versions: frozenset[str] = frozenset()  # versions of the tables that its cells were trained on
+    shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell; all have the same tracks
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something that upkeep may remove: a file, or a cell's folder with all that is in it."""
+    """Something that upkeep may remove: a file, or a cell's folder with its contents."""
 
     kind: Kind
-    size: int  # bytes; of a file that has other names, too, its share
+    size: int  # bytes; of a file with several hard links its share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All of it. Paths are those below the warehouse's root; a file that follows no pattern of ours is not listed."""
+    """The contents of a warehouse; paths are relative to its root, and files of unknown names are not listed."""
 
     now: datetime
     runs: tuple[StoredRun, ...] = ()
     registry: tuple[BuiltTable, ...] = ()
     items: Mapping[str, Item] = field(default_factory=dict)
-    records: Mapping[str, int] = field(default_factory=dict)  # by run_id, bytes
+    records: Mapping[str, int] = field(default_factory=dict)  # bytes of a run's records, by run_id
     published: frozenset[str] = frozenset()  # paths that the views of music.duckdb name
-    publications: Mapping[str, int] = field(default_factory=dict)  # their open tables, by name, bytes
-    newest: str | None = None  # of those, which the manifest names
+    publications: Mapping[str, int] = field(default_factory=dict)  # bytes of the open tables, by publication
+    newest: str | None = None  # the publication that the manifest names
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
     predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
-    bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an appended snapshot: whose files it shows
-    retired: Mapping[str, datetime] = field(
-        default_factory=dict
-    )  # since when earlier upkeeps have seen no need for a path
+    bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # appended snapshot -> snapshots it includes
+    retired: Mapping[str, datetime] = field(default_factory=dict)  # path -> since when no upkeep has needed it
 
     @property
     def shown_snapshots(self) -> frozenset[str]:
-        """Those that the views of music.duckdb show, but for the bases of another of them: in practice one."""
+        """The snapshots that the views of music.duckdb show, except bases of another one; in practice one snapshot."""
         found = {path.split("/")[-1].removesuffix(".parquet") for path in self.published if path.startswith("raw/")}
         return frozenset(found.difference(*(self.bases.get(snapshot, ()) for snapshot in found)))
 
 
 def take_inventory(warehouse: Warehouse) -> Inventory:
-    """Read what is there now."""
+    """Reads the current contents of a warehouse."""
     now = datetime.now(UTC)
     registry = tuple(read_registry(warehouse))
     stored = warehouse.sizes()
@@ -134,7 +132,7 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
 
 
 def published_paths(warehouse: Warehouse) -> frozenset[str]:
-    """The files that the views of music.duckdb read, of cells their folders; it may have been moved since."""
+    """Returns the paths that the views of music.duckdb read (of cells the folders), relative to the warehouse."""
     if not warehouse.database.exists():
         return frozenset()
     with readable(warehouse) as database, duckdb.connect(str(database), read_only=True) as connection:
@@ -143,24 +141,24 @@ def published_paths(warehouse: Warehouse) -> frozenset[str]:
 
 
 def record_files(run_id: str, warehouse: Warehouse) -> list[Path]:
-    """What is recorded of a run, in the order of removal: without its start it does not count any more."""
+    """Returns a run's records in the order of removal: a run without its start record does not count any more."""
     started, finished = (warehouse.table("runs", name, run_id) for name in ("started", "finished"))
     return [started, warehouse.report(run_id), finished]
 
 
 def snapshot_paths(snapshot: str) -> list[str]:
-    """Of a file that was read: the record, without which the others do not count, and its tables."""
+    """Returns the paths of a snapshot: first its record, without which the others do not count, then its tables."""
     tables = ("raw/snapshots", "raw/rejects", "raw/tracks", "staging/typed_tracks")
     return [f"{table}/{snapshot}.parquet" for table in tables]
 
 
 def size_of(path: Path) -> int:
-    """The bytes in a file or folder, of a file that has several names there once; 0 if it is gone."""
+    """Returns the bytes of a file or folder, hard links counted once; 0 if it is gone."""
     return sum(size for _, _, size in set(links_of(path).values()))
 
 
 def links_of(path: Path) -> dict[Path, tuple[int, int, int]]:
-    """Of a file, or of each below a folder: its inode, how many names that has, and its bytes."""
+    """Returns inode, number of hard links and bytes of a file, or of each file below a folder."""
     found = {}
     for file in _files_below(path) if path.is_dir() and not path.is_symlink() else [path]:
         with suppress(FileNotFoundError):
@@ -170,12 +168,12 @@ def links_of(path: Path) -> dict[Path, tuple[int, int, int]]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All of them, but of folders that go while they are looked at, as those in which runs write."""
+    """Yields all files below a folder; folders that are removed meanwhile are skipped."""
     return (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
 
 
 def freed_by(files: Mapping[Path, tuple[int, int, int]]) -> int:
-    """The bytes that the disk has back when these files are gone: of one with several names when the last goes."""
+    """Returns the bytes that the removal of files frees: hard links count if all of them are removed."""
     names = Counter(files.values())
     return sum(size for (_, n_names, size), n_gone in names.items() if n_gone >= n_names)
 
@@ -223,7 +221,7 @@ def _items(stored: Mapping[str, int], registered: set[str]) -> dict[str, Item]:
 
 
 def _sums(stored: Mapping[str, int], pattern: re.Pattern[str]) -> dict[str, int]:
-    """The bytes of files together whose paths match with the same first group, by that."""
+    """Returns the total bytes of files by the first group of `pattern`; files that do not match are left out."""
     sums: dict[str, int] = {}
     for path, size in stored.items():
         if found := pattern.fullmatch(path):
@@ -232,7 +230,7 @@ def _sums(stored: Mapping[str, int], pattern: re.Pattern[str]) -> dict[str, int]
 
 
 def _left_over(warehouse: Warehouse, now: datetime) -> Iterator[tuple[str, Item]]:
-    """What nobody writes any more; of a warehouse elsewhere there."""
+    """Yields leftovers of killed writers; of a remote warehouse its interrupted uploads."""
     if warehouse.store:
         for name, since, size in warehouse.store.interrupted():
             if now - since > FOREIGN:
@@ -244,7 +242,7 @@ def _left_over(warehouse: Warehouse, now: datetime) -> Iterator[tuple[str, Item]
 
 
 def _is_left_over(file: Path, now: datetime) -> bool:
-    """Whether nobody writes this temporary file any more."""
+    """Returns whether a temporary file was left by a process that is gone."""
     owner = OWNER.search(file.name)
     if owner and owner["host"] == socket.gethostname():
         return not psutil.pid_exists(int(owner["pid"]))

@@ -14,7 +14,7 @@ from tasks.feedback.adviser import Adviser, Feedback
 from tasks.feedback.nearest import known_tracks
 from tasks.feedback.page import html
 from tasks.feedback.text import print_feedback
-from tasks.feedback.track import choosing
+from tasks.feedback.track import selected_track
 from tests.conftest import tracks
 from tests.flows.support import clean_environment, run
 from tests.flows.test_report import CONTRAST, SCRIPT, STRUCTURE, Outline, browser, look, needs_browser  # noqa: F401
@@ -29,7 +29,7 @@ def told(trained, tmp_path_factory) -> Feedback:
     path = tmp_path_factory.mktemp("told") / "t.csv"
     tracks({"artist_name": SCRIPT, "track_name": UNTRUSTED[0], "tempo": ""}).write_csv(path)
     adviser = Adviser.load(trained, "gradient_boosting", 1)
-    with choosing(str(path), None, {}, adviser.known, trained) as chosen:
+    with selected_track(str(path), None, {}, adviser.known, trained) as chosen:
         found = adviser.feedback(chosen)
     genre = found.because["genre"]
     assert genre.reasons is not None
@@ -60,7 +60,7 @@ def test_the_page_says_what_there_is_to_say(told, page) -> None:
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
     assert "Association, not cause" in outline.figures["what-if"]
     assert "gradient_boosting on" in outline.figures["why-popularity"]
-    assert "Taken apart is the prediction of xgboost on all" in outline.figures["why-popularity"]
+    assert "Explained here: the prediction of xgboost on all" in outline.figures["why-popularity"]
     assert f"The prediction itself is {told.prediction['popularity']:.1f}" in outline.figures["why-popularity"]
     assert "(filled in)" in outline.figures["why-popularity"]
     assert all("Generated data, not real music" in text for text in outline.figures.values())
@@ -75,13 +75,13 @@ def test_one_task_alone_and_a_model_that_cannot_be_taken_apart(trained, tmp_path
         explainers={task: None},
     )
     tracks({}).write_csv(tmp_path / "t.csv")
-    with choosing(str(tmp_path / "t.csv"), None, {}, alone.known, trained) as chosen:
+    with selected_track(str(tmp_path / "t.csv"), None, {}, alone.known, trained) as chosen:
         found = alone.feedback(chosen, 2)
     figures = Outline(html(found)).figures
     assert set(figures) == {f"why-{task}", "similar"} | ({"what-if"} if task == "popularity" else set())
     assert "--models xgboost_tuned" in figures[f"why-{task}"]
     print_feedback(found)
-    assert "which cannot be taken apart" in " ".join(capsys.readouterr().out.split())
+    assert "which cannot be explained" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_summary_takes_no_text_for_markup(told, capsys) -> None:
@@ -90,7 +90,7 @@ def test_the_summary_takes_no_text_for_markup(told, capsys) -> None:
     assert "\x1b[31m" not in out
     assert "\u202e" not in out
     assert "Association, not cause" in out
-    assert "Taken apart is the prediction of xgboost on all" in " ".join(out.split())
+    assert "Explained here: the prediction of xgboost on all" in " ".join(out.split())
 
 
 def test_the_flows_write_a_page_and_list_tracks(trained, tmp_path, capsys) -> None:

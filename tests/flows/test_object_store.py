@@ -713,7 +713,7 @@ def test_nothing_goes_while_a_flow_of_another_machine_is_in_progress(machine, mo
     dry = keep(home, runs=1, dry_run=True)  # which needs nobody away
     assert take_inventory(home).runs[0].status == "running"
 
-    monkeypatch.setattr(leases, "GONE", timedelta(0))  # it was killed
+    monkeypatch.setattr(leases, "EXPIRES_AFTER", timedelta(0))  # it was killed
     before = home.sizes()
     assert keep(home, runs=1, grace_hours=12).kept == dry.kept == 1
     assert home.sizes().keys() == before.keys() - {note} | home.sizes().keys()

@@ -186,12 +186,12 @@ def test_what_looks_like_several_artists_is_told_once_and_not_where_it_is_a_name
         source = str(warehouse.root / f"told{len(texts)}.csv")
         tracks_by(pl.Series(texts)).write_csv(source)
         options = {"artist_separators": separators}
-        Preparation.of(source, "", "cold_start", str(warehouse.root), 1.0, 20, **options).carry_out()
+        Preparation.of(source, "", "cold_start", str(warehouse.root), 1.0, 20, **options).before_flow()
         return [line for line in capsys.readouterr().err.splitlines() if "--artist-separators" in line]
 
     named = [f"Singer {at % 50}" if at % 2 else f"Singer {at % 50}, Singer {at % 50 + 1}" for at in range(600)]
     [line] = told(named, [])
-    assert line.startswith("artist_name: 25 of 25 names such as 'singer 0, singer 1' hold one that also stands alone (")
+    assert line.startswith("artist_name: 25 of 25 names such as 'singer 0, singer 1' contain another artist's name (")
     assert '--artist-separators ", ":' in line
     assert told(named, [", "]) == []
     bands = [f"Duo {at % 40} & Sons" if at % 2 else f"Singer {at % 50}" for at in range(602)]

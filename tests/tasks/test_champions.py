@@ -138,8 +138,8 @@ def test_a_champion_that_can_no_longer_predict_is_replaced(warehouse) -> None:
 def test_a_runs_champions_are_recorded_published_and_stay(trained) -> None:
     [genre, popularity] = sorted(history(trained), key=lambda one: one.candidate.task)
     assert (genre.candidate.is_generated, genre.candidate.cell.budget) == (True, "smoke")
-    assert genre.measured.log_loss <= genre.measured.log_loss_uncalibrated + 0.05
-    assert popularity.measured.coverage_low <= 0.9 <= popularity.measured.coverage_high
+    assert genre.calibration.log_loss <= genre.calibration.log_loss_uncalibrated + 0.05
+    assert popularity.calibration.coverage_low <= 0.9 <= popularity.calibration.coverage_high
     models = {one.cell.model for one in candidates(trained) if one.task == "genre"}
     assert models == {"xgboost", "logistic_regression", "multitask_tuned"}  # svm has no probabilities
     best = max(one.value for one in candidates(trained) if one.task == "genre")

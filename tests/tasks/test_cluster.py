@@ -32,7 +32,7 @@ HERE = {"numpy": "2.4.0", "xgboost-cpu": "3.2.0", "training code": "a"}
             "than this machine: numpy 2.3.1 for 2.4.0.",
         ),
         (Seen({"numpy": "2.4.0"} | {"training code": "b"}, has_warehouse=True), "xgboost-cpu is missing for 3.2.0."),
-        (Seen(HERE | {"training code": "b"}, has_warehouse=True), "its training code is another"),
+        (Seen(HERE | {"training code": "b"}, has_warehouse=True), "its training code differs"),
         (Seen(HERE, has_warehouse=False), "does not see the warehouse"),
         (ModuleNotFoundError("No module named 'tasks'"), "cannot run this project (No module named 'tasks')"),
     ],

@@ -56,7 +56,7 @@ def test_the_reasons_of_a_stored_model_add_up_to_what_it_predicts(trained, task)
     explainer = Explainer.load(candidate, champion, trained, 1)
     with duck.workspace(spill=trained.root / "tmp") as connection:
         read_rows(connection, [TRACK | {"tempo": None}])
-        prepared = prepare(connection, explainer.learnt, 1, 1)
+        prepared = prepare(connection, explainer.fitted, 1, 1)
     [reasons] = explainer.reasons(prepared)
     x = model_inputs(candidate, prepared)
     if task == "popularity":

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from tasks.feedback.adviser import Adviser, Feedback
-from tasks.feedback.track import Chosen, choosing
+from tasks.feedback.track import SelectedTrack, selected_track
 from tasks.prediction.batch import predict_file
 from tasks.prediction.preparation import read_rows
 from tasks.specs import AUDIO_FEATURES
@@ -24,7 +24,7 @@ def adviser(trained) -> Adviser:
 def told(adviser, tmp_path_factory) -> Feedback:
     path = tmp_path_factory.mktemp("told") / "t.csv"
     pl.DataFrame([GIVEN]).write_csv(path)
-    with choosing(str(path), 4, {}, adviser.known, adviser.warehouse) as chosen:
+    with selected_track(str(path), 4, {}, adviser.known, adviser.warehouse) as chosen:
         return adviser.feedback(chosen, 5)
 
 
@@ -66,7 +66,7 @@ def test_missing_values_are_filled_and_named(told) -> None:
 
 def test_a_known_track_is_told_with_what_it_is_listed_as(adviser, trained) -> None:
     stored = pl.read_parquet(adviser.known.tracks).row(3, named=True)
-    with choosing(None, stored["track_id"], {}, adviser.known, trained) as chosen:
+    with selected_track(None, stored["track_id"], {}, adviser.known, trained) as chosen:
         told = adviser.feedback(chosen, 3)
     assert (told.music_genre, told.listed_popularity) == (stored["music_genre"], stored["popularity"])
     assert told.split in {"train", "val", "test"}
@@ -77,7 +77,7 @@ def test_a_known_track_is_told_with_what_it_is_listed_as(adviser, trained) -> No
 def test_tracks_in_memory_get_the_same_feedback(told, adviser, trained) -> None:
     with duck.workspace(spill=trained.root / "tmp") as connection:
         read_rows(connection, [TRACK, GIVEN])
-        again = adviser.feedback(Chosen(connection, 2, is_known=False, source="memory"), 5)
+        again = adviser.feedback(SelectedTrack(connection, 2, is_known=False, source="memory"), 5)
     assert again.what_if == told.what_if
     assert again.similar == told.similar
     assert {name: value for name, value in again.prediction.items() if name != "row_number"} == {

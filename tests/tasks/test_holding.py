@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.prediction import champions
-from tasks.prediction.calibrate import Measured
+from tasks.prediction.calibrate import Calibration
 from tasks.prediction.champions import Champion, choose, current
 from tasks.storage import leases
 from tasks.storage.object_store import Store
@@ -91,16 +91,16 @@ def test_a_folder_may_be_fetched_while_it_is_put(home, monkeypatch) -> None:
 def test_champions_are_chosen_on_one_machine_at_a_time(home, monkeypatch) -> None:
     """What another machine has decided meanwhile is what a challenger must beat."""
     worse, better = candidate(home, "worse", 0.40), candidate(home, "better", 0.48)
-    measured = Measured(genres=[], n_validation=50, n_test=50, familiarity=[])
+    measured = Calibration(genres=[], n_validation=50, n_test=50, familiarity=[])
     monkeypatch.setattr(champions, "candidates", lambda _home, _run_id: [worse])
-    monkeypatch.setattr(champions, "measure_in_child", lambda *_: [measured])
+    monkeypatch.setattr(champions, "calibrate_in_child", lambda *_: [measured])
     monkeypatch.setattr(champions, "_obstacle", lambda *_: None)
     monkeypatch.setattr(champions, "_nothing_to_choose_by", lambda *_: None)
     note = "use/champions/lock-00000000.elsewhere.1"
     home.store.write(note, b"")
 
     def decide_elsewhere(_seconds: float) -> None:
-        one = Champion(candidate=better, measured=measured, chosen_at=datetime.now(UTC), replaced=None, reason="")
+        one = Champion(candidate=better, calibration=measured, chosen_at=datetime.now(UTC), replaced=None, reason="")
         home.write_rows(home.table("champions", "decisions", "other"), [champions._row(one)], champions.CHAMPIONS)
         home.store.remove_one(note)
 

@@ -108,11 +108,11 @@ def test_kept_is_what_the_full_selects_make_by_the_statistics_of_the_base(home, 
     snapshot = appended(home, "kept")
     built = {row.table_name: row for row in build_features(snapshot, protocol, 20, home)}
     base = {row.table_name: row for row in build_features(read("base", home), protocol, 20, home)}
-    assert all(built[name] is base[name] or built[name].version == base[name].version for name in increment.LEARNT)
+    assert all(built[name] is base[name] or built[name].version == base[name].version for name in increment.FITTED)
     spec = protocol_named(protocol)
     with duck.workspace(home.root / "tmp") as connection:
         attach(connection, snapshot.snapshot, home)
-        for name in (*increment.LEARNT, "staging.rare_genres", "features.split_assignment"):
+        for name in (*increment.FITTED, "staging.rare_genres", "features.split_assignment"):
             duck.view(connection, name, home.root / built[name].path)
         for table in increment.EXTENDED:
             if table.name in {"staging.rare_genres", "features.split_assignment"}:

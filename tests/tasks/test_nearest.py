@@ -12,7 +12,7 @@ from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.feedback import nearest
 from tasks.feedback.nearest import known_tracks, search
-from tasks.feedback.track import choosing
+from tasks.feedback.track import selected_track
 from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
@@ -74,7 +74,7 @@ def test_known_tracks_of_a_warehouse_and_recordings_listed_many_times(trained, m
     for track_id in (int(listed_twice[0]), int(stored["track_id"][5])):
         own = z.filter(track_id=track_id).select(AUDIO_FEATURES).to_numpy()[0]
         recording = stored.filter(track_id=track_id).select(NAMES).row(0)
-        with choosing(None, track_id, {}, known, trained) as chosen:
+        with selected_track(None, track_id, {}, known, trained) as chosen:
             found = nearest.nearest(chosen.connection, known, chosen.row_number, 200, is_known=True)
         expected = brute_force(stored, z, own, 200, recording)
         np.testing.assert_allclose(found["distance"].to_numpy(), [far for _, far in expected], rtol=1e-12)
@@ -88,7 +88,7 @@ def test_a_new_track_that_is_known_already_is_found_with_a_distance_of_zero(trai
     columns = [name for name in AUDIO_FEATURES if name not in {"key_code", "mode_code"}]
     given_row = {name: repr(row[name]) for name in columns} | {"key": row["key_code"], "mode": row["mode_code"]}
     pl.DataFrame([given_row]).write_csv(tmp_path / "t.csv")
-    with choosing(str(tmp_path / "t.csv"), None, {}, known, trained) as chosen:
+    with selected_track(str(tmp_path / "t.csv"), None, {}, known, trained) as chosen:
         found = nearest.nearest(chosen.connection, known, chosen.row_number, 3).to_pylist()
     assert found[0]["distance"] == pytest.approx(0, abs=1e-3)  # tempo is rounded to 3 decimals, as in training
     assert found[0]["track_name"] == row["track_name"]
@@ -107,19 +107,22 @@ def test_a_new_track_that_is_known_already_is_found_with_a_distance_of_zero(trai
 def test_a_track_that_cannot_be_chosen_is_told_in_one_line(trained, tmp_path, track_id, rows, message) -> None:
     tracks(*rows).write_csv(tmp_path / "t.csv")
     known = known_tracks(trained)
-    with pytest.raises(UserError) as refused, choosing(str(tmp_path / "t.csv"), track_id, {}, known, trained):
+    with pytest.raises(UserError) as refused, selected_track(str(tmp_path / "t.csv"), track_id, {}, known, trained):
         pass
     assert message in str(refused.value)
 
 
 def test_other_things_that_are_refused(trained, tmp_path) -> None:
     known = known_tracks(trained)
-    with pytest.raises(UserError, match="Which track"), choosing(None, None, {}, known, trained):
+    with pytest.raises(UserError, match="Which track"), selected_track(None, None, {}, known, trained):
         pass
-    with pytest.raises(UserError, match=r"none of the [\d,]+ known tracks"), choosing(None, -5, {}, known, trained):
+    with (
+        pytest.raises(UserError, match=r"none of the [\d,]+ known tracks"),
+        selected_track(None, -5, {}, known, trained),
+    ):
         pass
     pl.DataFrame([TRACK]).write_csv(tmp_path / "t.csv")
-    with choosing(str(tmp_path / "t.csv"), 1, {}, known, trained) as chosen:
+    with selected_track(str(tmp_path / "t.csv"), 1, {}, known, trained) as chosen:
         for k in (0, 1001):
             with pytest.raises(UserError, match="from 1 to 1,000"):
                 nearest.nearest(chosen.connection, known, 1, k)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.evaluation import metrics
+from tasks.specs import METRICS
 
 
 def test_classification_metrics_by_hand() -> None:
@@ -22,6 +23,15 @@ def test_regression_metrics_by_hand() -> None:
     assert scores["mae"] == pytest.approx(2 / 3)
     assert scores["r2"] == pytest.approx(1 - 4 / 2)
     assert scores["spearman"] == 1.0
+
+
+def test_every_metric_is_computed_and_a_mean_names_its_function() -> None:
+    two, shares = np.array([0, 1]), np.eye(2)
+    found = [*metrics.score("genre", two, two), *metrics.probability_scores(two, shares)]
+    found += metrics.score("popularity", two, two)
+    assert sorted(found) == sorted(METRICS)
+    for metric in METRICS.values():
+        assert not metric.mean_of or callable(getattr(metrics, metric.mean_of))
 
 
 def test_a_constant_has_no_rank_correlation() -> None:

@@ -104,8 +104,8 @@ def test_intervals_cover_what_they_promise() -> None:
     assert _coverage(grouped, by_group=False) < 0.85  # what resampling rows would claim
 
 
-def test_bags_spread_as_the_rows_in_them_do(monkeypatch) -> None:
-    """The standard error of 2,000 replicates from 1,000 bags is known to 2.7 %."""
+def test_random_groups_vary_as_the_rows_in_them_do(monkeypatch) -> None:
+    """The standard error of 2,000 replicates from 1,000 random groups is known to 2.7 %."""
     random = np.random.default_rng(9)
     n = 6000
     genre, popularity = random.integers(0, 4, n), random.integers(0, 30, n).astype(float)
@@ -115,19 +115,19 @@ def test_bags_spread_as_the_rows_in_them_do(monkeypatch) -> None:
     found = []
     for most in (bootstrap.MOST_UNITS, 1000):
         monkeypatch.setattr(bootstrap, "MOST_UNITS", most)
-        monkeypatch.setattr(bootstrap, "BAGS", 1000)
+        monkeypatch.setattr(bootstrap, "RANDOM_GROUPS", 1000)
         one = replicates("genre", genre, guess, None, whole(n), units, 2000)
         found.append(one | replicates("popularity", popularity, points, None, whole(n), units, 2000))
     for key, values in found[0].items():
-        bagged = found[1][key]
-        assert bagged.mean() == pytest.approx(values.mean(), abs=0.15 * values.std()), key
-        assert bagged.std() == pytest.approx(values.std(), rel=0.1), key
+        grouped = found[1][key]
+        assert grouped.mean() == pytest.approx(values.mean(), abs=0.15 * values.std()), key
+        assert grouped.std() == pytest.approx(values.std(), rel=0.1), key
 
 
 def test_influences_add_up_to_the_rank_correlation(monkeypatch) -> None:
     random = np.random.default_rng(10)
     n = 5000
-    monkeypatch.setattr(bootstrap, "BAGS", n)
+    monkeypatch.setattr(bootstrap, "RANDOM_GROUPS", n)
     x = random.normal(size=n)
     y = (0.5 * x + random.normal(size=n)).round(1)  # with ties
     rows = np.arange(n)
@@ -141,7 +141,7 @@ def test_influences_add_up_to_the_rank_correlation(monkeypatch) -> None:
 def test_spearman_needs_variation() -> None:
     for kind in (WeightedSpearman, bootstrap.LinearSpearman):
         kept = kind(np.ones(5), np.arange(5), np.arange(5))
-        assert np.isnan(kept(np.ones((5 if kind is WeightedSpearman else bootstrap.BAGS, 1), np.float32)))[0]
+        assert np.isnan(kept(np.ones((5 if kind is WeightedSpearman else bootstrap.RANDOM_GROUPS, 1), np.float32)))[0]
 
 
 def _contrast(a: list[np.ndarray], b: list[np.ndarray], name: str = "") -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 from tasks.errors import InputError, UserError
 from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot
-from tasks.ingest.units import SCALES, doubts, look_at, parse_units, told, unit_of
+from tasks.ingest.units import SCALES, doubt_messages, doubts, look_at, parse_units, unit_of
 from tasks.storage.warehouse import Warehouse
 from tests.conftest import many
 
@@ -136,5 +136,5 @@ def test_values_in_memory_are_looked_at_as_those_of_a_file(warehouse) -> None:
     frame = altered("energy", column("energy") * 100)
     lines = read(frame, warehouse).notes
     seen = [look_at(name, typed(read(frame, warehouse), warehouse)[name].drop_nulls()) for name in SCALES]
-    assert tuple(told(doubts(one for one in seen if one))) == lines
+    assert tuple(doubt_messages(doubts(one for one in seen if one))) == lines
     assert look_at("energy", []) is None

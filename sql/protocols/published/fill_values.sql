@@ -1,9 +1,8 @@
--- features.fill_values of protocol `published`: what stands in for a missing value, per genre, learnt from ALL rows.
--- This is the study's rule, and it leaks: the filled value is a code for the genre. Duration in whole ms, tempo to 3
--- decimals, key_code the most frequent one (the lowest of several). The study's file misses no other feature; of
--- another's that do, the genre's mean, of mode_code the nearer mode. Rows with genre NULL hold the value over all
--- genres,
--- for a genre in which every value is missing, and for tracks of which none has a genre.
+-- features.fill_values of protocol `published`: the values that replace missing ones, per genre, fitted on ALL rows.
+-- This is the study's rule, and it leaks: the filled value is a code for the genre. Duration has whole ms, tempo 3
+-- decimals; key_code is the most frequent one (the lowest of several). No other feature is missing in the study's file.
+-- In other files a missing feature gets the genre's mean, and mode_code the nearer mode. Rows with genre NULL hold the
+-- value over all genres. It is used for a genre in which every value is missing, and if no track has a genre.
 with
 
 tracks as (select * from staging.stg_tracks),

@@ -1,1 +1,1 @@
-"""The project's own estimators, in scikit-learn's manner. Each is imported where it is built, which takes seconds."""
+"""The project's own estimators, with scikit-learn's interface. They are imported only when built: it takes seconds."""

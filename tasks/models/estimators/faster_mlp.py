@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier with a leaner training loop: the same weights to the last bit, a third sooner."""
+"""scikit-learn's MLPClassifier with a leaner training loop: exactly the same weights in a third less time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.utils import gen_batches, shuffle
 class FasterMLPClassifier(MLPClassifier):
     """An MLPClassifier with ReLU, softmax and Adam, trained without early stopping, as the study uses it.
 
-    Much of scikit-learn's time per batch is not arithmetic but indexing, fresh arrays and six small Adam updates. Here
-    all parameters are one vector, batches are slices of rows shuffled once an epoch, and results go into arrays that
-    are kept. A test holds the weights equal to MLPClassifier's. Two genres and partial fits are left to MLPClassifier.
+    scikit-learn spends much of a batch's time on indexing, new arrays and six small Adam updates. Here all parameters
+    are one vector, batches are slices of rows that are shuffled once an epoch, and arrays are reused. A test checks
+    that the weights equal those of MLPClassifier, which still does the fits with two genres and the partial fits.
     """
 
     coefs_: list[np.ndarray]
@@ -37,7 +37,7 @@ class FasterMLPClassifier(MLPClassifier):
             loss = 0.0
             for batch in gen_batches(len(X), batch_rows):
                 loss += layers.gradient(rows[batch], codes[batch], self.alpha)
-                # Adam (Kingma and Ba, 2014), each operation in the order of scikit-learn's.
+                # Adam (Kingma and Ba, 2014), with its operations in the same order as in scikit-learn.
                 step += 1
                 gradient = layers.gradients
                 momentum *= self.beta_1
@@ -61,7 +61,7 @@ class FasterMLPClassifier(MLPClassifier):
 
 
 class _Layers:
-    """A net's parameters and their gradients, each one vector with a view per layer, and the arrays of one batch."""
+    """The parameters and gradients of a net, each as one vector with a view per layer, and the arrays of a batch."""
 
     def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray], batch_rows: int) -> None:
         self.parameters = np.concatenate([part.ravel() for part in (*weights, *biases)])
@@ -75,7 +75,7 @@ class _Layers:
         self.penalty = np.empty(self.n_weights)
 
     def gradient(self, rows: np.ndarray, codes: np.ndarray, alpha: float) -> float:
-        """Fill `gradients` for one batch; returns the batch's loss times its rows."""
+        """Computes `gradients` for one batch. Returns: the batch's loss times its number of rows."""
         n, last = len(rows), len(self.outputs) - 1
         inputs = [rows, *(output[:n] for output in self.outputs)]
         for layer in range(last + 1):
@@ -104,7 +104,7 @@ class _Layers:
 
 
 def _views(vector: np.ndarray, shapes: list[tuple[int, ...]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A vector's parts as arrays of `shapes`: the first half weights, the second half biases."""
+    """Returns views of a vector with the given shapes: the first half as weights, the second half as biases."""
     ends = np.cumsum([np.prod(shape) for shape in shapes])
     parts = [vector[start:end].reshape(shape) for (start, end), shape in zip(pairwise([0, *ends]), shapes, strict=True)]
     return parts[: len(parts) // 2], parts[len(parts) // 2 :]

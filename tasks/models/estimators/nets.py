@@ -1,6 +1,6 @@
-"""Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's, and a better one.
+"""Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's and a better one.
 
-The only module that imports TensorFlow, and only inside functions: the import takes seconds.
+This is the only module that imports TensorFlow. It does so inside functions, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from scipy.linalg import block_diag
 from tasks.models.rows import Rows, StoredRows, chunks_of
 
 HEADS = ("genre", "popularity")
-BLOCK_ROWS = 4096  # predicted at once
+BLOCK_ROWS = 4096  # rows predicted at once
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The losses of one epoch of training, each as the net's own loss is defined."""
+    """The training and validation loss of one epoch, by the net's own loss function."""
 
-    member: int  # of several nets averaged; counted from 1, as epochs
+    member: int  # which of several averaged nets; counted from 1, as epochs are
     epoch: int
-    loss: float  # mean over the batches, dropout included
+    loss: float  # mean over the batches, with dropout
     val_loss: float
 
 
 @dataclass(kw_only=True)
 class TwoHeadedNet:
-    """What the nets share: their loss is cross-entropy + popularity_weight x MSE of (points - origin) / unit.
+    """The base class of the nets. Their loss is cross-entropy + popularity_weight x MSE of (points - origin) / unit.
 
-    With one of the two heads a net is its own single-task control: the loss is then that head's alone.
+    A net with only one of the two heads is the single-task control. Its loss is that head's alone.
     """
 
     popularity_weight: float
@@ -50,9 +50,11 @@ class TwoHeadedNet:
     _net: Any = field(default=None, init=False, repr=False)  # its outputs are probabilities and popularity points
 
     def predict(self, x: np.ndarray) -> Any:
-        """Predict each head's target: genre codes, popularity, (n_rows,) each. Args: x: (n_rows, n_features).
+        """Predicts genre codes and popularity points.
 
-        Returns: by head; of a net with one head, that head's array, as other single-task estimators do.
+        Args: x: shape (n_rows, n_features).
+
+        Returns: arrays of shape (n_rows,) by head; for a net with one head, that head's array.
         """
         outputs = self.outputs(x)
         predicted = {head: values.argmax(axis=1) if head == "genre" else values for head, values in outputs.items()}
@@ -63,23 +65,26 @@ class TwoHeadedNet:
         return self.outputs(x)["genre"]
 
     def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """By head, in one pass: probabilities (n_rows, n_classes), popularity points (n_rows,). Args: as predict."""
+        """Predicts all heads in one pass. Args: x: shape (n_rows, n_features).
+
+        Returns: by head: genre probabilities (n_rows, n_classes), popularity points (n_rows,).
+        """
         x = x.astype(np.float32)
-        # Keras's `predict` is the same, with some 60 ms around it.
+        # Keras's `predict` gives the same, and takes some 60 ms more.
         blocks = [self._net.predict_on_batch(x[at : at + BLOCK_ROWS]) for at in range(0, max(len(x), 1), BLOCK_ROWS)]
         found = {head: np.concatenate([block[head] for block in blocks]) for head in blocks[0]}
         return {head: values if head == "genre" else values[:, 0].astype(np.float64) for head, values in found.items()}
 
     def save(self, path: Path) -> None:
-        """Write the net in Keras's own format; its outputs are probabilities and popularity points."""
+        """Writes the net in Keras's own format; its outputs are probabilities and popularity points."""
         self._net.save(path)
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote, instead of fitting."""
+        """Loads a net that `save` wrote, instead of fitting one."""
         self._net = _tensorflow(self.threads).keras.models.load_model(path, compile=False, safe_mode=True)
 
     def _in_points(self, keras: Any, n_features: int, nets: list[Any]) -> Any:
-        """The mean of nets as one, its popularity in points."""
+        """Returns one Keras model that averages nets and predicts popularity in points."""
         inputs = keras.Input(shape=(n_features,))
         outputs = [net(inputs) for net in nets]
         mean = {
@@ -91,7 +96,7 @@ class TwoHeadedNet:
         return keras.Model(inputs, mean)
 
     def tensors(self, tf: Any, x: np.ndarray, truth: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
-        """The rows, and the truth by head."""
+        """Returns the rows and the targets by head as tensors; popularity is scaled by origin and unit."""
         return tf.constant(x, tf.float32), {
             head: tf.constant(y, tf.int32)
             if head == "genre"
@@ -114,8 +119,8 @@ class TwoHeadedNet:
 class MultitaskNet(TwoHeadedNet):
     """12 -> shared Dense layers with BatchNorm and Dropout -> softmax over genres, and a sigmoid for popularity/100.
 
-    Adam, early stopping and a falling learning rate on validation loss.
-    Source: the published study; settings in tasks/models/registry.py.
+    Training uses Adam. The validation loss decides about early stopping and about lower learning rates.
+    Source: the published study; settings in tasks/models/multitask.py.
     """
 
     shared_units: tuple[int, ...]
@@ -127,13 +132,14 @@ class MultitaskNet(TwoHeadedNet):
     plateau_factor: float
 
     def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
-        """Train on split `train`, watching split `val`.
+        """Trains on split `train`, with early stopping on split `val`.
 
-        One graph runs a whole epoch of Adam steps: Keras's own `fit` spends a third of its time between batches. Its
-        callbacks decide as they do there.
+        One graph runs all Adam steps of an epoch, because Keras's `fit` spends a third of its time between batches.
+        Keras's callbacks are used as in its `fit`.
 
-        Args: by split: x (n_rows, n_features); of each head: genre (n_rows,) codes from 0; popularity (n_rows,) 0 to
-            100. Split `train` may be on disk: each epoch then reads it in parts of which each is shuffled.
+        Args: x: by split, shape (n_rows, n_features). targets: by split, one for each head: genre (n_rows,), codes
+            from 0; popularity (n_rows,), 0 to 100. Split `train` may be on disk. Each epoch then reads it in parts
+            and shuffles each part.
         """
         tf = _tensorflow(self.threads)
         keras = tf.keras
@@ -211,8 +217,9 @@ class EncodedNet(TwoHeadedNet):
     """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers, Dropout -> two layers per head.
 
     Each feature becomes `bins` numbers, one per quantile bin of the training rows: -1 below the bin, 1 above it, linear
-    within. Small integers, like the key, thus get a number for each of their values.
-    AdamW with a cosine learning rate; what is validated, and kept at its best epoch, is the moving average of weights.
+    within. Features with few values, like the key, get a number for each step between them.
+    Training uses AdamW with a cosine learning rate. A moving average of the weights is validated after each epoch, and
+    the average of the best epoch is kept.
     Source: Gorishniy et al. (2022), "On Embeddings for Numerical Features in Tabular Deep Learning".
     """
 
@@ -227,7 +234,7 @@ class EncodedNet(TwoHeadedNet):
     momentum: float  # of the moving average, per step
 
     def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
-        """Train each member on split `train`, watching split `val`. Args: as MultitaskNet.fit."""
+        """Trains each member on split `train`, with early stopping on split `val`. Args: as MultitaskNet.fit."""
         tf = _tensorflow(self.threads)
         keras = tf.keras
         keras.utils.set_random_seed(self.seed)
@@ -265,7 +272,7 @@ class EncodedNet(TwoHeadedNet):
                     value = self._loss(tf, net(rows, training=True), truth)
                 optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
                 step = tf.cast(optimizer.iterations, tf.float32)
-                share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # the first weights are soon forgotten
+                share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # early weights soon lose their influence
                 for mean, weights in zip(average.trainable_variables, net.trainable_variables, strict=True):
                     mean.assign_add(share * (weights - mean))
                 total += value * tf.cast(len(batch), tf.float32)
@@ -308,10 +315,14 @@ class EncodedNet(TwoHeadedNet):
 
 
 def piecewise_linear(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """The linear map whose result, cut to 0..1, says how far into each quantile bin of its feature a value is.
+    """Returns the linear map that encodes features piecewise linearly by their quantile bins.
 
-    Args: x: (n_rows, n_features), to take the quantiles of.
-    Returns: kernel (n_features, n_bins) and bias (n_bins,), float32; n_bins over all features, at most `bins` of each.
+    The map's result, clipped to 0..1, is the share of each bin that lies below the value.
+
+    Args: x: shape (n_rows, n_features), the rows whose quantiles are the bins' edges.
+
+    Returns: kernel (n_features, n_bins) and bias (n_bins,), float32. n_bins is the sum over all features, each of which
+        has at most `bins`.
     """
     kernels, biases = [], []
     for values in x.T:
@@ -329,7 +340,7 @@ def _rows(tf: Any, part: Any, chosen: Any) -> Any:
 
 
 class _Parts:
-    """What is trained on, as tensors: a part at a time if it is on disk, else all at once."""
+    """The training rows as tensors: one part at a time if they are on disk, else all at once."""
 
     def __init__(self, net: TwoHeadedNet, tf: Any, x: Rows, truth: dict[str, Rows]) -> None:
         self.x = x
@@ -343,7 +354,7 @@ class _Parts:
         return self._net.tensors(self._tf, self.x[rows], {head: y[rows] for head, y in self._truth.items()})
 
     def mean_of(self, run: Any) -> float:
-        """The mean over the rows of what `run(order, part)` returns for each part, rows and parts in random order."""
+        """Calls `run(order, part)` for each part, rows and parts in random order. Returns: the mean over all rows."""
         found, weights = [], []
         for place in self._random.permutation(len(self._chunks)):
             part = self._kept or self._read(self._chunks[place])
@@ -354,7 +365,7 @@ class _Parts:
 
 
 def _first_chunk(rows: Rows) -> np.ndarray:
-    """All rows in memory, or the first of those on disk, which stand in random order (tracks appended later last)."""
+    """Returns all rows in memory, or the first of those on disk: these are in random order, except appended tracks."""
     return rows[chunks_of(rows)[0]]
 
 
@@ -372,7 +383,7 @@ def _tensorflow(threads: int) -> Any:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import tensorflow as tf
 
-    with suppress(RuntimeError):  # a process that has used TensorFlow keeps the threads it began with
+    with suppress(RuntimeError):  # the threads cannot change once TensorFlow was used
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of what they predict, with weights that fit the validation split best."""
+"""An ensemble that averages the predictions of several models, with weights fitted on the validation split."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ EM_STEPS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """An unfitted model of an ensemble."""
+    """One model of an ensemble, not yet fitted."""
 
     estimator: Any
-    is_multitask: bool  # whether it learns from both targets, by split, and predicts both
+    is_multitask: bool  # whether it is fitted on both targets, by split, and predicts both
 
 
 @dataclass(slots=True)
 class StackedEnsemble:
     """The weighted mean of the members' class probabilities (genre) or predictions (popularity).
 
-    The weights, none negative, are those of least squared error, or of highest likelihood, on the validation split:
-    what helps depends on the protocol. Figures on that split are therefore a trace too good; on the test split not.
+    The weights are not negative. On the validation split they have the highest likelihood (genre) or the least squared
+    error (popularity), because the members that help depend on the protocol. Scores on the validation split are
+    therefore slightly too good; scores on the test split are not.
     Source: Breiman (1996), Stacked Regressions; Dempster, Laird and Rubin (1977) for the weights of a mixture.
     """
 
@@ -34,9 +35,9 @@ class StackedEnsemble:
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0), init=False)  # (n_members,), of sum 1
 
     def fit(self, x: BySplit, genre: BySplit, popularity: BySplit) -> None:
-        """Fit each member on split `train`, and the weights on split `val`, which multi-task members watch, too.
+        """Fits each member on split `train` and the weights on split `val`, which multi-task members use to stop early.
 
-        Args: by split: x (n_rows, n_features); genre (n_rows,) codes from 0; popularity (n_rows,) 0 to 100.
+        Args: x, genre, popularity: by split: (n_rows, n_features); (n_rows,) codes from 0; (n_rows,) 0 to 100.
         """
         own = genre if self.task == "genre" else popularity
         for member in self.members:
@@ -52,7 +53,7 @@ class StackedEnsemble:
             self.weights = weights / weights.sum()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Genre codes or popularity, (n_rows,). Args: x: (n_rows, n_features)."""
+        """Predicts genre codes or popularity, shape (n_rows,). Args: x: shape (n_rows, n_features)."""
         if self.task == "genre":
             return self.predict_proba(x).argmax(axis=1)
         return np.tensordot(self.weights, self._predicted(x), axes=1)
@@ -62,7 +63,7 @@ class StackedEnsemble:
         return np.tensordot(self.weights, self._predicted(x), axes=1)
 
     def _predicted(self, x: np.ndarray) -> np.ndarray:
-        """Of each member: probabilities, or popularity. Shape (n_members, n_rows, n_classes) or (n_members, n_rows)."""
+        """Each member's probabilities (n_members, n_rows, n_classes), or its popularity points (n_members, n_rows)."""
         if self.task == "genre":
             return np.stack([member.estimator.predict_proba(x) for member in self.members])
         predicted = ((member, member.estimator.predict(x)) for member in self.members)
@@ -70,9 +71,11 @@ class StackedEnsemble:
 
 
 def mixture_weights(likelihoods: np.ndarray) -> np.ndarray:
-    """The weights of a mixture of highest likelihood, by expectation maximization: shape (n_members,), of sum 1.
+    """Fits the weights of a mixture by maximum likelihood, with expectation maximization.
 
-    Args: likelihoods: (n_members, n_rows), what each member gives to what was seen.
+    Args: likelihoods: shape (n_members, n_rows), the probability that each member gives to a row's true class.
+
+    Returns: weights that add up to 1, shape (n_members,).
     """
     weights = np.full(len(likelihoods), 1.0 / len(likelihoods))
     likelihoods = np.clip(likelihoods, np.finfo(np.float64).tiny, None)

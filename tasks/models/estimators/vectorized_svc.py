@@ -1,6 +1,6 @@
-"""scikit-learn's RBF SVC with its kernels computed blockwise by BLAS: the same machine, in half the time.
+"""scikit-learn's RBF SVC with kernels computed in blocks by BLAS: the same model in half the time.
 
-libsvm evaluates the kernel for one pair of rows after another, which is most of its time.
+libsvm spends most of its time on the kernel, which it evaluates for one pair of rows after another.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 import numpy as np
 from sklearn.svm import SVC
 
-LARGEST_PAIR = 10_000  # rows of two classes whose whole kernel is kept in memory: 800 MB
-BLOCK_ROWS = 64  # a block's kernel stays in the processor's cache
+LARGEST_PAIR = 10_000  # most rows of two classes for which the whole kernel is kept in memory: 800 MB
+BLOCK_ROWS = 64  # so few that a block's kernel fits into the processor's cache
 
 
 class VectorizedSVC:
     """A one-vs-one support vector classifier with an RBF kernel; libsvm solves each pair of classes.
 
-    Equal to SVC(kernel="rbf", C=C, gamma="scale") but for rounding: each pair's problem has the same rows in the same
-    order. Source: LIBSVM (Chang and Lin, 2011), sections 4 and 7.1: one-vs-one votes, ties to the first class.
+    It equals SVC(kernel="rbf", C=C, gamma="scale") up to rounding, because each pair's problem has the same rows in the
+    same order. Source: LIBSVM (Chang and Lin, 2011), sections 4 and 7.1: one-vs-one votes, ties to the first class.
     """
 
     def __init__(self, C: float = 1.0) -> None:  # noqa: N803 - scikit-learn's name for the penalty
         self.C = C
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> VectorizedSVC:
-        """Solve every pair of classes. Args: x: (n_rows, n_features). y: (n_rows,), integers."""
+        """Fits every pair of classes. Args: x: shape (n_rows, n_features). y: shape (n_rows,), integers."""
         self.classes_, y = np.unique(y, return_inverse=True)
         self._gamma = 1.0 / (x.shape[1] * x.var())
         members = [np.flatnonzero(y == code) for code in range(len(self.classes_))]
@@ -39,7 +39,7 @@ class VectorizedSVC:
                 left, right = _factors(x[rows], self._gamma)
                 for start in range(0, len(rows), BLOCK_ROWS):
                     _kernel(left[start : start + BLOCK_ROWS], right, kernel[start : start + BLOCK_ROWS])
-                # Without shrinking: with the kernel at hand, guessing which rows to leave out costs more than it saves.
+                # Without shrinking: as the kernel is in memory, leaving rows out costs more time than it saves.
                 solved = SVC(C=self.C, kernel="precomputed", shrinking=False).fit(kernel, is_second)
             else:
                 solved = SVC(C=self.C, gamma=self._gamma).fit(x[rows], is_second)
@@ -51,7 +51,7 @@ class VectorizedSVC:
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The class of each row. Args: x: (n_rows, n_features). Returns: (n_rows,)."""
+        """Predicts the class of each row, shape (n_rows,). Args: x: shape (n_rows, n_features)."""
         votes = np.zeros((len(x), len(self.classes_)), dtype=np.int64)
         kernel = np.empty((BLOCK_ROWS, len(self._vectors)))
         left, (_, right) = _factors(x, self._gamma)[0], _factors(self._vectors, self._gamma)
@@ -65,13 +65,13 @@ class VectorizedSVC:
 
 
 def _factors(x: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each row a left and a right factor, so that left @ right.T is -gamma times the squared distances."""
+    """Returns a left and a right factor of each row: left @ right.T is -gamma times the squared distances."""
     squares = gamma * (x**2).sum(axis=1, keepdims=True)
     ones = np.ones_like(squares)
     return np.hstack([2.0 * gamma * x, -squares, -ones]), np.hstack([x, ones, squares])
 
 
 def _kernel(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """The RBF kernel of rows given by their factors, written into `out`: (n_left, n_right)."""
+    """Writes the RBF kernel of rows, given by their factors, into `out`, shape (n_left, n_right)."""
     np.matmul(left, right.T, out=out)
     return np.exp(out, out=out)

@@ -1,4 +1,4 @@
-"""The report's figures of the models that predict new tracks: since when, in whose place, and how honest they are."""
+"""The report's figures on the champions: their history, and the calibration of their predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.results.run_queries import Row, interval, number
 
 
 def champions(results: Results) -> list[Figure]:
-    """Who predicts which task and why, and what its probabilities and intervals are worth on test rows."""
+    """Returns the figures on which model predicts each task and why, and on its calibration on test rows."""
     found = results.rows("champions")
     return [_chosen(found), _intervals(found), _probabilities(found)]
 
@@ -40,8 +40,9 @@ def _chosen(found: list[Row]) -> Figure:
         finding="\n".join(sentences)
         or "None yet: a run of cold_start or label_free leaves a champion for each task it trains a model of.",
         tables=[table] if found else [],
-        note="The first of each task stands. Chosen on validation rows; a later run's best takes over only if it is "
-        "better beyond the uncertainty, or if the two cannot be compared. As published when this page was written."
+        note="The first of each task is the current one. Chosen on validation rows; a later run's best takes over only "
+        "if it is better beyond the uncertainty, or if the two cannot be compared. As published when this page was "
+        "written."
         if found
         else "",
     )
@@ -114,7 +115,7 @@ def _probabilities(found: list[Row]) -> Figure:
         f"{now['ece_uncalibrated']:.3f} before calibration; log loss {now['log_loss']:.3f}, "
         f"{now['log_loss_uncalibrated']:.3f} before.",
         tables=[table],
-        note="One temperature, learnt from validation rows. Calibration error (ECE): how far stated probability and "
+        note="One temperature, fitted on validation rows. Calibration error (ECE): how far stated probability and "
         "share right are apart, over 15 equally wide bins.",
     )
 

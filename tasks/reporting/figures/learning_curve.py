@@ -1,4 +1,4 @@
-"""The page of a learning curve: what more training rows buy, and what they cost, for each model."""
+"""The report of a learning curve: what more training rows gain and cost, for each model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ COSTS: dict[str, tuple[str, Callable[..., Scale]]] = {
 
 
 def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Section], list[str]]:
-    """One section a task, with what each model's last doubling bought; and those answers as findings of the page.
+    """Returns a section per task on the gain of each model's last doubling, and the findings of the page.
 
-    Both are empty for a run that is no learning curve. Args: connection: to the published results.
+    Both are empty if the run is not a learning curve. Args: connection: to the published results.
     """
     points = curve_of(connection, run["run_id"])
     gains = last_gains(connection, run["run_id"])

@@ -1,4 +1,4 @@
-"""The report's figures of how the models behave: what they mix up, look at and are sure of, and how the nets learnt."""
+"""The report's figures on the models' behaviour: confusion, importance, calibration and training history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALIBRATED = 0.02  # a stated probability that is off by no more than this on av
 
 
 def confusion(results: Results) -> Figure:
-    """Which genres the best model of each protocol takes for which."""
+    """Returns the figure on which genres the best model of each protocol mistakes for which."""
     drawn, tables, findings = [], [], []
     for protocol in results.of_task("genre"):
         best, rows = results.of_best("confusion", protocol, "genre")
@@ -77,7 +77,7 @@ def confusion(results: Results) -> Figure:
 
 
 def importance(results: Results) -> list[Figure]:
-    """What the models look at: one figure a task."""
+    """Returns a figure per task on the importance of the features."""
     found = results.rows("importance")
     figures = []
     for task in LEADERBOARDS:
@@ -145,7 +145,7 @@ def importance(results: Results) -> list[Figure]:
 
 
 def moved_in_words(shares: dict[str, tuple[float, float]], first: str, last: str) -> str:
-    """The feature whose share differs most between two protocols; nothing if the shares are equal as shown."""
+    """Returns which feature's share differs most between two protocols; empty if no difference can be seen."""
     moved = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
     before, after = (percent(share, 1) for share in shares[moved])
     if before == after:
@@ -154,7 +154,7 @@ def moved_in_words(shares: dict[str, tuple[float, float]], first: str, last: str
 
 
 def predicted_popularity(results: Results) -> Figure:
-    """Predicted against true popularity of the best model of each protocol."""
+    """Returns the figure of predicted against true popularity of the best model of each protocol."""
     drawn, findings = [], []
     scale = Scale(0, 100)
     for protocol in results.of_task("popularity"):
@@ -192,7 +192,7 @@ def predicted_popularity(results: Results) -> Figure:
 
 
 def reliability(results: Results) -> Figure:
-    """How often the predicted genre is right, by how probable the model says it is."""
+    """Returns the figure on how often the predicted genre is right, by its stated probability."""
     title = "Can its probabilities be trusted?"
     bins: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     protocols = list(results.of_task("genre"))
@@ -231,7 +231,10 @@ def reliability(results: Results) -> Figure:
 
 
 def calibrated_in_words(error: float, bias: float) -> str:
-    """Args: error: mean distance of stated probability and share right; bias: the same, signed."""
+    """Returns a model's calibration in words.
+
+    Args: error: mean distance between stated probability and share right. bias: the mean of the signed difference.
+    """
     if error <= CALIBRATED:
         kind = "about right"
     elif abs(bias) < error / 2:
@@ -242,7 +245,7 @@ def calibrated_in_words(error: float, bias: float) -> str:
 
 
 def history(results: Results) -> Figure:
-    """The losses of the models that are trained in epochs."""
+    """Returns the figure of the losses of the models that are trained in epochs."""
     nets: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in results.rows("history"):
         nets[row["protocol"], row["model"]].append(row)

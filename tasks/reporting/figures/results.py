@@ -1,4 +1,4 @@
-"""The report's figures of what the models are worth. Each: rows read by SQL, the finding in words, the drawing."""
+"""The report's figures on the models' results; each reads rows by SQL, states its finding and draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING = "No cell of this kind succeeded in this run."
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The leaderboards of a run: (protocol, task) to rows, best first; protocols in order."""
+    """The leaderboards of a run, by (protocol, task) in the order of protocols; rows are best first."""
 
     connection: duckdb.DuckDBPyConnection
     run: Row
@@ -27,7 +27,7 @@ class Results:
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, run: Row) -> Results:
-        """Read them."""
+        """Reads the leaderboards of a run."""
         found = {
             (protocol, task): run_queries.leaderboard(connection, run["run_id"], protocol, task)
             for protocol in run_queries.protocols(connection, run["run_id"])
@@ -36,23 +36,23 @@ class Results:
         return cls(connection, run, {key: board for key, board in found.items() if board})
 
     def of_task(self, task: str) -> dict[str, list[Row]]:
-        """Protocol to rows."""
+        """Returns the leaderboards of a task, by protocol."""
         return {protocol: board for (protocol, of), board in self.boards.items() if of == task}
 
     def rows(self, name: str, **values: object) -> list[Row]:
-        """The rows of sql/report/<name>.sql of this run."""
+        """Returns the rows of sql/report/<name>.sql for this run."""
         query = duck.render(f"report/{name}")
         return run_queries.rows(self.connection, query, run_id=self.run["run_id"], **values)
 
     def of_best(self, name: str, protocol: str, task: str) -> tuple[Row, list[Row]]:
-        """The best model of a protocol, and its rows of sql/report/<name>.sql, lowest seed."""
+        """Returns the best model of a protocol, and its rows of sql/report/<name>.sql for its lowest seed."""
         best = self.boards[protocol, task][0]
         cell = {"protocol": protocol, "model": best["model"], "feature_set": best["feature_set"]}
         return best, self.rows(name, **cell, seed=best["seed"])
 
 
 def leaderboard(results: Results, task: str) -> Figure:
-    """Every model and feature set with the headline metric's interval."""
+    """Returns the figure of all models and feature sets with the headline metric and its interval."""
     metrics = LEADERBOARDS[task]
     boards = results.of_task(task)
     scale = Scale.over(value for board in boards.values() for row in board for value in (row["low"], row["high"]))
@@ -72,7 +72,7 @@ def leaderboard(results: Results, task: str) -> Figure:
                 sparklines.dots(scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]),
                 number(row[metrics[0]], digits),
                 interval(row["low"], row["high"], digits),
-                *(number(row[name], digits if name == "mae" else 3) for name in metrics[1:]),
+                *(number(row[name], METRICS[name].digits) for name in metrics[1:]),
                 *([number(row["sd"], digits)] if has_seeds else []),
             ]
             for row in board
@@ -98,7 +98,7 @@ def leaderboard(results: Results, task: str) -> Figure:
 
 
 def _samples(boards: dict[str, list[Row]]) -> list[str]:
-    """Which models were trained on a sample of the rows, and why: of no table that memory holds."""
+    """Returns which models were trained on a sample of the rows because the table is out of core, and why."""
     return sorted(
         {
             f"{row['model']} was trained on a stratified sample, {run_queries.sampled(row)}: {row['sample_reason']}."
@@ -110,7 +110,10 @@ def _samples(boards: dict[str, list[Row]]) -> list[str]:
 
 
 def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]) -> str:
-    """Which model is best, and whether it is more than chance ahead of the next. Args: leads: sql/report/leads.sql."""
+    """Returns which model is best, and whether its lead over the next is beyond chance.
+
+    Args: leads: rows of sql/report/leads.sql.
+    """
     best, digits = board[0], METRICS[metric].digits
     figure = f"{METRICS[metric].label} {number(best[metric], digits)}"
     text = f"{protocol}: {best['model']} on {best['feature_set']} is best, {figure}"
@@ -125,7 +128,7 @@ def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]
 
 
 def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> str:
-    """The paired interval of the lead, positive the leader's way; empty where these figures were not compared."""
+    """Returns the paired interval of the lead, positive in favour of the leader; empty if they were not compared."""
     figures = {row["model"]: row[metric] for row in (best, other)}
     for row in leads:
         compared = {row["model_a"]: row["value_a"], row["model_b"]: row["value_b"]}
@@ -146,7 +149,7 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
 
 
 def headlines(results: Results) -> list[str]:
-    """The best of each protocol and task, for the top of the page."""
+    """Returns the best model of each task and protocol, for the top of the page."""
     leads = results.rows("leads")
     return [
         f"{task.capitalize()}, {best_in_words(protocol, board, LEADERBOARDS[task][0], leads)}"
@@ -156,7 +159,7 @@ def headlines(results: Results) -> list[str]:
 
 
 def by_feature_set(results: Results, task: str, metric: str) -> Figure:
-    """A metric of each model on each feature set, side by side."""
+    """Returns the figure of a metric of each model on each feature set."""
     boards = results.of_task(task)
     sets = [
         name for name in FEATURE_SETS if any(row["feature_set"] == name for board in boards.values() for row in board)
@@ -171,8 +174,8 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
             values = [figures.get((model, name)) for name in sets]
             marks = [Mark(value, series=at) for at, value in enumerate(values) if value is not None]
             rows.append([model, sparklines.dots(scale, marks), *(number(value, digits) for value in values)])
-        worst = (min if metric == "f1_macro" else max)(board, key=lambda row: row[metric])
-        top = (max if metric == "f1_macro" else min)(board, key=lambda row: row[metric])
+        worst = (min if METRICS[metric].higher_is_better else max)(board, key=lambda row: row[metric])
+        top = (max if METRICS[metric].higher_is_better else min)(board, key=lambda row: row[metric])
         best.append(
             f"{protocol}: from {worst[metric]:.{digits}f} ({worst['model']} on {worst['feature_set']}) to "
             f"{top[metric]:.{digits}f} ({top['model']} on {top['feature_set']})."
@@ -200,7 +203,7 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
 
 
 def parity(results: Results) -> Figure:
-    """Ours beside the study's figures."""
+    """Returns the figure that compares our figures with the study's."""
     title = "Parity with the published study"
     run = results.run
     rows = results.rows("parity") if run["is_study_file"] and run["budget"] == "full" else []
@@ -242,7 +245,7 @@ def parity(results: Results) -> Figure:
 
 
 def ledger(results: Results) -> Figure:
-    """What each leak is worth."""
+    """Returns the figure on how much each leak inflates the results."""
     title = "What the leaks are worth"
     rows = run_queries.leaks(results.connection, results.run)
     if not rows:
@@ -290,7 +293,7 @@ def ledger(results: Results) -> Figure:
 
 
 def _leaks_in_words(rows: list[Row]) -> list[str]:
-    """Of each leak the largest inflation of each metric."""
+    """Returns a sentence per leak with its largest inflation of each metric."""
     found = []
     for leak in dict.fromkeys(row["leak"] for row in rows):
         parts = []

@@ -1,4 +1,4 @@
-"""The report's figures of the run itself and of its data: time and memory, failures, quality and shape of the input."""
+"""The report's figures on the run and its data: time and memory, failures, quality and shape of the input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK_SERIES = {"genre": 0, "popularity": 1, "genre and popularity": 2}
 
 
 def time_and_memory(results: Results) -> Figure:
-    """When each cell trained, how long and in how much memory; and how near the run came to what its cores allow."""
+    """Returns the figure on when each cell trained, its time and memory, and how well the run used its cores."""
     rows = results.rows("cells")
     trained = [row for row in rows if row["started_at"] is not None and not row["reused"]]
     reused = [row for row in rows if row["reused"]]
@@ -66,8 +66,8 @@ def _timing(trained: list[Row], run: Row) -> tuple[str, list[Plot]]:
 
 
 def budget_in_words(run: Row) -> str:
-    """The thread budget. Args: run: a row of results.runs."""
-    at_once, threads = run.get("cells_at_once"), run.get("threads_per_cell")  # older publications have neither
+    """Returns the thread budget in words. Args: run: a row of results.runs."""
+    at_once, threads = run.get("cells_at_once"), run.get("threads_per_cell")  # older publications lack both columns
     if at_once is None:
         return "The thread budget was not recorded."
     cells, each = ("cell" if at_once == 1 else "cells"), ("thread" if threads == 1 else "threads")
@@ -76,7 +76,7 @@ def budget_in_words(run: Row) -> str:
 
 
 def lanes(cells: list[Row]) -> list[list[Row]]:
-    """Cells that do not overlap stand in one lane; as few lanes as ran at once."""
+    """Distributes cells over as few lanes as possible so that those in a lane do not overlap in time."""
     found: list[list[Row]] = []
     free: list[tuple[datetime, int]] = []
     for row in sorted(cells, key=lambda row: (row["started_at"], row["finished_at"])):
@@ -122,7 +122,7 @@ def _cell_table(caption: str, rows: list[Row]) -> Table:
 
 
 def failures(connection: duckdb.DuckDBPyConnection, run: Row) -> Figure:
-    """The cells that did not end well."""
+    """Returns the figure on the cells that did not succeed."""
     rows = run_queries.failures(connection, run["run_id"])
     total = run_queries.cell_counts(connection, run["run_id"])["n"]
     table = Table(
@@ -142,7 +142,7 @@ def failures(connection: duckdb.DuckDBPyConnection, run: Row) -> Figure:
 
 
 def has_tracks(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the run's own tracks are still there."""
+    """Returns whether the run's tracks are still in the warehouse."""
     found = connection.execute(
         """
         select 1 from information_schema.tables
@@ -153,7 +153,7 @@ def has_tracks(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def quality(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Figure]:
-    """What was read, left out and missing; and the shape of what was kept."""
+    """Returns the figures on what was read, left out and missing, and on the distributions of the tracks kept."""
     read = run_queries.rows(
         connection, "select * from raw.snapshots where snapshot = $snapshot", snapshot=run["snapshot"]
     )
@@ -223,7 +223,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
                 ],
             )
         )  # fmt: skip
-    if notes := read.get("notes"):  # not in publications of before they were kept
+    if notes := read.get("notes"):  # older publications lack this column
         tables.append(
             Table(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
         )
