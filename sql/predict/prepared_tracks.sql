@@ -1,8 +1,8 @@
 -- What models are given of tracks to predict: one row per track of staging.stg_tracks, in the file's order: z-scores
 -- (features.tracks_std), principal components where a model takes them (features.tracks_pca), n_filled, and
--- is_unlike_training: a feature outside its range over the training rows, or a squared Mahalanobis distance above
--- that of all but 0.1 % of them. From features.familiarity (tasks/evaluation/calibration.py): `low` and `high` are those ranges,
--- in z-scores; the squared distance is the sum of squares of the z-scores' products with `axis1` to `axis12`;
+-- is_unlike_training: a feature outside its range over the training rows, or a squared Mahalanobis distance above that
+-- of all but 0.1 % of them. From features.familiarity (tasks/evaluation/calibration.py): `low` and `high` are those
+-- ranges, in z-scores; the squared distance is the sum of squares of the z-scores' products with `axis1` to `axis12`;
 -- `limit` is the distance that is too far.
 with
 
