@@ -20,6 +20,7 @@ from tasks.prediction.service import Service
 from tasks.storage.warehouse import Warehouse
 
 GRACE_SECONDS = 10  # for requests in progress when the service ends
+QUEUE = 2_048  # clients that wait to be accepted
 FILES = 4_096  # open at once, including connections, if the system allows it
 
 
@@ -49,13 +50,26 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+class _Server(uvicorn.Server):
+    """Lets many clients wait in the kernel's queue, although asyncio accepts only a few of them at once.
+
+    Both are asyncio's `backlog`. Connections are accepted before older ones are closed for them, so with too many at
+    once no file could be opened.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(QUEUE)
+
+
 def room_for_connections() -> int:
     """Raises the limit on open files as far as allowed. Returns how many connections fit below it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FILES:
         soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return min(MOST, soft // 4)
+    return min(MOST, soft // 8)
 
 
 def main() -> int:
@@ -85,8 +99,9 @@ def main() -> int:
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=PatientProtocol.most // 2,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
     return 0
 
 

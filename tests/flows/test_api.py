@@ -268,9 +268,10 @@ def test_clients_that_keep_it_waiting_keep_nobody_out(api) -> None:
 @pytest.mark.slow
 def test_more_connections_than_files_do_not_end_it(trained) -> None:
     with serving("--warehouse", str(trained.root), files=128) as (process, client, _):
-        with loitering(client.base_url, 400):
-            assert client.get("/healthz").status_code == 200
-            assert predict(client, [{"energy": 0.5}])
+        for _ in range(5):  # one round in ten ran out of files when all were accepted at once
+            with loitering(client.base_url, 400):
+                assert client.get("/healthz").status_code == 200
+                assert predict(client, [{"energy": 0.5}])
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert "Traceback" not in process.stderr.read()
