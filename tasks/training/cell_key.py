@@ -8,10 +8,8 @@ others.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, FEATURE_SETS, METRICS, SLICES, Cell
 from tasks.storage import duck
 
+PROJECT = Path(__file__).resolve().parents[2]
 # The modules that train and score every cell, for all models.
 SHARED = (
     "tasks.compat",
@@ -96,8 +95,7 @@ def version_of(spec: ModelSpec) -> str:
 @cache
 def code_version(*modules: str) -> str:
     """Returns a digest of modules, which are not imported for it, and of the SELECTs that read a cell's rows."""
-    trees = (_without_docstrings(_without_models(_tree(name))) for name in modules)
-    return duck.digest(*(ast.dump(tree) for tree in trees), *map(duck.code, SELECTS))
+    return duck.digest(*map(_code, modules), *map(duck.code, SELECTS))
 
 
 def family_modules(spec: ModelSpec) -> list[str]:
@@ -119,7 +117,7 @@ def imported(module: str, within: str = "tasks") -> set[str]:
 @cache
 def _imports(module: str) -> tuple[str, ...]:
     """Returns the project's modules that a module imports, without packages, which hold only a docstring."""
-    return tuple(name for name in _named(_tree(module)) if name.startswith("tasks.") and _is_module(name))
+    return tuple(name for name in _named(_tree(module)) if name.startswith("tasks.") and _file(name).is_file())
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
@@ -131,29 +129,23 @@ def _named(tree: ast.AST) -> Iterator[str]:
             yield from (name.name for name in node.names)
 
 
-@cache
-def _is_module(name: str) -> bool:
-    try:
-        found = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # `name` is not a module but a name in one
-        return False
-    return found is not None and found.submodule_search_locations is None
+def _file(module: str) -> Path:
+    """Returns where a module of the project is. Asking importlib would import the packages and modules above it."""
+    return PROJECT / f"{module.replace('.', '/')}.py"
 
 
-@cache
 def _tree(module: str) -> ast.Module:
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError(module)
-    return ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    return ast.parse(_file(module).read_text(encoding="utf-8"))
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    tree = deepcopy(tree)
+@cache
+def _code(module: str) -> str:
+    """Returns what decides results in a module: its syntax tree without docstrings and list of models, as text."""
+    tree = _without_models(_tree(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return tree
+    return ast.dump(tree)
 
 
 def _without_models(tree: ast.Module) -> ast.Module:

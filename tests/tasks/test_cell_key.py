@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +28,7 @@ def change(monkeypatch):
     """Adds a line to a module, or changes what a model's family says of it; the caches see it."""
 
     def forget() -> None:
-        for cached in (keys.code_version, keys._imports):
+        for cached in (keys.code_version, keys._code, keys._imports):
             cached.cache_clear()
 
     read = keys._tree
@@ -76,7 +78,19 @@ def test_comments_and_docstrings_leave_the_key(module, monkeypatch) -> None:
     assert "Other words." in text
     monkeypatch.setattr(keys, "_tree", lambda _: ast.parse(text))
     keys.code_version.cache_clear()
+    keys._code.cache_clear()
     assert keys.code_version(module) == before
+
+
+def test_keys_are_computed_without_importing_what_they_are_of() -> None:
+    code = """if True:
+        import sys
+        from tasks.models.registry import MODELS
+        from tasks.training.cell_key import version_of
+        print(len({version_of(spec) for spec in MODELS.values()}), "sklearn" in sys.modules)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == [str(len(FAMILIES)), "False"]
 
 
 def test_a_line_of_another_family_or_of_the_registry_leaves_the_key(change) -> None:
