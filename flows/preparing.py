@@ -119,7 +119,7 @@ class Preparation:
 
     def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
-        return self._carry_out(ingest_task, features_task, get_run_logger().info)
+        return self._carry_out(ingest_task, features_task, get_run_logger().info, known=())
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -128,16 +128,17 @@ class Preparation:
         """
         if "://" not in self.source:
             with self.warehouse.in_use(_tell_of_upkeep):
-                self._carry_out(ingest, build_features, cli.tell)
+                known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
+                self._carry_out(ingest, build_features, cli.tell, known)
 
     def _carry_out(
         self,
         read: Callable[..., Snapshot],
         build: Callable[..., list[BuiltTable]],
         log: Callable[[str], None],
+        known: Collection[str],
     ) -> tuple[Snapshot, list[BuiltTable]]:
         warehouse = self.warehouse
-        known = {file.stem for file in warehouse.files("raw", "snapshots")}
         share, most = self.max_reject_share, self.max_source_bytes
         snapshot = read(self.source, self.mapping, share, warehouse, self.append, self.units, self.required, most)
         notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
