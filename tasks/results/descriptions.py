@@ -80,9 +80,9 @@ def _described(table: str, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Each column's name in `sql/columns.csv`, where one may stand for several, and what it holds."""
     named = [row for row in _rows() if row["column"] and row["table"] in {"", table}]
     for column in columns:
-        exact = [row for row in named if row["column"] == column]
-        alike = [row for row in named if fnmatchcase(column, row["column"])]
-        own_first = sorted(exact or alike, key=lambda row: row["table"] != table)
+        matching = [row for row in named if row["column"] == column]
+        matching = matching or [row for row in named if fnmatchcase(column, row["column"])]
+        own_first = sorted(matching, key=lambda row: row["table"] != table)
         yield (own_first[0]["column"], own_first[0]["description"]) if own_first else (column, "")
 
 
