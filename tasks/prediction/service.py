@@ -176,7 +176,7 @@ class Service:
                 _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
 
     def _watch(self) -> None:
-        while not self._ended.wait(RETRY_SECONDS if self._warehouse.store else POLL_SECONDS):
+        while not self._ended.wait(RETRY_SECONDS if self._warehouse.is_remote else POLL_SECONDS):
             self.refresh()
 
     def _answer(self) -> None:

@@ -118,7 +118,7 @@ def naming(publication: str, files: list[File], database: Path, warehouse: Wareh
     manifest = {
         "publication": publication,
         "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "database": f"published/{publication}/music.duckdb" if warehouse.store else "music.duckdb",
+        "database": f"published/{publication}/music.duckdb" if warehouse.is_remote else "music.duckdb",
         "database_sha256": checksums.digest_of(database),
         "tables": tables,
     }

@@ -70,7 +70,7 @@ def publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehouse
         while True:
             ended = _ended(warehouse)
             _publish(snapshot, features, warehouse)
-            if warehouse.store is None or ended >= _ended(warehouse):
+            if not warehouse.is_remote or ended >= _ended(warehouse):
                 return warehouse.database
 
 
@@ -98,11 +98,11 @@ def _publish(snapshot: Snapshot, features: list[BuiltTable], warehouse: Warehous
                 contents = duck.contents(connection)
                 connection.execute("checkpoint")  # closing does the same, but hides a failure
             _check(temporary, contents)
-            if warehouse.store:
+            if warehouse.is_remote:
                 temporary.rename(folder / "music.duckdb")
-        database = own / "music.duckdb" if warehouse.store else temporary
+        database = own / "music.duckdb" if warehouse.is_remote else temporary
         with open_tables.naming(publication, files, database, warehouse):
-            if warehouse.store is None:
+            if not warehouse.is_remote:
                 with warehouse.replacing(warehouse.database, is_rewritten=True) as ready:
                     temporary.rename(ready)
     except BaseException:

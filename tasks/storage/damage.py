@@ -64,7 +64,7 @@ def set_aside(path: Path, fault: str, warehouse: Warehouse) -> None:
         name = "/".join(name.split("/")[:2])
     whole = warehouse.root / name
     aside = warehouse.root / FOLDER / name
-    if not whole.exists() and warehouse.store is None:
+    if not whole.exists() and not warehouse.is_remote:
         return
     problem = f"{path.relative_to(warehouse.root)}: {fault}"
     try:
@@ -76,7 +76,7 @@ def set_aside(path: Path, fault: str, warehouse: Warehouse) -> None:
 
 
 def _move(path: Path, aside: Path, warehouse: Warehouse) -> None:
-    if warehouse.store:
+    if warehouse.is_remote:
         store, root = warehouse.store, warehouse.root
         below = store.below(path.relative_to(root).as_posix(), "")
         names = [f"{path.relative_to(root).as_posix()}/{part}" for part in below] or [path.relative_to(root).as_posix()]
@@ -99,12 +99,12 @@ def whole_cells(results: Iterable[str], warehouse: Warehouse, start: str = "") -
     """
     whole = []
     stored: dict[str, set[str]] = {}
-    for path in warehouse.store.below("cells", start) if warehouse.store else ():
+    for path in warehouse.store.below("cells", start) if warehouse.is_remote else ():
         found_in, _, name = path.partition("/")
         stored.setdefault(found_in, set()).add(name)
     for result in results:
         folder = warehouse.cell(result)
-        if warehouse.store:
+        if warehouse.is_remote:
             if result not in stored:
                 continue
             faults = {name: "is missing" for name in TABLES_OF_CELL if name not in stored[result]}

@@ -33,6 +33,7 @@ RENEWED = 60.0  # seconds between renewals
 EXPIRES_AFTER = timedelta(minutes=15)
 POLL_SECONDS = 1.0  # on average
 FOLDER = "use"
+Holder = Literal["flow", "upkeep", "lock"]
 LEASE = re.compile(r"(?P<by>flow|upkeep|lock)-[0-9a-f]{8}\.(?P<host>[^/]+)\.(?P<pid>\d+)")
 
 
@@ -55,7 +56,7 @@ def holders(store: Store, folder: str = FOLDER) -> dict[str, re.Match[str]]:
 @contextmanager
 def held(
     store: Store,
-    by: Literal["flow", "upkeep", "lock"],
+    by: Holder,
     folder: str = FOLDER,
     wait: float = math.inf,
     on_wait: Callable[[], None] = lambda: None,

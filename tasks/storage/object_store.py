@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import fsspec
@@ -50,6 +50,7 @@ class Store:
     """The objects below `url`; an object's name is its path below it."""
 
     url: str
+    is_remote: ClassVar[bool] = True
 
     @classmethod
     def at(cls, url: str) -> Store:
@@ -140,6 +141,10 @@ class Store:
                 return []
         paths = (path.rpartition(f"/{folder}/")[2] for path in found)
         return sorted(path for path in paths if path.startswith(start))
+
+    def folders(self, folder: str) -> list[str]:
+        """Returns the names of the folders in a folder, in no order."""
+        return list({path.split("/")[0] for path in self.below(folder, "") if "/" in path})
 
     def get(self, files: Iterable[tuple[str, Path]]) -> None:
         """Fetches objects, each to a new file; an object that does not exist is skipped."""
@@ -258,10 +263,10 @@ class Mirror(AbstractFileSystem):  # type: ignore[misc]
 
     cachable = False
 
-    def __init__(self, store: Store, here: Callable[[str], Path]) -> None:
+    def __init__(self, url: str, here: Callable[[str], Path]) -> None:
         super().__init__()
-        self.protocol = store.url.partition("://")[0]
-        self._below = f"{store.url}/"
+        self.protocol = url.partition("://")[0]
+        self._below = f"{url}/"
         self._here = here
 
     def _local(self, path: str) -> Path:
@@ -315,9 +320,9 @@ class _OfManyThreads(io.FileIO):
         return content
 
 
-def let_read(connection: duckdb.DuckDBPyConnection, store: Store, here: Callable[[str], Path]) -> None:
-    """Lets DuckDB read the store's URLs. Args: here: maps a path below the store's URL to the local copy."""
-    mirror = Mirror(store, here)
+def let_read(connection: duckdb.DuckDBPyConnection, url: str, here: Callable[[str], Path]) -> None:
+    """Lets DuckDB read a store's URLs. Args: here: maps a path below the store's URL to the local copy."""
+    mirror = Mirror(url, here)
     if connection.filesystem_is_registered(mirror.protocol):
         connection.unregister_filesystem(mirror.protocol)
     connection.register_filesystem(mirror)

@@ -21,9 +21,8 @@ import shutil
 import socket
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -37,7 +36,8 @@ import pyarrow.parquet as pq
 from tasks.errors import UserError, is_text
 from tasks.storage import checksums
 from tasks.storage.duck import digest
-from tasks.storage.leases import HeldError, held, holders
+from tasks.storage.folder_store import Backend, FolderStore, temporary_in
+from tasks.storage.leases import FOLDER, HeldError, Holder, held, holders
 from tasks.storage.object_store import Store, let_read
 from tasks.storage.urls import public_name
 
@@ -52,12 +52,12 @@ OWNER = re.compile(r"\.(?P<host>[^/]+)\.(?P<pid>\d+)\.tmp(\..+)?$")  # DuckDB ad
 class Warehouse:
     """The files of one warehouse.
 
-    Args: root: absolute path; for a remote warehouse its local copy, which may be deleted. store: the object store of a
-        remote warehouse, else None.
+    Args: root: absolute path; for a remote warehouse its local copy, which may be deleted. store: where the files are
+        stored.
     """
 
     root: Path
-    store: Store | None = None
+    store: Backend
 
     @classmethod
     def at(cls, root: str | Path | None = None) -> Warehouse:
@@ -74,7 +74,7 @@ class Warehouse:
                 f"{warehouse.address}: a warehouse's path must not hold any of * ? [, which DuckDB would expand."
             )
         is_new = not (path / "tmp").is_dir()
-        if is_new and warehouse.store:
+        if is_new:
             warehouse.store.make()
         try:
             (path / "tmp").mkdir(parents=True, exist_ok=True)
@@ -107,13 +107,11 @@ class Warehouse:
         Raises: UserError: there is no such warehouse.
         """
         warehouse = _named(root)
-        if not (warehouse.store.exists() if warehouse.store else warehouse.root.is_dir()):
+        if not warehouse.store.exists():
             raise UserError(f"{warehouse.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
-        if advice and not (
-            warehouse.store.names("raw/snapshots") if warehouse.store else (warehouse.root / "raw").is_dir()
-        ):
+        if advice and not warehouse.store.folders("raw"):
             raise UserError(f"{warehouse.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
-        if warehouse.store:
+        if warehouse.is_remote:
             (warehouse.root / "tmp").mkdir(parents=True, exist_ok=True)
         return warehouse
 
@@ -128,14 +126,19 @@ class Warehouse:
         return folder
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the warehouse is at a URL, and `root` is a local copy."""
+        return self.store.is_remote
+
+    @property
     def address(self) -> str:
         """The path or URL of the warehouse: `at(address)` opens it again."""
-        return self.store.url if self.store else str(self.root)
+        return self.store.url
 
     @property
     def database(self) -> Path:
         """The published DuckDB file, which is only ever replaced; from a remote warehouse the newest is fetched."""
-        published = (self.manifest() or {}).get("database") if self.store else None
+        published = (self.manifest() or {}).get("database") if self.is_remote else None
         return self.here(published or "music.duckdb")
 
     @property
@@ -145,8 +148,7 @@ class Warehouse:
 
     def manifest(self) -> dict[str, Any] | None:
         """Returns the manifest of the publication (tasks/results/open_tables.py); None if it is missing or damaged."""
-        path = self.root / MANIFEST
-        content = self.store.read(MANIFEST) if self.store else path.read_bytes() if path.exists() else None
+        content = self.store.read(MANIFEST)
         try:
             return json.loads(content) if content else None
         except ValueError:
@@ -169,8 +171,8 @@ class Warehouse:
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Fetches stored files, or folders of files, of a remote warehouse into the local copy; they never change."""
-        missing = [path for path in dict.fromkeys(paths) if self.store and not path.exists()]
-        if not self.store or not missing:
+        missing = [path for path in dict.fromkeys(paths) if self.is_remote and not path.exists()]
+        if not missing:
             return
         fetched = {path: self.temporary("fetched") for path in missing}
         try:
@@ -186,18 +188,18 @@ class Warehouse:
                 remove(temporary)
 
     def _fetch_parts(self, folder: Path, temporary: Path) -> None:
-        if self.store and (names := self.store.names(self._name(folder))):
+        if names := self.store.names(self._name(folder)):
             temporary.mkdir()
             self.store.get((self._name(folder / name), temporary / name) for name in names)
 
     def location(self, path: str | Path) -> str:
         """Returns the name of a stored file in published views: its path, or its URL in a remote warehouse."""
-        return f"{self.store.url}/{self._name(self.root / path)}" if self.store else str(self.root / path)
+        return f"{self.address}/{self._name(self.root / path)}"
 
     def let_read(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Lets DuckDB read files by the names of `location`."""
-        if self.store:
-            let_read(connection, self.store, self.here)
+        if self.is_remote:
+            let_read(connection, self.address, self.here)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -209,8 +211,6 @@ class Warehouse:
     def files(self, schema: str, name: str) -> list[Path]:
         """Returns every stored version of a table, sorted by name; temporary files are not listed."""
         folder = self.root / schema / name
-        if self.store is None:
-            return sorted(folder.glob("*.parquet"))
         stored = [folder / file for file in self.store.names(f"{schema}/{name}") if file.endswith(".parquet")]
         self.fetch(stored)
         return [file for file in stored if file.exists()]
@@ -221,33 +221,16 @@ class Warehouse:
 
     def results(self, key: str) -> list[str]:
         """Returns the names of the finished cells of a key, sorted: those whose last file exists."""
-        if self.store is None:
-            finished = sorted((self.root / "cells").glob(f"{key}-*/{LAST_OF_CELL}"))
-            return [file.parent.name for file in finished]
         paths = (path.split("/") for path in self.store.below("cells", f"{key}-"))
         return sorted(folder for folder, *rest in paths if rest == [LAST_OF_CELL])
 
     def folders(self, folder: str) -> list[str]:
-        """Returns the names of the folders in a folder, in no order."""
-        if self.store:
-            return list({path.split("/")[0] for path in self.store.below(folder, "") if "/" in path})
-        return [path.name for path in (self.root / folder).glob("*") if path.is_dir()]
+        """Returns the names of the stored folders in a folder, in no order."""
+        return self.store.folders(folder)
 
     def sizes(self) -> dict[str, int]:
-        """Returns the size of every stored file in bytes, by its path below the root, without temporary files.
-
-        The size of a file with several names (hard links) is divided among them.
-        """
-        if self.store:
-            return self.store.sizes()
-        found = {}
-        for folder, folders, names in os.walk(self.root):
-            folders[:] = [name for name in folders if Path(folder, name) != self.root / "tmp"]
-            for file in (Path(folder, name) for name in names):
-                with suppress(FileNotFoundError):
-                    status = file.lstat()
-                    found[self._name(file)] = status.st_size // status.st_nlink
-        return found
+        """Returns the size of every stored file in bytes, by its path below the root, without temporary files."""
+        return self.store.sizes()
 
     def report(self, run_id: str) -> Path:
         """Returns the path of the HTML report of a run."""
@@ -255,7 +238,7 @@ class Warehouse:
 
     def temporary(self, label: str) -> Path:
         """Returns a new path in `scratch`, on the file system of the stored files, so that renames are atomic."""
-        return self.scratch / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+        return temporary_in(self.scratch, label)
 
     def sweep(self) -> None:
         """Removes temporary files that dead processes of this machine left."""
@@ -282,11 +265,10 @@ class Warehouse:
 
         A store removes a folder's objects one by one. For a cell, the object without which it does not exist is first.
         """
-        if self.store:
-            if path.parent.name == "cells":
-                self.store.remove(self._name(path / LAST_OF_CELL))
-            self.store.remove(self._name(path))
-            self.store.remove_one(self._name(path) + checksums.SUFFIX)
+        if path.parent.name == "cells":
+            self.store.remove(self._name(path / LAST_OF_CELL))
+        self.store.remove(self._name(path))
+        self.store.remove_one(self._name(path) + checksums.SUFFIX)
         self.discard_here(path)
 
     def discard_here(self, path: Path) -> None:
@@ -318,11 +300,10 @@ class Warehouse:
             checksums.check_written(temporary, final.name)
             if flushed:
                 flush(temporary)
-            is_stored = self.store is not None and stored
+            store = self.store if stored else FolderStore(self.root)
             if not is_rewritten:
-                self._keep_digests(final, checksums.digests_of(temporary, final.name), is_stored=is_stored)
-            if self.store and is_stored:
-                self.store.put([(temporary, self._name(final))])
+                self._keep_digests(final, checksums.digests_of(temporary, final.name), store)
+            store.put([(temporary, self._name(final))])
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
@@ -349,42 +330,24 @@ class Warehouse:
                 checksums.check_written(file, file.name)
                 flush(file)
             known = {name: known for name, file in shared.items() if (known := self.digest_kept(file))}
-            self._keep_digests(
-                final, checksums.digests_of(temporary, final.name, known), is_stored=self.store is not None
-            )
-            if self.store:
-                self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
-                own = (file for file in temporary.iterdir() if file.name not in shared)
-                files = [(file, self._name(final / file.name)) for file in own]
-                self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
-                self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
+            self._keep_digests(final, checksums.digests_of(temporary, final.name, known), self.store)
+            self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
+            own = (file for file in temporary.iterdir() if file.name not in shared)
+            files = [(file, self._name(final / file.name)) for file in own]
+            self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
+            self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
             final.parent.mkdir(parents=True, exist_ok=True)
             name_once(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _keep_digests(self, final: Path, digests: Mapping[str, str], *, is_stored: bool) -> None:
+    def _keep_digests(self, final: Path, digests: Mapping[str, str], store: Backend) -> None:
         """Stores the SHA-256 of each file of `final` beside it, before it gets that name."""
-        beside = final.with_name(final.name + checksums.SUFFIX)
-        text = checksums.as_text(digests)
-        if self.store and is_stored:
-            self.store.write(self._name(beside), text.encode())
-            return
-        temporary = self.temporary("sha256")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, beside)
-        finally:
-            remove(temporary)
+        store.write(self._name(final) + checksums.SUFFIX, checksums.as_text(digests).encode())
 
     def digests_kept(self, path: Path) -> dict[str, str]:
         """Returns the stored SHA-256 of a file by its name, or of a folder's files by `NAME/FILE`; else nothing."""
-        beside = path.with_name(path.name + checksums.SUFFIX)
-        if self.store:
-            content = self.store.read(self._name(beside)) or b""
-        else:
-            content = beside.read_bytes() if beside.exists() else b""
+        content = self.store.read(self._name(path) + checksums.SUFFIX) or b""
         return checksums.from_text(content.decode(errors="replace"))
 
     def digest_kept(self, file: Path) -> str | None:
@@ -407,7 +370,7 @@ class Warehouse:
     @contextmanager
     def lock_everywhere(self, name: str) -> Iterator[None]:
         """Holds a lock among all machines that use the warehouse; if remote, by a lease (tasks/storage/leases.py)."""
-        with self.lock(name), held(self.store, "lock", f"use/{name}") if self.store else nullcontext():
+        with self.lock(name), self._leased("lock", f"use/{name}"):
             yield
 
     @contextmanager
@@ -419,10 +382,9 @@ class Warehouse:
         name = self._name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self.lock_everywhere(path.name):
-            store = self.store
-            if store and (content := store.read(name)):
+            if self.is_remote and (content := self.store.read(name)):
                 path.write_bytes(content)
-            yield lambda: store.write(name, path.read_bytes()) if store else None
+            yield lambda: self.store.write(name, path.read_bytes()) if self.is_remote else None
 
     @contextmanager
     def in_use(self, on_wait: Callable[[], None] = lambda: None, *, reads_only: bool = False) -> Iterator[None]:
@@ -434,7 +396,7 @@ class Warehouse:
         """
         with self._lock_file("use", reads_only=reads_only) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            with held(self.store, "flow", on_wait=on_wait) if self.store and not reads_only else nullcontext():
+            with nullcontext() if reads_only else self._leased("flow", on_wait=on_wait):
                 yield
 
     @contextmanager
@@ -453,11 +415,8 @@ class Warehouse:
                 if time.monotonic() >= deadline:
                     raise UserError(in_use_message(self.address, f"after {wait:g} s"))
                 time.sleep(POLL_SECONDS)
-            if self.store is None:
-                yield
-                return
             try:
-                with held(self.store, "upkeep", wait=deadline - time.monotonic(), on_wait=on_wait):
+                with self._leased("upkeep", wait=deadline - time.monotonic(), on_wait=on_wait):
                     yield
             except HeldError as error:
                 raise UserError(in_use_message(self.address, f"{error}, after {wait:g} s")) from error
@@ -467,7 +426,15 @@ class Warehouse:
 
         The caller must hold the warehouse, too.
         """
-        return {(one["host"], int(one["pid"])) for one in holders(self.store).values()} if self.store else None
+        return (
+            {(one["host"], int(one["pid"])) for one in holders(self.store).values()}
+            if isinstance(self.store, Store)
+            else None
+        )
+
+    def _leased(self, by: Holder, folder: str = FOLDER, **waiting: Any) -> AbstractContextManager[None]:
+        """Holds a lease among machines. A local warehouse needs none: the file locks of one machine are enough."""
+        return held(self.store, by, folder, **waiting) if isinstance(self.store, Store) else nullcontext()
 
     def _lock_file(self, name: str, *, reads_only: bool = False) -> IO[str]:
         """Opens a lock file. Args: reads_only: the warehouse may be read-only; an existing lock file is then used."""
@@ -489,7 +456,7 @@ def _named(named: str | Path | None) -> Warehouse:
             f"{address}: is neither a path nor a URL. A URL has two slashes: {address.replace(':/', '://', 1)}"
         )
     if "://" not in address:
-        return Warehouse(Path(address).expanduser().resolve())
+        return Warehouse(root := Path(address).expanduser().resolve(), FolderStore(root))
     store = Store.at(address)
     cache = os.environ.get("MUSIC_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "music-benchmark"
     readable = re.sub(r"\W+", "-", public_name(store.url))[:60]

@@ -116,7 +116,7 @@ def _seen_here(address: str, probe: str) -> Seen:
         warehouse = Warehouse.to_read(address)
     except UserError:
         return Seen(_setup(), has_warehouse=False)
-    return Seen(_setup(), warehouse.store is not None or (warehouse.root / "tmp" / probe).exists())
+    return Seen(_setup(), warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
 
 
 def _setup() -> dict[str, str]:

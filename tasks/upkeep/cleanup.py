@@ -239,7 +239,7 @@ def tidy(
         going = plan.going if dry_run else carry_out(plan, inventory, warehouse)
         if not dry_run and (manifest := warehouse.manifest()):
             remove_superseded(manifest["publication"], warehouse, timedelta(hours=policy.grace_hours))
-        stored = warehouse.sizes() if warehouse.store else None
+        stored = warehouse.sizes() if warehouse.is_remote else None
 
         def freed(items: Mapping[str, Item]) -> int:
             if stored is not None:
@@ -263,7 +263,7 @@ def _files_of(name: str, item: Item, warehouse: Warehouse) -> dict[Path, tuple[i
     """Returns an item's files with their `links_of`; none for a remote warehouse, which has no hard links."""
     paths = record_files(name, warehouse) if item.kind == "run" else [warehouse.root / name]
     paths += [path.with_name(path.name + checksums.SUFFIX) for path in paths]
-    return {} if warehouse.store else {file: links for path in paths for file, links in links_of(path).items()}
+    return {} if warehouse.is_remote else {file: links for path in paths for file, links in links_of(path).items()}
 
 
 def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[str, Item]:

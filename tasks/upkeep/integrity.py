@@ -126,11 +126,10 @@ def _kept(warehouse: Warehouse) -> dict[str, str]:
 
 
 def _fault_of(path: str, digest: str | None, warehouse: Warehouse) -> str | None:
-    file = warehouse.root / path
     is_table = path.endswith(".parquet")
     try:
         if digest:
-            is_same = (warehouse.store.digest(path) if warehouse.store else checksums.digest_of(file)) == digest
+            is_same = warehouse.store.digest(path) == digest
             if is_same:
                 return None
             fault = checksums.fault_of(warehouse.here(path)) if is_table else None
@@ -187,7 +186,7 @@ def _faults_of_publication(warehouse: Warehouse) -> dict[str, str]:
     """Returns the faults of the manifest, of the files it names and of the database, by path."""
     manifest = warehouse.manifest()
     if manifest is None:
-        if warehouse.store.read(MANIFEST) if warehouse.store else (warehouse.root / MANIFEST).exists():
+        if warehouse.store.read(MANIFEST) is not None:
             return {MANIFEST: f"altered: {PUBLISH_AGAIN}"}
         has_published = warehouse.folders("published") or warehouse.files("runs", "finished")
         return {MANIFEST: f"missing: {PUBLISH_AGAIN}"} if has_published else {}

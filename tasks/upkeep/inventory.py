@@ -24,6 +24,7 @@ from tasks.ingest.sources import SAMPLE
 from tasks.prediction import champions
 from tasks.storage import checksums
 from tasks.storage.damage import read_rows
+from tasks.storage.object_store import Store
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import OWNER, Warehouse
 from tasks.training import runs
@@ -231,7 +232,7 @@ def _sums(stored: Mapping[str, int], pattern: re.Pattern[str]) -> dict[str, int]
 
 def _left_over(warehouse: Warehouse, now: datetime) -> Iterator[tuple[str, Item]]:
     """Yields leftovers of killed writers; of a remote warehouse its interrupted uploads."""
-    if warehouse.store:
+    if isinstance(warehouse.store, Store):
         for name, since, size in warehouse.store.interrupted():
             if now - since > FOREIGN:
                 yield name, Item("temporary", size)
