@@ -247,7 +247,7 @@ def test_what_cannot_be_appended_is_refused(home, warehouse) -> None:
     generated = ingest("sample:100", {}, 0.05, warehouse)
     assert ingest("sample:50", {}, 1.0, warehouse, Append(generated.snapshot)).is_generated
     with pytest.raises(UserError, match=r"real tracks are not appended to generated ones \(sample:100\)"):
-        read("base", Warehouse(home.root), Append(ingest("sample:100", {}, 0.05, home).snapshot))
+        read("base", home, Append(ingest("sample:100", {}, 0.05, home).snapshot))
     # Bad values count among the new rows, not among all.
     write(tracks({"popularity": "x"}, {}).with_columns(instance_id=pl.Series(["1", "2"])), home.root / "bad.csv")
     with pytest.raises(InputError, match="1 of 2 rows have bad values"):

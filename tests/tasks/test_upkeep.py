@@ -411,8 +411,8 @@ def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, mo
 def test_a_moved_warehouse_is_published_where_it_is(warehouse, tmp_path) -> None:
     night(warehouse, "sample:200")
     night(warehouse, "sample:210")
-    moved = Warehouse(tmp_path / "it's moved")
-    os.rename(warehouse.root, moved.root)
+    os.rename(warehouse.root, tmp_path / "it's moved")
+    moved = Warehouse.at(tmp_path / "it's moved")
     keep(moved, runs=1)
     everything(moved)
     assert published_paths(moved) <= take_inventory(moved).items.keys()
