@@ -231,5 +231,5 @@ def test_the_copy_passes_the_checks_and_the_tests_of_names_and_keys(project) -> 
     project.python("-m", "ruff", "format", "--check", *python)
     project.python("-m", "sqlfluff", "lint", *(name for name in project.changed if name.endswith(".sql")))
     project.do(str(Path(sys.executable).parent / "lint-imports"), "--no-logo")
-    tests = ("tests/test_docs.py", "tests/tasks/test_cell_key.py", "tests/tasks/test_uncertainty.py")
+    tests = ("tests/test_docs.py", "tests/tasks/training/test_cell_key.py", "tests/tasks/evaluation/test_bootstrap.py")
     project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "every or replicate_is", *tests)

@@ -48,8 +48,8 @@ from tasks.upkeep.inventory import take_inventory
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
-from tests.tasks.test_tuning import rows as trial_rows
-from tests.tasks.test_tuning import try_until
+from tests.tasks.training.test_tuning import rows as trial_rows
+from tests.tasks.training.test_tuning import try_until
 
 pytest.importorskip("s3fs")
 MODELS = ("linear", "ridge", "knn")

@@ -10,7 +10,7 @@ from flows.benchmark import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.flows.support import clean_environment, run
-from tests.tasks.test_untrusted_text import labelled
+from tests.tasks.reporting.test_untrusted_text import labelled
 from tests.untrusted import UNTRUSTED
 
 

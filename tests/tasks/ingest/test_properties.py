@@ -17,7 +17,7 @@ from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tests.conftest import tracks
-from tests.tasks.mutations import LINE_ENDS, NUMBERS
+from tests.tasks.ingest.mutations import LINE_ENDS, NUMBERS
 from tests.untrusted import UNTRUSTED
 
 TEXT = st.one_of(

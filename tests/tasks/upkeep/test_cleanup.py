@@ -44,7 +44,7 @@ from tasks.upkeep.inventory import (
     take_inventory,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 AT_ONCE = 0.0  # hours of grace
 

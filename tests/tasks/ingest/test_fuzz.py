@@ -21,7 +21,7 @@ from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tests.tasks.mutations import damaged_file, read_csv, unpacked
+from tests.tasks.ingest.mutations import damaged_file, read_csv, unpacked
 
 FILES = int(os.environ.get("FUZZ_FILES", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))

@@ -30,7 +30,7 @@ from tasks.upkeep import cleanup
 from tests.conftest import many, tracks
 from tests.runs import make_run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROTOCOLS = ("published", "cold_start", "recordings_any")
 
 

@@ -30,7 +30,7 @@ from tasks.prediction.preparation import read_rows
 from tasks.storage import duck
 from tests.conftest import TRACK, many, tracks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 AUDIO = ("acousticness", "danceability", "duration_ms", "energy", "instrumentalness", "key", "liveness", "loudness",
          "mode", "speechiness", "tempo", "valence")  # fmt: skip
 

@@ -18,7 +18,7 @@ from tasks.storage.warehouse import Warehouse
 from tests.flows.support import until
 from tests.runs import make_run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
