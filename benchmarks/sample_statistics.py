@@ -1,6 +1,6 @@
 """Computes, from the real file, the statistics that the built-in sample is generated from.
 
-python -m benchmarks.sample_statistics musicData.csv tasks/sample_statistics.json
+python -m benchmarks.sample_statistics musicData.csv tasks/ingest/sample_statistics.json
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
     """Reads the raw file and writes the statistics as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", type=Path, help="the real raw file")
-    parser.add_argument("target", type=Path, help="the file to write, such as tasks/sample_statistics.json")
+    parser.add_argument("target", type=Path, help="the file to write, such as tasks/ingest/sample_statistics.json")
     options = parser.parse_args()
     measured = json.dumps(measure(options.source), separators=(",", ":"))
     options.target.write_text(measured.replace('"genres"', '\n"genres"') + "\n")

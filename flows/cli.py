@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import inspect
 import os
 import signal
 import sys
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import duckdb
 import polars as pl
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import UserError, is_about_room, one_line
 from tasks.storage.urls import has_secrets
 
 if TYPE_CHECKING:  # commands that only read do not import Prefect
-    from prefect import Flow
+    pass
 
 EVENT_SECONDS = 20.0
 # Errors of libraries on a full disk, a damaged file or a limit.
@@ -30,28 +32,29 @@ DAMAGE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Serialization
 FAILURES = (UserError, OSError, MemoryError, duckdb.Error, pa.ArrowException, pl.exceptions.PolarsError)
 
 
-def parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> dict[str, Any]:
-    """Returns the command line's options as parameters of its flow.
+def parameters(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the command line's options as parameters of a function or a flow.
 
-    Prefect stores a run's parameters, so a source URL with secrets is passed by $MUSIC_SOURCE instead.
+    Prefect stores the parameters of a flow run, so a source URL with secrets is passed by $MUSIC_SOURCE instead.
 
-    Raises: UserError: the flow's types refuse an option, or it is not text that Prefect can store.
+    Raises: UserError: the type of a parameter refuses an option, or it is not text that Prefect can store.
     """
-    from prefect.exceptions import ParameterTypeError
-
     options = vars(parser.parse_args())
+    shown = {action.dest: (action.option_strings or [str(action.metavar)])[-1] for action in parser._actions}  # noqa: SLF001
     for name, value in options.items():
-        if isinstance(value, str) and value.encode(errors="ignore") != os.fsencode(value):
-            raise UserError(f"--{name} {value}: is not text in UTF-8. Give the file, or a link to it, another name.")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.encode(errors="ignore") != os.fsencode(text):
+                raise UserError(
+                    f"{shown[name]} {text}: is not text in UTF-8. Give the file, or a link to it, another name."
+                )
     if options.get("source") and has_secrets(options["source"]):
         os.environ["MUSIC_SOURCE"] = options["source"]
         options["source"] = None
-    try:
-        flow.validate_parameters(options)
-    except ParameterTypeError as error:
-        reason = str(error).splitlines()[1].removeprefix(" - ").replace("Value error, ", "")
-        name, _, message = reason.partition(": ")
-        raise UserError(f"--{name.split('.')[0].replace('_', '-')}: {message}") from error
+    for name, parameter in inspect.signature(getattr(function, "fn", function), eval_str=True).parameters.items():
+        try:
+            TypeAdapter(parameter.annotation).validate_python(options[name])
+        except ValidationError as error:
+            raise UserError(f"{shown[name]}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
     return options
 
 
@@ -74,9 +77,7 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked this process to end: SIGINT (Ctrl-C) or SIGTERM."""
 
 
-def run_command(
-    command: Callable[[], int], kept: str = "Finished cells are kept: the same command goes on from there."
-) -> NoReturn:
+def run_command(command: Callable[[], int], kept: str) -> NoReturn:
     """Calls `command` and exits with its code: 1 and one line on a user error, 130 on Ctrl-C, 143 on SIGTERM.
 
     Args: kept: a sentence for an interrupted command on what it keeps.

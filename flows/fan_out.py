@@ -64,8 +64,9 @@ def run_cells(
     outcomes: list[CellOutcome] = []
     status = "interrupted"
     try:
-        cells = grid.distributed(cells, tables, executor.at_once) if executor.distributes_fits else cells
-        if executor.distributes_fits and not any(cell.workers for cell in cells):
+        if executor.workers_together:
+            cells = grid.distributed(cells, tables, executor.workers_together)
+        if executor.workers_together and not any(cell.workers for cell in cells):
             cli.tell(
                 f"--spread changes nothing: no XGBoost model is of a table of more than "
                 f"{large_tables.LARGE_ROWS:,} rows"

@@ -95,4 +95,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, kept="Tables that were built are kept: the same command goes on from there.")

@@ -83,7 +83,7 @@ def parser() -> Parser:
 
 def main() -> int:
     """Runs `python -m flows.feedback`. Returns the exit code."""
-    feedback(**vars(parser().parse_args()))
+    feedback(**cli.parameters(parser(), feedback))
     return 0
 
 

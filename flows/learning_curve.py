@@ -132,4 +132,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, kept="Finished cells are kept: the same command goes on from there.")

@@ -68,7 +68,7 @@ def parser() -> Parser:
 
 def main() -> int:
     """Runs `python -m flows.nearest`. Returns the exit code."""
-    nearest(**vars(parser().parse_args()))
+    nearest(**cli.parameters(parser(), nearest))
     return 0
 
 

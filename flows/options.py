@@ -124,6 +124,6 @@ def _kind(annotation: Any) -> tuple[Any, Option]:
 
 def _texts(docstring: str) -> dict[str, str]:
     """Returns the text of each parameter in the `Args:` of a docstring, without the full stop."""
-    body = inspect.cleandoc(docstring).partition("\nArgs:\n")[2]
+    body = re.split(r"\n(?=\S)", inspect.cleandoc(docstring).partition("\nArgs:\n")[2])[0]
     entries = re.findall(r"(?m)^    (\w+): (.*(?:\n {8}.*)*)", body)
     return {name: " ".join(text.split()).removesuffix(".") for name, text in entries}

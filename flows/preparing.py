@@ -175,8 +175,8 @@ def build_each(
 
 def appending(append_to: str | None, statistics: Statistics) -> Append | None:
     """Returns what the source is appended to, if anything. Raises: UserError: no statistics could be kept."""
-    if append_to is None and statistics == "kept":
-        raise UserError("--statistics kept: takes --append-to, the snapshot whose statistics are kept.")
+    if not append_to and statistics == "kept":
+        raise UserError("--statistics kept needs --append-to, the snapshot whose statistics are kept.")
     return Append(append_to, statistics) if append_to else None
 
 

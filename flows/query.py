@@ -36,4 +36,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, kept="Nothing was written.")

@@ -140,4 +140,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, kept="Finished trials are kept: the same command goes on from there.")

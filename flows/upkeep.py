@@ -134,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, kept="What was not removed yet is still there: run it again.")

@@ -1,1 +1,1 @@
-"""The steps that the flows combine. They are plain functions: only `tasks.orchestration` imports Prefect."""
+"""The steps that the flows combine. Only `tasks.orchestration` uses Prefect; the others are plain functions."""

@@ -200,16 +200,6 @@ class FeatureSet:
     columns: tuple[str, ...]  # empty: every principal component of the table
     leaks: Task | None = None  # the target that is among the features: a probe, not for the leaderboard
 
-    def columns_in(self, table_columns: list[str]) -> list[str]:
-        """Returns the columns to train on, given the columns of the table."""
-        if self.leaks == "genre":
-            return [
-                *self.columns,
-                *(name for name in table_columns if name.startswith("genre_") and name != "genre_id"),
-            ]
-        components = [name for name in table_columns if name.startswith("pc") and name[2:].isdigit()]
-        return list(self.columns) or components
-
 
 # In the study's order, which decides the random numbers that nets and trees draw.
 ALL = (

@@ -13,7 +13,8 @@ from flows import api, features, feedback, learning_curve, nearest, predict, que
 from flows.benchmark import parser
 from tasks.ingest.columns import EXPECTED
 from tasks.models.registry import GROUPS, MODELS
-from tasks.results.publish import COMPARED_TABLES, NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
+from tasks.results.descriptions import COMPARED_TABLES
+from tasks.results.publish import NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
 from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,9 +3,9 @@
 -- Cells of learning curves that train on a part of the rows are in results.learning_curve instead.
 -- started_at to finished_at: when its process trained and scored it, in an earlier run if reused. model_sha256: of the
 -- file at model_path, below the warehouse; NULL where no model is kept.
--- sampled_from: so many training rows those n_train are a stratified sample of, because of sample_reason; NULL: they
--- are all that the budget allows.
--- test_rows: a digest of the ids of its test rows; cells of equal ones can be compared, those of NULL with none.
+-- sampled_from: the number of training rows that the n_train rows are a stratified sample of; sample_reason says why.
+-- NULL: they are all that the budget allows.
+-- test_rows: a digest of the ids of its test rows; cells with equal digests can be compared; one without a digest with none.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it, or led the workers that did; n_train rows.
 select * exclude (train_rows)
 from reported_cells

@@ -1,7 +1,7 @@
 -- What results.leak_ledger measures: the same model on the same test rows, with a leak (a) and without it (b).
--- imputation: filled by genre, and without looking at it. recordings, artists: training rows that share one with a test
--- row are there, and left out (a has as many left out, whichever they are). target: the other task's target stands
--- among the features, and does not.
+-- imputation: missing values are filled by genre (a), or over all rows (b). recordings, artists: training rows that
+-- share a recording or an artist with a test row are left out (b); of a as many training rows are left out at random.
+-- target: the target of the other task is among the features (a), or is not (b).
 with
 
 kinds (leak, protocol_a, protocol_b, feature_set_a, feature_set_b) as (

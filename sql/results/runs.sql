@@ -1,7 +1,7 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
 -- status: completed, failed (every cell, or the run itself), interrupted, running, or killed (no end record and its
 -- process is gone). flow_run_id: of Prefect's flow run. runner: local or dask; it and the thread budget (cells_at_once,
--- threads_per_cell) are NULL of runs that did not record them.
+-- threads_per_cell) are NULL for runs that did not record them.
 select
     started.run_id,
     started.started_at,

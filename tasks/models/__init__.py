@@ -1,1 +1,4 @@
-"""The model families: how each model is built, fitted and stored. This package sees arrays, not tables."""
+"""The model families: how each model is built, fitted and stored.
+
+Rows come as arrays, or as the path of a Parquet file.
+"""

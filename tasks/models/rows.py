@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from tasks.specs import FeatureSet
 
 CHUNK_ROWS = 262_144  # rows read, trained on or predicted at once; a multiple of the nets' batch sizes
 
@@ -63,3 +66,12 @@ def blocks_of(n_rows: int) -> list[slice]:
 def classes_of(codes: Rows) -> np.ndarray:
     """Returns the distinct codes of a target, ascending; stored rows are read one chunk at a time."""
     return np.unique(np.concatenate([np.unique(codes[rows]) for rows in chunks_of(codes)]))
+
+
+def columns_of(feature_set: FeatureSet, table_columns: Sequence[str]) -> list[str]:
+    """Returns the columns of a feature set, given the columns of its table."""
+    if feature_set.leaks == "genre":
+        genres = (name for name in table_columns if name.startswith("genre_") and name != "genre_id")
+        return [*feature_set.columns, *genres]
+    components = [name for name in table_columns if name.startswith("pc") and name[2:].isdigit()]
+    return list(feature_set.columns) or components

@@ -15,6 +15,7 @@ BySplit = Mapping[str, Rows]
 Fit = Callable[..., None]  # (unfitted estimator, x by split, each target by split)
 Importance = Literal["impurity", "gain", "coefficient", "permutation"]
 Group = Literal["study", "better", "single_head"]
+SCORED_BY = ("numpy", "scikit-learn", "scipy")  # the libraries that compute metrics, whatever the model
 TARGETS: tuple[Task, ...] = ("genre", "popularity")
 # The reason why scikit-learn's forests and boosted trees are fitted to a sample of a large table.
 WHOLE_TREES = "scikit-learn grows trees from rows in memory, and more rows make larger trees"
@@ -82,8 +83,8 @@ class ModelSpec:
         return {**self.parameters, **(self.quick if BUDGETS[budget].is_quick else {})}
 
     def versions(self) -> dict[str, str]:
-        """Returns the installed versions of the libraries that decide the result, by library."""
-        return {name: _version(name) for name in self.libraries}
+        """Returns the installed versions of the libraries that train or score the model, by library."""
+        return {name: _version(name) for name in (*SCORED_BY, *self.libraries)}
 
 
 def _version(distribution: str) -> str:

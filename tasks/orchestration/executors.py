@@ -60,12 +60,12 @@ class Executor(Protocol):
         ...
 
     @property
-    def distributes_fits(self) -> bool:
-        """Whether all Dask workers together fit an XGBoost model with many rows."""
+    def workers_together(self) -> int:
+        """Number of Dask workers that together fit an XGBoost model with many rows; 0: none do."""
         ...
 
     def prepare(self) -> None:
-        """Begins in advance what takes a while to start."""
+        """Starts what takes a while to start, in the background."""
         ...
 
     def started(self, limits: Limits, progress: CellProgress) -> AbstractContextManager[Submit]:
@@ -81,16 +81,17 @@ def executor_of(
     Raises: UserError: the parameters contradict each other, or the cluster cannot train the run.
     """
     if address and runner != "dask":
-        raise UserError("--dask-address is for --runner dask. Give both, or neither.")
+        raise UserError("--dask-address needs --runner dask.")
     if spread and runner != "dask":
-        raise UserError("--spread is for --runner dask, whose workers fit a model together. Give both, or neither.")
+        raise UserError("--spread needs --runner dask, whose workers fit a model together.")
     if address and workers:
         raise UserError("--workers cannot be given with --dask-address: that cluster has its own workers.")
     at_once, threads = share_of_cores(workers)
     if runner == "local":
         return LocalExecutor(at_once, threads)
     check_installed()
-    return DaskExecutor(address, check_cluster(address, warehouse) if address else at_once, distributes_fits=spread)
+    n_workers, at_once = check_cluster(address, warehouse) if address else (at_once, at_once)
+    return DaskExecutor(address, at_once, workers_together=n_workers if spread else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class LocalExecutor:
     at_once: int
     threads: int
     name: str = "local"
-    distributes_fits: bool = False
+    workers_together: int = 0
 
     def prepare(self) -> None:
         """Starts the server that processes are forked from, so that it imports the numerical libraries meanwhile."""
@@ -119,13 +120,13 @@ class LocalExecutor:
 
 @dataclass(frozen=True, slots=True)
 class DaskExecutor:
-    """Trains each cell on a Dask worker of one thread; `distributes_fits`: large XGBoost models on all workers."""
+    """Trains each cell in one thread of a Dask worker, and large XGBoost models on all workers if they are to."""
 
     address: str | None  # of the scheduler; None: the run starts its own cluster on this machine
     at_once: int
     threads: int = 1
     name: str = "dask"
-    distributes_fits: bool = False
+    workers_together: int = 0
 
     def prepare(self) -> None:
         """Does nothing: the workers are other processes."""
@@ -149,7 +150,7 @@ class DaskExecutor:
             def on_a_worker(job: Job) -> Future:
                 return runner.submit(train_on_worker_task, {"job": job, **shared})
 
-            if not self.distributes_fits:
+            if not self.workers_together:
                 yield on_a_worker
                 return
             # Of the distributed fits, one process of this machine at a time leads all workers.

@@ -53,7 +53,7 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
                 for task in LEADERBOARDS
             ),
             ("parity", _parity_in_short(connection, run), _parity(connection, run)),
-            ("learning-curve", "What more training rows bought.", _curve(connection, run_id)),
+            ("learning-curve", "What more training rows improved.", _curve(connection, run_id)),
             ("leak-ledger", "What each leak is worth: accuracy or RMSE with it and without.", _leaks(connection, run)),
         ]
     of_run = f"Run {run_id}, budget {run['budget']}, {quoted(run['source'])}."

@@ -23,7 +23,7 @@ from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
 # Honest protocols, most honest about new songs first. `published` fills by genre, which a new song does not have.
-PROTOCOLS = ("cold_start", "label_free")
+CHAMPION_PROTOCOLS = ("cold_start", "label_free")
 PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
 
 
@@ -62,7 +62,7 @@ class Candidate:
     @property
     def tier(self) -> tuple[int, int]:
         """Rank by budget (full is best), then by protocol; compared before the score, higher is better."""
-        return -list(BUDGETS).index(self.cell.budget), -PROTOCOLS.index(self.cell.protocol)
+        return -list(BUDGETS).index(self.cell.budget), -CHAMPION_PROTOCOLS.index(self.cell.protocol)
 
     @property
     def title(self) -> str:
@@ -96,7 +96,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
     if (
         row["status"] != "ok"
         or row["train_rows"] is not None
-        or row["protocol"] not in PROTOCOLS
+        or row["protocol"] not in CHAMPION_PROTOCOLS
         or not is_known
         or FEATURE_SETS[row["feature_set"]].leaks
     ):

@@ -1,6 +1,6 @@
 """Loaded models that predict new tracks: they take rows prepared by DuckDB and return rows of predictions.
 
-It reads no files except models.
+Only loading reads files; predictions read none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from tasks.evaluation import calibration
 from tasks.models.files import load_model
 from tasks.models.inference import Predicted, predict
+from tasks.models.rows import columns_of
 from tasks.prediction.candidates import Candidate, lineage
 from tasks.prediction.champions import Champion
 from tasks.prediction.preparation import FittedStatistics, prepare
@@ -137,7 +138,7 @@ class Predictor:
 
 def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
     """Returns the input of a candidate's estimator, (n_rows, n_features), in the column order of training."""
-    columns = FEATURE_SETS[one.cell.feature_set].columns_in(prepared.column_names)
+    columns = columns_of(FEATURE_SETS[one.cell.feature_set], prepared.column_names)
     x = np.empty((prepared.num_rows, len(columns)), dtype=one.spec.dtype)
     for at, name in enumerate(columns):
         x[:, at] = prepared[name].to_numpy()

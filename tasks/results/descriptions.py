@@ -7,6 +7,7 @@ stands for any text.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import re
 import sys
@@ -23,11 +24,13 @@ from tasks.storage import duck
 
 SCHEMAS = ("raw", "staging", "features", "results")
 FILE = duck.SQL_ROOT / "columns.csv"
+# Tables of contrasts, and the SELECTs of the pairs that they compare.
+COMPARED_TABLES = {"comparisons": "pairs", "inflation": "leak_pairs", "learning_gains": "curve_steps"}
 NAMED = re.compile(rf"\b(?:{'|'.join(SCHEMAS)})\.\w+")
 
 
 def comment(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put each table's and column's description into the database, where any SQL client shows it."""
+    """Puts each table's and column's description into the database, where any SQL client shows it."""
     statements = []
     for (kind, table), columns in columns_of(connection).items():
         schema, name = map(duck.identifier, table.split(".", 1))
@@ -116,7 +119,10 @@ def _upstream(table: str) -> list[str]:
     from tasks.features.tables import TABLES
 
     selects = {one.name: one.select(PROTOCOLS["published"]) for one in TABLES}
-    select = selects.get(table, table.replace(".", "/"))
+    name = table.removeprefix("results.")
+    select = selects.get(table) or (
+        f"results/{COMPARED_TABLES[name]}" if name in COMPARED_TABLES else table.replace(".", "/")
+    )
     if not (duck.SQL_ROOT / f"{select}.sql").exists():
         return []
     return sorted(set(NAMED.findall(duck.code(select))) - {table})
@@ -138,4 +144,6 @@ def _rows() -> tuple[dict[str, str], ...]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description="Prints docs/tables.md, from a published database.")
+    parser.add_argument("database", type=Path, help="the file, such as warehouse/music.duckdb")
+    sys.stdout.write(page(parser.parse_args().database))

@@ -61,16 +61,16 @@ def answer(step: Row) -> str:
     digits, name = METRICS[step["metric"]].digits, METRICS[step["metric"]].label
     gain, low, high = (signed(step[column], digits) for column in ("gain", "gain_low", "gain_high"))
     before = "" if step["gain_before"] is None else f"; the doubling before: {signed(step['gain_before'], digits)}"
-    bought = (
-        f"{step['model']}: the last doubling, from {step['rows_before']:,} to {step['rows_after']:,} rows, bought "
+    gained = (
+        f"{step['model']}: the last doubling, from {step['rows_before']:,} to {step['rows_after']:,} rows, gained "
         f"{gain} ({name} {step['value_before']:.{digits}f} to {step['value_after']:.{digits}f}; 95 % interval {low} to "
         f"{high}{before})"
     )
     if step["gain_low"] > 0:
-        return f"{bought}: more data like this would still help."
+        return f"{gained}: more data like this would still help."
     if step["gain_high"] < 0:
-        return f"{bought}: the added rows did harm."
-    return f"{bought}: that more data like this would help is not shown."
+        return f"{gained}: the added rows did harm."
+    return f"{gained}: there is no evidence that more data like this would help."
 
 
 def signed(value: float, digits: int) -> str:

@@ -40,7 +40,6 @@ RESULT_TABLES = (
     "champions",
     "learning_curve",
 )
-COMPARED_TABLES = ("comparisons", "inflation", "learning_gains")
 NEWEST_TABLES = ("figures", "popularity_errors")
 RESULT_VIEWS = (
     "scores",
@@ -221,7 +220,7 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
         """
     ).fetchall()
     replicates = read_replicates([result for (result,) in used], warehouse)
-    for select, name in (("pairs", "comparisons"), ("leak_pairs", "inflation"), ("curve_steps", "learning_gains")):
+    for name, select in descriptions.COMPARED_TABLES.items():
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))
         _create(connection, "table", name)

@@ -33,10 +33,11 @@ SHARED = (
 )
 DISTRIBUTED = ("tasks.training.dask_xgboost",)  # also for cells that several Dask workers fit together
 SELECTS = ("training/rows", "training/chosen_rows")
-# Modules and packages that training imports and that do not decide a result, such as where files are, the texts of
-# errors and the list of models. If a value of theirs decides a result, the key contains the value itself. The code of
-# the feature tables is part of the key by the tables' version.
-UNDECIDING = (
+# Modules that training imports and that do not decide a result, such as where files are, the texts of errors and the
+# list of models. If a value of theirs decides a result, the key contains the value itself. The code of the feature
+# tables is part of the key by the tables' version. Not used at run time: tests/tasks/training/test_cell_key.py checks
+# that every module which training imports is named here or above.
+NOT_IN_KEY = (
     "tasks.errors",
     "tasks.specs",
     "tasks.compute",
@@ -53,7 +54,7 @@ UNDECIDING = (
 )
 # Fields of ModelSpec that a key leaves out. They decide which cells there are, their order and what is stored of them.
 # Others are in the key in another form: functions by their code, parameters and library versions by themselves.
-UNDECIDING_FIELDS = {
+FIELDS_NOT_IN_KEY = {
     "build", "cost", "feature_sets", "fit_out_of_core", "group", "is_probe", "is_stochastic", "keeps_model",
     "libraries", "needs_memory", "parameters", "quick", "space", "trusted_types",
 }  # fmt: skip
@@ -69,7 +70,7 @@ def cell_key(cell: Cell, feature_version: str) -> str:
         feature_version,
         (cell.feature_set, FEATURE_SETS[cell.feature_set].columns, SLICES),
         [(metric.name, metric.task, metric.mean_of) for metric in METRICS.values() if metric.mean_of],
-        [(field.name, getattr(spec, field.name)) for field in fields(spec) if field.name not in UNDECIDING_FIELDS],
+        [(field.name, getattr(spec, field.name)) for field in fields(spec) if field.name not in FIELDS_NOT_IN_KEY],
         (spec.build.__qualname__, fit and fit.__qualname__),
         cell.seed if spec.is_stochastic or spec.importance == "permutation" else "any seed",
         parameters_json(cell),

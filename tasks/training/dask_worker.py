@@ -39,10 +39,10 @@ class Seen:
     has_warehouse: bool
 
 
-def check_cluster(address: str, warehouse: Warehouse) -> int:
+def check_cluster(address: str, warehouse: Warehouse) -> tuple[int, int]:
     """Checks that the Dask workers of a scheduler would compute the same results as this process.
 
-    Returns: the number of workers.
+    Returns: the number of workers, and of their threads together.
 
     Raises: UserError: no scheduler answers, it has no workers, or one has other versions or another warehouse.
     """
@@ -53,13 +53,14 @@ def check_cluster(address: str, warehouse: Warehouse) -> int:
             found = client.run(_seen_here, warehouse.address, probe.name, on_error="return")
         finally:
             probe.unlink(missing_ok=True)
+        threads = client.nthreads()
     if not found:
         raise UserError(f"{address}: the scheduler has no workers. Start some: dask worker {address}")
     here = _setup()
     for worker, seen in found.items():
         if reason := refusal(here, seen, warehouse):
             raise UserError(f"{worker}: {reason}")
-    return len(found)
+    return len(found), sum(threads.get(worker, 1) for worker in found)
 
 
 def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehouse) -> str | None:

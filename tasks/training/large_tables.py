@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from tasks.models.registry import spec_of
-from tasks.models.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of
+from tasks.models.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of, columns_of
 from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS
 from tasks.storage import duck
@@ -110,7 +110,7 @@ def _scratch(job: Job) -> Iterator[_Scratch]:
     spec = spec_of(job.cell)
     warehouse = Warehouse.to_read(job.warehouse)
     table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
-    features = FEATURE_SETS[job.cell.feature_set].columns_in(pl.scan_parquet(table).collect_schema().names())
+    features = columns_of(FEATURE_SETS[job.cell.feature_set], pl.scan_parquet(table).collect_schema().names())
     folder = warehouse.temporary(job.result)
     folder.mkdir()
     try:

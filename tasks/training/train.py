@@ -23,7 +23,7 @@ from tasks.evaluation import metrics as scoring
 from tasks.models.files import save_model
 from tasks.models.inference import Predicted, join, predict, predict_values
 from tasks.models.registry import spec_of
-from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of
+from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of, columns_of
 from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, SLICES
 from tasks.storage.warehouse import Warehouse
@@ -130,7 +130,7 @@ def load(job: Job) -> Data:
     warehouse = Warehouse.to_read(job.warehouse)
     groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
     table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
-    features = FEATURE_SETS[job.cell.feature_set].columns_in(table.columns)
+    features = columns_of(FEATURE_SETS[job.cell.feature_set], table.columns)
     limit = BUDGETS[job.cell.budget].max_train_rows
     parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
     parts["train"] = parts["train"].head(limit) if limit else parts["train"]

@@ -74,7 +74,7 @@ def test_a_run_spreads_large_xgboost_models_and_nothing_else(prefect_server, clu
 def test_models_are_spread_on_a_cluster_only(environment) -> None:
     done = run(environment, "--source", "sample:1000", "--spread")
     assert done.returncode == 1
-    assert "--spread is for --runner dask" in done.stderr
+    assert "--spread needs --runner dask" in done.stderr
 
 
 def test_a_cluster_gets_the_same_results_though_a_worker_is_killed(environment, trained, cluster) -> None:

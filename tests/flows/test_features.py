@@ -20,7 +20,7 @@ from tests.flows.support import clean_environment, refusal, run
 @pytest.mark.parametrize(
     ("options", "variables", "reason"),
     [
-        (["--statistics", "kept"], {}, "--statistics kept: takes --append-to"),
+        (["--statistics", "kept"], {}, "--statistics kept needs --append-to"),
         (["--append-to", "nope"], {}, "has no snapshot 'nope'"),
         (["--append-to", "latest"], {}, "nothing is published there yet"),
         (["--source", "snapshot:latest", "--append-to", "latest"], {}, "is a snapshot already"),
@@ -38,7 +38,7 @@ def test_what_can_be_refused_at_once_is(options, variables, reason, tmp_path, mo
 def test_what_is_refused_at_once_is_told_in_one_line(tmp_path) -> None:
     done = run(clean_environment(), "--statistics", "kept", "--warehouse", str(tmp_path), flow="features")
     assert done.returncode == 1
-    assert done.stderr.startswith("--statistics kept: takes --append-to")
+    assert done.stderr.startswith("--statistics kept needs --append-to")
     assert done.stderr.count("\n") == 1
 
 
@@ -58,7 +58,7 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
     pl.concat(sample.generate(50, seed=1)).with_columns(instance_id=pl.int_range(50).cast(pl.String)).write_csv(more)
     features(source=str(base), warehouse=str(tmp_path))
     options = {"source": str(more), "warehouse": str(tmp_path), "append_to": "latest"}
-    with pytest.raises(UserError, match="takes --append-to"):
+    with pytest.raises(UserError, match="needs --append-to"):
         features(**options | {"append_to": None, "statistics": "kept"})
     for statistics in ("relearned", "kept"):
         tables = features(**options, statistics=statistics)

@@ -45,7 +45,7 @@ def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Sect
             Section(
                 name=f"curve-{task}",
                 title=f"{task.capitalize()}: what more data buys",
-                figures=[_bought(task, by_model, steps, answers), _cost(task, by_model, steps)],
+                figures=[_gained(task, by_model, steps, answers), _cost(task, by_model, steps)],
             )
         )
     if failed := [row for row in points if row["status"] != "ok"]:
@@ -54,7 +54,7 @@ def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Sect
     return made, findings
 
 
-def _bought(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers: list[str]) -> Figure:
+def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers: list[str]) -> Figure:
     metric = LEADERBOARDS[task][0]
     digits = METRICS[metric].digits
     sizes = sorted({row["n_train"] for rows in by_model.values() for row in rows})

@@ -45,7 +45,8 @@ def time_and_memory(results: Results) -> Figure:
 def _timing(trained: list[Row], run: Row) -> tuple[str, list[Plot]]:
     if not trained:
         return "No cell was trained in this run.", []
-    cores = run["cpu_count"]
+    # The cores of a Dask cluster are not known, but the threads that trained at the same time are.
+    cores = run["cells_at_once"] * run["threads_per_cell"] if run["runner"] == "dask" else run["cpu_count"]
     begin = min(row["started_at"] for row in trained)
     span = (max(row["finished_at"] for row in trained) - begin).total_seconds()
     total, longest = sum(row["seconds"] for row in trained), trained[0]

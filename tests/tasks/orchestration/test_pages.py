@@ -86,13 +86,13 @@ def test_the_pages_of_a_run(published) -> None:
     assert "| failed | genre and popularity multitask on all (published, seed 42) | `<script>x</script>" in summary
 
 
-def test_a_learning_curve_says_what_more_rows_bought(published) -> None:
+def test_a_learning_curve_says_what_more_rows_improved(published) -> None:
     with duckdb.connect(str(published.database)) as connection:
         for table in ("learning_curve", "learning_gains"):
             connection.execute(f"update results.{table} set run_id = 'r1'")
     [page] = [page for page in pages.run_pages("r1", published) if page.key == "learning-curve"]
     assert page.content.endswith(
-        "- genre, xgboost: the last doubling, from 500 to 1,000 rows, bought +0.020 (accuracy 0.400 to 0.420; 95 % "
+        "- genre, xgboost: the last doubling, from 500 to 1,000 rows, gained +0.020 (accuracy 0.400 to 0.420; 95 % "
         "interval +0.010 to +0.030): more data like this would still help."
     )
 

@@ -44,12 +44,12 @@ def test_a_worker_that_would_get_other_results_is_refused(seen, reason, warehous
 
 @pytest.fixture
 def own_cluster() -> LocalCluster:
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as one:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as one:
         yield one
 
 
 def test_a_cluster_is_checked_before_it_is_used(own_cluster, warehouse, monkeypatch) -> None:
-    assert check_cluster(own_cluster.scheduler_address, warehouse) == 1
+    assert check_cluster(own_cluster.scheduler_address, warehouse) == (1, 2)
     assert list((warehouse.root / "tmp").iterdir()) == []
     own_cluster.scale(0)
     own_cluster.sync(own_cluster._correct_state)

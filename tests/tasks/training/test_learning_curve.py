@@ -70,14 +70,14 @@ STEP = {
     ("interval", "said"),
     [
         ((0.04, 0.23), "more data like this would still help"),
-        ((-0.04, 0.23), "that more data like this would help is not shown"),
+        ((-0.04, 0.23), "there is no evidence that more data like this would help"),
         ((-0.2, -0.1), "the added rows did harm"),
     ],
 )
 def test_what_more_data_would_buy_is_said_plainly(interval, said) -> None:
     found = answer(STEP | dict(zip(("gain_low", "gain_high"), interval, strict=True)))
     assert found.startswith(
-        "xgboost: the last doubling, from 500 to 1,000 rows, bought +0.14 (RMSE 13.35 to 13.21; 95 %"
+        "xgboost: the last doubling, from 500 to 1,000 rows, gained +0.14 (RMSE 13.35 to 13.21; 95 %"
     )
     assert found.endswith(f"; the doubling before: +0.19): {said}.")
 
