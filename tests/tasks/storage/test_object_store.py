@@ -24,7 +24,7 @@ def test_many_threads_read_what_was_written(kind, tmp_path) -> None:
     files = [f"{store.url}/{number}.parquet" for number in range(FILES)] * 2
     for _ in range(3):
         with duckdb.connect(config={"threads": 4}) as connection:
-            let_read(connection, store, tmp_path.joinpath)
+            let_read(connection, store.url, tmp_path.joinpath)
             found = connection.execute(
                 "select count(*), sum(id), count(*) filter (hashed <> hash(id)) from read_parquet($files)",
                 {"files": files},
@@ -34,7 +34,7 @@ def test_many_threads_read_what_was_written(kind, tmp_path) -> None:
 
 def test_files_are_read_from_where_they_are_told_to(tmp_path) -> None:
     (tmp_path / "x").write_bytes(b"0123456789")
-    with Mirror(Store.at("memory://music"), tmp_path.joinpath).open("memory://music/x") as file:
+    with Mirror("memory://music", tmp_path.joinpath).open("memory://music/x") as file:
         assert file.seek(-3, os.SEEK_END) == 7
         assert (file.read(2), file.tell(), file.read(), file.read(1)) == (b"78", 9, b"9", b"")
         assert file.seek(4) == 4
