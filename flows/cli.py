@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import duckdb
 import polars as pl
@@ -22,9 +22,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import UserError, is_about_room, one_line
 from tasks.storage.urls import has_secrets
-
-if TYPE_CHECKING:  # commands that only read do not import Prefect
-    pass
 
 EVENT_SECONDS = 20.0
 # Errors of libraries on a full disk, a damaged file or a limit.

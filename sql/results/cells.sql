@@ -5,7 +5,7 @@
 -- file at model_path, below the warehouse; NULL where no model is kept.
 -- sampled_from: the number of training rows that the n_train rows are a stratified sample of; sample_reason says why.
 -- NULL: they are all that the budget allows.
--- test_rows: a digest of the ids of its test rows; cells with equal digests can be compared; one without a digest with none.
+-- test_rows: a digest of the ids of its test rows. Cells with equal digests can be compared; NULL: with none.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it, or led the workers that did; n_train rows.
 select * exclude (train_rows)
 from reported_cells
