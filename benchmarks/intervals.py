@@ -44,7 +44,7 @@ def resample(job: tuple[str, str, str]) -> float:
             shares = random.dirichlet(np.ones(y_true.max() + 1), part.height)
         found = bootstrap.replicates(task, y_true, y_pred, shares, slices, part["group_id"].to_numpy())
         for values in found.values():
-            bootstrap.interval(values)
+            bootstrap.percentile_interval(values)
     return peak_mib()
 
 

@@ -21,7 +21,7 @@ from tasks.storage.warehouse import Warehouse
 
 GRACE_SECONDS = 10  # for requests in progress when the service ends
 QUEUE = 2_048  # clients that wait to be accepted
-FILES = 4_096  # open at once, including connections, if the system allows it
+OPEN_FILES = 4_096  # open at once, including connections, if the system allows it
 
 
 def parser() -> Parser:
@@ -66,8 +66,8 @@ class _Server(uvicorn.Server):
 def room_for_connections() -> int:
     """Raises the limit on open files as far as allowed. Returns how many connections fit below it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < FILES:
-        soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < OPEN_FILES:
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(MOST, soft // 8)
 

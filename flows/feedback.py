@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flows import cli
 from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TrackId, Tracks, Units, WarehouseName
+from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TrackId, TracksFile, Units, WarehouseName
 from tasks.errors import UserError
 from tasks.feedback.adviser import Adviser
 from tasks.feedback.page import html
@@ -23,7 +23,7 @@ from tasks.storage.warehouse import Warehouse
 
 
 def feedback(
-    tracks: Tracks | None = None,
+    tracks: TracksFile | None = None,
     track_id: TrackId | None = None,
     out: File | None = None,
     model: StoredModelName | None = None,

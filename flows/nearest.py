@@ -6,7 +6,7 @@ from typing import Any
 
 from flows import cli
 from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Count, Features, TrackId, Tracks, Units, WarehouseName
+from flows.parameters import Bytes, Columns, Count, Features, TrackId, TracksFile, Units, WarehouseName
 from tasks.feedback.nearest import known_tracks
 from tasks.feedback.nearest import nearest as find_nearest
 from tasks.feedback.text import print_nearest
@@ -20,7 +20,7 @@ PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --p
 
 
 def nearest(
-    tracks: Tracks | None = None,
+    tracks: TracksFile | None = None,
     track_id: TrackId | None = None,
     k: Count = 10,
     warehouse: WarehouseName | None = None,

@@ -26,7 +26,7 @@ def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
 
 
 Source = Annotated[str, Option("PATH_OR_URL|sample[:ROWS]|snapshot:ID")]
-Tracks = Annotated[str, Option("TRACKS", is_positional=True)]
+TracksFile = Annotated[str, Option("TRACKS", is_positional=True)]
 Columns = Annotated[str, Option("OURS=THEIRS,...")]
 Units = Annotated[str, Option("OURS=UNIT,...")]
 WarehouseName = Annotated[str, Option("DIR_OR_URL")]

@@ -9,12 +9,12 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import cli, server
 from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Features, File, Share, StoredModelName, Tracks, Units, WarehouseName
+from flows.parameters import Bytes, Columns, Features, File, Share, StoredModelName, TracksFile, Units, WarehouseName
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
 from tasks.orchestration.prefect_tasks import predict_task
-from tasks.prediction.batch import Report, predict_file
+from tasks.prediction.batch import PredictionOutcome, predict_file
 from tasks.prediction.champions import TRAIN
 from tasks.storage.urls import has_secrets
 from tasks.storage.warehouse import Warehouse
@@ -22,7 +22,7 @@ from tasks.storage.warehouse import Warehouse
 
 @flow(name="predict", flow_run_name="predict {tracks}")
 def predict(
-    tracks: Tracks,
+    tracks: TracksFile,
     out: File | None = None,
     warehouse: WarehouseName | None = None,
     model: StoredModelName | None = None,
@@ -47,7 +47,7 @@ def predict(
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
-    report: Report = predict_task(
+    report: PredictionOutcome = predict_task(
         tracks,
         out,
         opened,
@@ -67,7 +67,7 @@ def parser() -> Parser:
     return parser_of("flows.predict", __doc__, predict)
 
 
-def _print(report: Report) -> None:
+def _print(report: PredictionOutcome) -> None:
     for line in report.summary:
         cli.tell(line)
 

@@ -18,7 +18,7 @@ from tasks.errors import one_line
 from tasks.orchestration.crashed_runs import mark_killed_runs
 from tasks.orchestration.prefect_tasks import upkeep_task
 from tasks.storage.warehouse import Warehouse
-from tasks.upkeep.cleanup import GRACE_HOURS, MOST, Policy, Report
+from tasks.upkeep.cleanup import GRACE_HOURS, MOST, CleanupOutcome, Policy
 from tasks.upkeep.integrity import Findings, check
 from tasks.upkeep.inventory import Item
 
@@ -39,7 +39,7 @@ def upkeep(
     dry_run: bool = False,
     wait: Wait = WAIT,
     warehouse: WarehouseName | None = None,
-) -> Report:
+) -> CleanupOutcome:
     """Remove what no kept run, publication or search needs. The result lists what was, or would be, removed.
 
     Args:
@@ -62,7 +62,7 @@ def upkeep(
     return report
 
 
-def summary(report: Report) -> str:
+def summary(report: CleanupOutcome) -> str:
     """Returns one line: what was removed, what will be, and what is left."""
     runs = sum(item.kind == "run" for item in report.going.values())
     said = "would go" if report.is_dry_run else "gone"
@@ -73,7 +73,7 @@ def summary(report: Report) -> str:
     return f"{freed}{later if report.later else ''}{here}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
 
 
-def print_report(report: Report) -> None:
+def print_report(report: CleanupOutcome) -> None:
     """Prints the removed items by kind, with examples."""
     console = Console()
     if not console.is_terminal:

@@ -24,7 +24,7 @@ from scipy import sparse
 
 from tasks.evaluation.metrics import CALIBRATION_BINS, confidence_bin, means_of, row_values
 
-REPLICATES = 1_000
+N_REPLICATES = 1_000
 CONFIDENCE = 0.95
 BLOCK = 500_000  # weights held at a time; they fit into a processor's cache
 ROWS_AT_ONCE = 250_000  # rows whose statistics are held at a time
@@ -39,7 +39,7 @@ def replicates(
     probabilities: np.ndarray | None,
     slices: Mapping[str, np.ndarray],
     units: np.ndarray,
-    n_replicates: int = REPLICATES,
+    n_replicates: int = N_REPLICATES,
 ) -> dict[tuple[str, str], np.ndarray]:
     """Returns bootstrap replicates of each metric of `task` on each slice.
 
@@ -83,7 +83,7 @@ def replicates(
     return {key: np.concatenate(values) for key, values in blocks.items()}
 
 
-def interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+def percentile_interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
     """Returns the percentile interval of bootstrap replicates; None if more than half of them are undefined."""
     defined = values[np.isfinite(values)]
     if len(defined) * 2 < len(values):

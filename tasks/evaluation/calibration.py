@@ -56,7 +56,7 @@ def margin(y_true: np.ndarray, y_pred: np.ndarray, coverage: float = COVERAGE) -
     return float(residuals[rank - 1]) if rank <= len(residuals) else float("inf")
 
 
-def interval(y_pred: np.ndarray, half_width: float) -> tuple[np.ndarray, np.ndarray]:
+def prediction_interval(y_pred: np.ndarray, half_width: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the lower and upper ends of popularity intervals, each (n_rows,), clipped to 0 to 100."""
     return np.clip(y_pred - half_width, *POPULARITY_RANGE), np.clip(y_pred + half_width, *POPULARITY_RANGE)
 

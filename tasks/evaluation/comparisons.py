@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from tasks.evaluation.bootstrap import interval
+from tasks.evaluation.bootstrap import percentile_interval
 
 Replicates = Mapping[tuple[str, str, str], np.ndarray]  # by cell result, task and metric: shape (n_replicates,)
 
@@ -42,7 +42,7 @@ def contrast(pairs: pa.Table, replicates: Replicates) -> pa.Table:
     lows, highs, p_values = [], [], []
     for row in pairs.select(["task", "metric", "value_a", "value_b", "results_a", "results_b"]).to_pylist():
         a, b = (average(row[side], row["task"], row["metric"]) for side in ("results_a", "results_b"))
-        low, high = interval(a.replicates - b.replicates) if a and b else (None, None)
+        low, high = percentile_interval(a.replicates - b.replicates) if a and b else (None, None)
         lows.append(low)
         highs.append(high)
         p_values.append(_p_value(row["value_a"] - row["value_b"], a, b) if a and b and low is not None else None)

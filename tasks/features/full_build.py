@@ -22,8 +22,8 @@ from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse, flush, link
 
-STATISTICS = "features.statistics"
-AT_ONCE = 2  # tables built at a time from a small file, where each SELECT keeps one core busy
+STATISTICS_TABLE = "features.statistics"
+TABLES_AT_ONCE = 2  # tables built at a time from a small file, where each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # with more rows, a SELECT keeps every core busy and needs the memory for itself
 
 
@@ -41,7 +41,7 @@ def build_all(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse:
     with (
         warehouse.lock("features"),
         duck.workspace(spill=warehouse.scratch) as connection,
-        ThreadPoolExecutor(max_workers=AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
+        ThreadPoolExecutor(max_workers=TABLES_AT_ONCE if snapshot.rows_read <= ALONE_ROWS else 1) as pool,
         ThreadPoolExecutor(max_workers=1) as flusher,
     ):
         attach(connection, snapshot.snapshot, warehouse)
@@ -90,7 +90,7 @@ class Build:
     def steps(self) -> dict[str, list[str]]:
         """Returns each step's name with the names of the steps that it depends on."""
         selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
-        selects[STATISTICS] = "features/statistics"
+        selects[STATISTICS_TABLE] = "features/statistics"
         selects |= {name: name for name in checks.due(self.protocol, self.versions, self.warehouse)}
         return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
 
@@ -98,8 +98,8 @@ class Build:
         self, name: str, registered: dict[tuple[str, str], BuiltTable], cursor: duckdb.DuckDBPyConnection
     ) -> BuiltTable | None:
         """Does one step. Returns: the table, made or reused; None for the view and for checks."""
-        if name == STATISTICS:
-            cursor.execute(f"create view {STATISTICS} as {duck.render('features/statistics')}")
+        if name == STATISTICS_TABLE:
+            cursor.execute(f"create view {STATISTICS_TABLE} as {duck.render('features/statistics')}")
             return None
         if name not in self.tables:
             checks.run(name, self.protocol, self.versions, self.warehouse, cursor)

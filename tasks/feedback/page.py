@@ -26,7 +26,19 @@ from tasks.feedback.wording import (
     which_model,
 )
 from tasks.reporting import plots, sparklines
-from tasks.reporting.page import Cell, Column, Figure, Page, Plot, Section, Table, numbers, render, shortened, texts
+from tasks.reporting.page import (
+    Column,
+    Figure,
+    HtmlCell,
+    HtmlTable,
+    Page,
+    Plot,
+    Section,
+    numbers,
+    render,
+    shortened,
+    texts,
+)
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.specs import GENERATED
@@ -105,7 +117,7 @@ def _popularity(feedback: Feedback, because: Because) -> Figure:
     ends = reasons.average[0] + np.cumsum(pushes[places])
     starts = [reasons.average[0], *ends[:-1]]
     scale = Scale.over([*starts, *ends])
-    rows: list[list[Cell]] = [
+    rows: list[list[HtmlCell]] = [
         ["(average)", f"{reasons.average[0]:.1f}", sparklines.dots(scale, [Mark(starts[0], series=4)]), ""]
     ]
     for at, start, end in zip(places, starts, ends, strict=True):
@@ -126,7 +138,7 @@ def _popularity(feedback: Feedback, because: Because) -> Figure:
         title=heading,
         finding=finding,
         tables=[
-            Table(
+            HtmlTable(
                 caption="From the average to the prediction, in points of popularity",
                 columns=[
                     *texts("feature"),
@@ -158,7 +170,7 @@ def _genre(feedback: Feedback, because: Because) -> list[Figure]:
     pushes, places = reasons.contributions[first], order(reasons, first)
     scale = Scale.over(pushes, zero=True)
     genre = shortened(reasons.genres[first])
-    rows: list[list[Cell]] = [
+    rows: list[list[HtmlCell]] = [
         [
             named(reasons.features[at]),
             f"{pushes[at]:+.2f}",
@@ -188,7 +200,7 @@ def _genre(feedback: Feedback, because: Because) -> list[Figure]:
         title=f"{heading}: {genre}",
         finding=finding,
         tables=[
-            Table(
+            HtmlTable(
                 caption="What speaks for a genre and against it, in log-odds",
                 columns=[*texts("feature"), *numbers(genre), Column(f"for {genre}", "plot"), *texts("this track"),
                          *numbers(*(shortened(reasons.genres[at]) for at in others))],
@@ -220,7 +232,7 @@ def _all_genres(reasons: Reasons, ranked: list[int]) -> Figure:
         finding="What each feature adds to a genre's score, the most probable genre first.",
         plots=[Plot("", drawn)],
         tables=[
-            Table(
+            HtmlTable(
                 caption="Log-odds by genre and feature",
                 columns=[*texts("genre"), *numbers("probability", "score", *map(named, reasons.features))],
                 rows=[
@@ -244,7 +256,7 @@ def _what_if(feedback: Feedback) -> Figure:
     y = Scale.over(points for one in feedback.what_if for points in one.popularity)
     ranked = sorted(feedback.what_if, key=lambda one: -one.span)
     drawn = [Plot(named(one.feature), _curve(one, y), along(one)) for one in ranked if one.feature not in STEPPED]
-    steps: list[list[Cell]] = [
+    steps: list[list[HtmlCell]] = [
         [
             f"{named(one.feature)} {shown(one.feature, value)}",
             "this track" if at == one.at else "",
@@ -262,7 +274,7 @@ def _what_if(feedback: Feedback) -> Figure:
         plots=drawn,
         legend=[(sparklines.dash(0), "predicted popularity"), (plots.dot(1), "this track")],
         tables=[
-            Table(
+            HtmlTable(
                 caption="Lowest and highest along each feature",
                 columns=[*texts("feature", "this track"), *numbers("lowest", "at", "highest", "at", "difference")],
                 rows=[
@@ -272,7 +284,7 @@ def _what_if(feedback: Feedback) -> Figure:
                     for one in ranked
                 ],
             ),
-            Table(
+            HtmlTable(
                 caption="Key and mode",
                 columns=[*texts("if it were", ""), *numbers("popularity"), Column("popularity", "plot")],
                 rows=steps,
@@ -304,7 +316,7 @@ def _similar(feedback: Feedback) -> Figure:
         title="The known tracks nearest to it",
         finding=f"Of {feedback.n_known:,} rows of {shortened(feedback.known_source)}. {ALIKE}",
         tables=[
-            Table(
+            HtmlTable(
                 caption="Nearest first",
                 columns=[Column("track", "wrap"), *texts("genre"), *numbers("popularity", "distance"),
                          Column("distance", "plot")],

@@ -9,7 +9,7 @@ from tasks.prediction.candidates import Candidate
 from tasks.specs import BUDGETS
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-NAMES = {"duration_ms": "duration", "key_code": "key", "mode_code": "mode"}
+FEATURE_NAMES = {"duration_ms": "duration", "key_code": "key", "mode_code": "mode"}
 ALIKE = (
     "By Euclidean distance between the 12 standardized audio features; a recording that is listed twice counts once."
 )
@@ -17,7 +17,7 @@ ALIKE = (
 
 def named(feature: str) -> str:
     """Returns a feature's name for readers."""
-    return NAMES.get(feature, feature)
+    return FEATURE_NAMES.get(feature, feature)
 
 
 def shown(feature: str, value: float) -> str:

@@ -44,7 +44,7 @@ MEASURED = (
     "speechiness",
     "valence",
 )
-TARGETS = ("popularity", "music_genre")
+TARGET_COLUMNS = ("popularity", "music_genre")
 NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
 MISSING_WORDING = "empty, ?, -, NA, N/A, nan, None, null or []"
 LONGEST_TOML = 1_000_000  # bytes; the rest of a file of column names is not read

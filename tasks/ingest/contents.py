@@ -8,13 +8,14 @@ import duckdb
 import pyarrow.parquet as pq
 
 from tasks.errors import InputError
-from tasks.ingest.columns import AUDIO_COLUMNS, COLUMN_OF, MEASURED, TARGETS, Matched
+from tasks.ingest.columns import AUDIO_COLUMNS, COLUMN_OF, MEASURED, TARGET_COLUMNS, Matched
 from tasks.ingest.snapshots import Snapshot
 from tasks.ingest.units import Doubt, doubt_messages
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
-COMPARED = ("artist_name", *TARGETS, *AUDIO_COLUMNS)  # columns that appended tracks and their base must both have
+# Columns that an appended file and its base must both have.
+COMPARED = ("artist_name", *TARGET_COLUMNS, *AUDIO_COLUMNS)
 ENOUGH_ROWS = 20  # from which on the unit of a column can be recognized
 
 
@@ -40,7 +41,7 @@ def about_columns(columns: Collection[str]) -> list[str]:
         ("popularity", "genre alone is predicted"),
         ("artist_name", "cold_start and what artists shared are worth cannot be measured"),
     ):
-        if name not in columns and (name == "artist_name" or not {*TARGETS}.isdisjoint(columns)):
+        if name not in columns and (name == "artist_name" or not {*TARGET_COLUMNS}.isdisjoint(columns)):
             lines.append(f"no column {name} with values: {consequence}.")
     if absent := [name for name in AUDIO_COLUMNS if name not in columns]:
         lines.append(f"audio features that are not there: {', '.join(absent)}.")

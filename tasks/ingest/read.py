@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputError, UserError, is_about_room
 from tasks.ingest import parquet, sources
-from tasks.ingest.columns import MISSING_WORDING, TARGETS, Matched, check_present, match_columns
+from tasks.ingest.columns import MISSING_WORDING, TARGET_COLUMNS, Matched, check_present, match_columns
 from tasks.ingest.contents import about_columns, check_appended, check_like, find_bad_values, with_values
 from tasks.ingest.genres import know_spellings
 from tasks.ingest.snapshots import (
@@ -113,7 +113,7 @@ def ingest(
         check_present(snapshot.columns, required, snapshot.source)
         return snapshot
     with duck.opening(warehouse.scratch), opened(source, warehouse, max_bytes) as file:
-        matched = match_columns(file.header()[0], mapping, file.label, required, any_of=TARGETS)
+        matched = match_columns(file.header()[0], mapping, file.label, required, any_of=TARGET_COLUMNS)
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), sorted(units.items()))
         base = _base(append, file, content, warehouse) if append else None
         if base and content in (load_snapshot(part, warehouse).content for part in base.parts):

@@ -22,7 +22,7 @@ from tasks.storage.duck import digest
 from tasks.storage.warehouse import Warehouse
 
 DEFAULT_ROWS = 20_000
-STATISTICS = Path(__file__).with_name("sample_statistics.json")
+STATISTICS_FILE = Path(__file__).with_name("sample_statistics.json")
 CHUNK_ROWS = 100_000
 ROWS_PER_BLANK = 10_000  # the real file has 5 blank rows among 50,005
 ROWS_PER_ARTIST = 7
@@ -41,7 +41,7 @@ def sample_file(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path
 
 def sample_path(warehouse: Warehouse, rows: int, seed: int = STUDY_SEED) -> Path:
     """Returns the path of the file of `sample_file`; it changes with this module and its statistics."""
-    version = digest(Path(__file__).read_text(encoding="utf-8"), STATISTICS.read_text(encoding="utf-8"))
+    version = digest(Path(__file__).read_text(encoding="utf-8"), STATISTICS_FILE.read_text(encoding="utf-8"))
     return warehouse.root / "sample" / f"sample-{rows}-{seed}-{version}.csv"
 
 
@@ -54,7 +54,7 @@ def write_sample(path: Path, rows: int, seed: int = STUDY_SEED) -> None:
 
 def generate(rows: int, seed: int = STUDY_SEED) -> Iterator[pl.DataFrame]:
     """Yields chunks of at most 100,000 generated tracks: the raw file's 18 columns as text; some rows are blank."""
-    statistics = json.loads(STATISTICS.read_text(encoding="utf-8"))
+    statistics = json.loads(STATISTICS_FILE.read_text(encoding="utf-8"))
     for number, start in enumerate(range(0, rows, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, rows - start)
         yield _chunk(statistics, start, size, rows, np.random.default_rng([seed, number]))

@@ -19,7 +19,7 @@ from tasks.storage.publication import readable
 from tasks.storage.warehouse import Warehouse
 
 Statistics = Literal["relearned", "kept"]
-TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # tables stored for each ingested file
+STORED_TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # of each ingested file
 SNAPSHOT = pa.schema(
     [
         pa.field("snapshot", pa.string(), nullable=False),
@@ -113,7 +113,7 @@ def stored_snapshots(warehouse: Warehouse, identity: str | None = None) -> dict[
 def is_stored(identity: str, warehouse: Warehouse) -> bool:
     """Whether the record of an ingested file exists and all its tables are complete; see `damage.is_whole`."""
     record = stored_snapshots(warehouse, identity).get(identity)
-    tables = [warehouse.table(*name, part) for part in (record.parts if record else ()) for name in TABLES]
+    tables = [warehouse.table(*name, part) for part in (record.parts if record else ()) for name in STORED_TABLES]
     return bool(tables) and sum(is_whole(table, warehouse) for table in tables) == len(tables)
 
 
@@ -144,7 +144,7 @@ def attach(
     Args: is_published: the views name files so that other machines can read them, too.
     """
     parts = load_snapshot(snapshot, warehouse).parts
-    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in TABLES)
+    tracks, rejects, typed = ([warehouse.table(*name, part) for part in parts] for name in STORED_TABLES)
     warehouse.fetch([*tracks, *rejects, *typed])
     named = warehouse.location if is_published else str
     define_raw_tracks(connection, *tracks, named=named)

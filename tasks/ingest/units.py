@@ -44,7 +44,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class ColumnScale:
     """The range and unit in which a column's values are expected."""
 
     low: float
@@ -71,16 +71,18 @@ class Scale:
 
 PERCENT = Unit(name="percent", per=100.0)
 NEGATED = Unit(name="negated", times=-1.0)
-FRACTION = Scale(
+FRACTION = ColumnScale(
     low=0, high=1, unit="", units=(PERCENT, Unit(name="per_mille", per=1000.0)), usual=None, least_high=0.1
 )
 SKEWED = replace(FRACTION, mixed_share=0.7)
-SCALES: Mapping[str, Scale] = {
+SCALES: Mapping[str, ColumnScale] = {
     **dict.fromkeys(MEASURED, FRACTION),
     **dict.fromkeys(("acousticness", "instrumentalness"), SKEWED),
-    "loudness": Scale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_mean=0.0),
-    "tempo": Scale(low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120),
-    "duration_ms": Scale(
+    "loudness": ColumnScale(low=-60, high=5, unit=" dB", units=(NEGATED,), usual=-8, most_mean=0.0),
+    "tempo": ColumnScale(
+        low=20, high=300, unit=" beats per minute", units=(Unit(name="per_second", times=60.0),), usual=120
+    ),
+    "duration_ms": ColumnScale(
         low=5_000,
         high=14_400_000,
         unit=" ms",
@@ -91,13 +93,13 @@ SCALES: Mapping[str, Scale] = {
         ),
         usual=210_000,
     ),
-    "popularity": Scale(low=0, high=100, unit="", units=(Unit(name="fraction", times=100.0),), usual=40),
+    "popularity": ColumnScale(low=0, high=100, unit="", units=(Unit(name="fraction", times=100.0),), usual=40),
 }
 SCALED = "scaled to 0..1"  # from a range that the file does not contain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ColumnSummary:
     """Summary statistics of a column's values, from which its unit is recognized."""
 
     column: str
@@ -106,7 +108,7 @@ class Seen:
     high: float
     mean: float
     n_outside: int  # values outside the column's scale
-    n_inside: int  # certainly on it: below `Scale.sure`, and not 0, which is the same in many units
+    n_inside: int  # certainly on it: below `ColumnScale.sure`, and not 0, which is the same in many units
     outside: tuple[float, float, float]  # quantiles 0.02, 0.5 and 0.98 of those outside
 
 
@@ -114,7 +116,7 @@ class Seen:
 class Doubt:
     """A column whose values are on another scale than expected."""
 
-    seen: Seen
+    seen: ColumnSummary
     unit: str | None  # the likely unit; None: not a known one
     is_mixed: bool  # whether only part of the rows is in that unit
 
@@ -179,8 +181,8 @@ def typed_select(units: Mapping[str, str], *, is_respelled: bool = False) -> str
 
 
 def look(
-    connection: duckdb.DuckDBPyConnection, present: Collection[str], scales: Mapping[str, Scale] = SCALES
-) -> list[Seen]:
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], scales: Mapping[str, ColumnScale] = SCALES
+) -> list[ColumnSummary]:
     """Summarizes each column with a scale and values in the staging.typed_tracks of a connection."""
     asked = {name: scale for name, scale in scales.items() if name in present}
     if not asked:
@@ -188,10 +190,10 @@ def look(
     rows = connection.execute(duck.render("quality/scales", scales=asked))
     names = [description[0] for description in rows.description or []]
     found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
-    return [Seen(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]]
+    return [ColumnSummary(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]]
 
 
-def look_at(column: str, values: Iterable[float]) -> Seen | None:
+def look_at(column: str, values: Iterable[float]) -> ColumnSummary | None:
     """Summarizes the values of one column in memory; None if there are none."""
     x = np.array(list(values), dtype=float)
     if not len(x):
@@ -200,7 +202,7 @@ def look_at(column: str, values: Iterable[float]) -> Seen | None:
     inside = (x >= scale.low) & (x <= scale.high)
     outside = x[~inside] if not inside.all() else np.array([math.nan])
     low, median, high = np.quantile(outside, [0.02, 0.5, 0.98])
-    return Seen(
+    return ColumnSummary(
         column=column,
         n=len(x),
         low=float(x.min()),
@@ -212,7 +214,7 @@ def look_at(column: str, values: Iterable[float]) -> Seen | None:
     )
 
 
-def doubts(seen: Iterable[Seen]) -> list[Doubt]:
+def doubts(seen: Iterable[ColumnSummary]) -> list[Doubt]:
     """Returns the columns that are on another scale than expected, unless only a few rows are."""
     found = []
     for one in seen:
@@ -248,7 +250,7 @@ def _agreed(found: list[Doubt]) -> list[Doubt]:
     return [agreeing(doubt) if names and doubt in fractions else doubt for doubt in found]
 
 
-def _likely(scale: Scale, values: tuple[float, float, float]) -> str | None:
+def _likely(scale: ColumnScale, values: tuple[float, float, float]) -> str | None:
     """Returns the unit in which values would be on the scale; of several, the one closest to the usual value.
 
     Args: values: a low, a middle and a high value of the column.
@@ -276,7 +278,7 @@ def unlike_training(
         doubted: columns that another message is about.
     """
     scales = {
-        name: Scale(low=low, high=high, unit="", units=(), usual=1)
+        name: ColumnScale(low=low, high=high, unit="", units=(), usual=1)
         for name, (low, high) in ranges.items()
         if name in SCALES and name not in doubted and low < high
     }
@@ -298,7 +300,7 @@ def is_no_accident(n: int, of: int, share: float) -> bool:
     return n >= share * of and n > 0 and (n >= LEAST_ROWS or 2 * n >= of)
 
 
-def _is_shifted(one: Seen, scale: Scale) -> bool:
+def _is_shifted(one: ColumnSummary, scale: ColumnScale) -> bool:
     """Whether values in the range are still on another scale: popularity up to 1, loudness above 0 dB on average."""
     if one.column == "popularity":
         return one.n >= LEAST_ROWS and 0 < one.high <= 1
@@ -329,7 +331,7 @@ def _line(expected: str, group: list[Doubt]) -> str:
     return f"units: {columns}: expected {expected}; {likely}. {advice}."
 
 
-def _range(one: Seen) -> str:
+def _range(one: ColumnSummary) -> str:
     return f"{one.column} ({_number(one.low)} to {_number(one.high)}"
 
 

@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from tasks.compute.progress import CellProgress
-from tasks.orchestration.pages import Page
+from tasks.orchestration.pages import ArtifactPage
 from tasks.specs import Cell
 
 UPDATE_SECONDS = 3.0  # between two updates of the progress artifact
@@ -54,12 +54,12 @@ def tag_run(*tags: str) -> None:
         client.update_flow_run(runtime.flow_run.id, tags=sorted({*runtime.flow_run.tags, *tags}))
 
 
-def post(*makers: Callable[[], Iterable[Page]]) -> None:
+def post(*makers: Callable[[], Iterable[ArtifactPage]]) -> None:
     """Makes pages and posts each as an artifact of the current run, under its stable key.
 
     If a maker fails, the pages of the others are posted. If the server does not answer, no more pages are posted.
     """
-    pages: list[Page] = []
+    pages: list[ArtifactPage] = []
     for make in makers:
         with _warning("artifacts"):
             pages += make()

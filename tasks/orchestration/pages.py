@@ -15,7 +15,7 @@ from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.reporting import report
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
+from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -26,7 +26,7 @@ Content = str | list[dict[str, str]]  # Markdown, or the rows of a table
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ArtifactPage:
     """The content of a Prefect artifact."""
 
     key: str
@@ -42,7 +42,7 @@ def quoted(text: object) -> str:
     return f"`{shown}`" if shown else "(empty)"
 
 
-def run_pages(run_id: str, warehouse: Warehouse) -> list[Page]:
+def run_pages(run_id: str, warehouse: Warehouse) -> list[ArtifactPage]:
     """Returns a run's summary, a leaderboard per task, and parity, learning curve and leak ledger if there are any."""
     with database.published(warehouse) as connection:
         run = run_queries.run_of(connection, run_id)
@@ -72,7 +72,7 @@ def _curve(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
     return "\n".join(["# What would more data buy?", "", *answers]) if answers else ""
 
 
-def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
+def report_page(run_id: str, warehouse: Warehouse) -> list[ArtifactPage]:
     """Writes the run's report, one HTML file, and returns a page that says where it is."""
     path = report.write_report(run_id, warehouse)
     with database.published(warehouse) as connection:
@@ -82,7 +82,7 @@ def report_page(run_id: str, warehouse: Warehouse) -> list[Page]:
     return [_page("report", description, content, is_generated=run["is_generated"])]
 
 
-def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> Page:
+def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Warehouse) -> ArtifactPage:
     """Returns the data quality of an input: what was read, left out, missing and duplicated."""
     with duck.workspace(spill=warehouse.scratch) as connection:
         attach(connection, snapshot.snapshot, warehouse)
@@ -97,12 +97,12 @@ def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
     return _page("data-quality", f"{quoted(snapshot.source)} as read.", content, is_generated=snapshot.is_generated)
 
 
-def _page(name: str, description: str, content: Content, *, is_generated: bool) -> Page:
+def _page(name: str, description: str, content: Content, *, is_generated: bool) -> ArtifactPage:
     """Returns a page; generated data has other keys, so that it never appears in the history of real results."""
     if not is_generated:
-        return Page(name, description, content)
+        return ArtifactPage(name, description, content)
     marked = f"**{GENERATED}**\n\n{content}" if isinstance(content, str) else content
-    return Page(f"{name}-sample", f"**GENERATED DATA.** {description}", marked)
+    return ArtifactPage(f"{name}-sample", f"**GENERATED DATA.** {description}", marked)
 
 
 def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) -> list[dict[str, str]]:
@@ -121,7 +121,7 @@ def _leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, task: str) 
                     "model": row["model"],
                     "features": row["feature_set"],
                     first: number(row[first]),
-                    "95 % interval": interval(row["low"], row["high"]),
+                    "95 % interval": interval_text(row["low"], row["high"]),
                     **over_seeds,
                     **figures,
                     "fit s": number(row["fit_seconds"], 1),
@@ -169,7 +169,7 @@ def _leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, st
                 "with it": number(row["with_leak"], digits),
                 "without": number(row["without_leak"], digits),
                 "inflation": f"{row['inflation']:+.{digits}f}",
-                "95 % interval": interval(row["inflation_low"], row["inflation_high"], digits),
+                "95 % interval": interval_text(row["inflation_low"], row["inflation_high"], digits),
             }
         )
     return table
@@ -183,7 +183,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
     for protocol in run_queries.protocols(connection, run_id):
         for task, metrics in LEADERBOARDS.items():
             for row in run_queries.leaderboard(connection, run_id, protocol, task)[:1]:
-                sure = interval(row["low"], row["high"])
+                sure = interval_text(row["low"], row["high"])
                 best.append(
                     [task, protocol, row["model"], row["feature_set"], f"{metrics[0]} {number(row[metrics[0]])}", sure]
                 )

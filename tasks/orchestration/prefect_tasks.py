@@ -30,7 +30,7 @@ from tasks.training.jobs import Job
 from tasks.training.runs import CellOutcome, outcome_of
 from tasks.training.tuning import Trial
 from tasks.upkeep import cleanup
-from tasks.upkeep.cleanup import Policy, Report
+from tasks.upkeep.cleanup import CleanupOutcome, Policy
 
 
 class CellError(Exception):
@@ -153,7 +153,7 @@ def predict_task(
     units: dict[str, str],
     min_features: int,
     max_bytes: int,
-) -> batch.Report:
+) -> batch.PredictionOutcome:
     """See tasks.prediction.batch.predict_file."""
     return batch.predict_file(
         tracks,
@@ -177,7 +177,7 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
     """Posts the data quality of the input; for a run posts its results, too, and writes its report."""
-    makers: list[Callable[[], list[pages.Page]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
+    makers: list[Callable[[], list[pages.ArtifactPage]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
     if run_id:
         makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]
     artifacts.post(*makers)
@@ -186,6 +186,6 @@ def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None
 @task(name="upkeep", cache_policy=NO_CACHE, persist_result=False)
 def upkeep_task(
     policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool
-) -> Report:
+) -> CleanupOutcome:
     """See tasks.upkeep.cleanup.tidy."""
     return cleanup.tidy(policy, wait, on_wait, warehouse, dry_run=dry_run)

@@ -48,7 +48,7 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PredictionOutcome:
     """The outcome of predicting a file; rows_read = rows_predicted + rejected_rows + blank_rows."""
 
     out: Path
@@ -91,7 +91,7 @@ def predict_file(
     units: Mapping[str, str] | None = None,
     min_features: int = MIN_FEATURES,
     max_bytes: int = MAX_BYTES,
-) -> Report:
+) -> PredictionOutcome:
     """Predicts genre and popularity of every track of a file with the champions of `warehouse`.
 
     Args:
@@ -136,7 +136,7 @@ def predict_file(
                     filled += int((batch["n_filled"].to_numpy() > 0).sum())
                     unlike += int(batch["is_unlike_training"].to_numpy().sum())
                     show(predicted)
-    return Report(
+    return PredictionOutcome(
         out=target,
         rejects=rejects,
         rows_read=read.rows,

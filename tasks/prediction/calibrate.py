@@ -103,7 +103,7 @@ def _popularity_figures(
     truth: dict[str, np.ndarray], values: dict[str, np.ndarray], units: np.ndarray
 ) -> dict[str, float]:
     half_width = calibration.margin(truth["val"], values["val"])
-    low, high = calibration.interval(values["test"], half_width)
+    low, high = calibration.prediction_interval(values["test"], half_width)
     share, share_low, share_high = calibration.share((low <= truth["test"]) & (truth["test"] <= high), units)
     return {
         "half_width": half_width,

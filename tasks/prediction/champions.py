@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import NoModelError, UserError
-from tasks.evaluation.bootstrap import interval
+from tasks.evaluation.bootstrap import percentile_interval
 from tasks.features.targets import constant_targets, obstacle
 from tasks.prediction.calibrate import Calibration, calibrate_in_child
 from tasks.prediction.candidates import (
@@ -149,7 +149,7 @@ def _verdict(
     if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
         return True, "the data changed: the previous champion was judged on other validation rows"
     ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
-    low, high = interval(ours - theirs)
+    low, high = percentile_interval(ours - theirs)
     figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
     if low is None or high is None:
         return False, f"{figures}, not comparable"

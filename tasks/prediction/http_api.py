@@ -30,7 +30,7 @@ from pydantic import (
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, is_missing, simplified
-from tasks.ingest.units import SCALES, Seen, doubt_messages, doubts, look_at
+from tasks.ingest.units import SCALES, ColumnSummary, doubt_messages, doubts, look_at
 from tasks.prediction.champions import Champion
 from tasks.prediction.service import BadTracksError, BadValue, Service, UnavailableError
 from tasks.specs import GENERATED
@@ -63,8 +63,8 @@ ModeValue = Annotated[
     PlainValidator(lambda value: str(value) if isinstance(value, bool) else _scalar(value)),
     WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "string", "null")]}),
 ]
-MISSING = f"if missing: null, {MISSING_WORDING}"
-Number = Annotated[Value, Field(description=f"a number; {MISSING}")]
+MISSING_HINT = f"if missing: null, {MISSING_WORDING}"
+Number = Annotated[Value, Field(description=f"a number; {MISSING_HINT}")]
 
 
 class Track(BaseModel):
@@ -82,17 +82,17 @@ class Track(BaseModel):
     track_id: Annotated[Value, Field(description="a whole number; its place in the request if missing")] = None
     acousticness: Number = None
     danceability: Number = None
-    duration_ms: Annotated[Value, Field(description=f"milliseconds above 0; {MISSING}, -1")] = None
+    duration_ms: Annotated[Value, Field(description=f"milliseconds above 0; {MISSING_HINT}, -1")] = None
     energy: Number = None
     instrumentalness: Number = None
-    key: Annotated[Value, Field(description=f"C, C#, Db, C# minor, ... B, or pitch class 0 to 11; {MISSING}, -1")] = (
-        None
-    )
+    key: Annotated[
+        Value, Field(description=f"C, C#, Db, C# minor, ... B, or pitch class 0 to 11; {MISSING_HINT}, -1")
+    ] = None
     liveness: Number = None
     loudness: Number = None
-    mode: Annotated[ModeValue, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING}")] = None
+    mode: Annotated[ModeValue, Field(description=f"Major, Minor, true, false, 1 or 0; {MISSING_HINT}")] = None
     speechiness: Number = None
-    tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING}, 0, -1")] = None
+    tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING_HINT}, 0, -1")] = None
     valence: Number = None
 
     _others: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -360,7 +360,7 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-def _seen(tracks: list[dict[str, object]]) -> list[Seen]:
+def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
     """Returns a summary of the numbers in each column of a request that has units."""
     found = []
     for column in SCALES:

@@ -177,6 +177,6 @@ def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
 def _popularity(found: Predicted, champion: Champion) -> dict[str, pa.Array]:
     points = found.values["popularity"]
     half_width = champion.calibration.half_width
-    low, high = calibration.interval(points, float("inf") if half_width is None else half_width)
+    low, high = calibration.prediction_interval(points, float("inf") if half_width is None else half_width)
     inside = np.clip(points, *calibration.POPULARITY_RANGE)
     return {"popularity": pa.array(inside), "popularity_low": pa.array(low), "popularity_high": pa.array(high)}

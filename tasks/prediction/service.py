@@ -33,7 +33,7 @@ MAX_ROWS = 10_000  # in one pass, unless its first request has more
 POLL_SECONDS = 1.0
 SEE_LOG = "; the service's own log says why."
 RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two checks of a remote warehouse
-Rows = Sequence[Mapping[str, object]]
+RequestRows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class UnavailableError(Exception):
 class Request:
     """Tracks that wait for predictions, and the future that receives them (schema predictor.PREDICTED)."""
 
-    rows: Rows
+    rows: RequestRows
     answer: Future[pa.Table] = field(default_factory=Future)
 
 
@@ -98,7 +98,7 @@ class Service:
         for thread in self._at_work:
             thread.join()
 
-    def predict(self, rows: Rows) -> pa.Table:
+    def predict(self, rows: RequestRows) -> pa.Table:
         """Waits for predictions (schema PREDICTED), one per row in the same order; any thread may call it.
 
         Args: rows: at least one row, in the form of tasks.prediction.preparation.read_rows.
@@ -227,7 +227,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _predict(
-    predictor: Predictor, connection: duckdb.DuckDBPyConnection, rows: Rows
+    predictor: Predictor, connection: duckdb.DuckDBPyConnection, rows: RequestRows
 ) -> tuple[pa.Table, list[tuple[int, str, str]]]:
     """Returns predictions of the rows that are not rejected, and row_number, column and error of refused values."""
     rejects: list[tuple[int, str, str]] = []

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from tasks.evaluation.comparisons import contrast
 from tasks.reporting import sparklines
-from tasks.reporting.page import Column, Figure, Page, Section, Table, numbers, shortened, texts
+from tasks.reporting.page import Column, Figure, HtmlTable, Page, Section, numbers, shortened, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row, interval
+from tasks.results.run_queries import Row, interval_text
 from tasks.specs import GENERATED, HEADLINES, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -91,7 +91,7 @@ def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Fi
         title="Settings, source and versions",
         finding=f"Different: {', '.join(changed)}." if changed else "Same settings, source and versions.",
         tables=[
-            Table(
+            HtmlTable(
                 caption="Both runs",
                 columns=[Column(""), Column("this run", "wrap"), Column("the other run", "wrap"), Column("same")],
                 rows=[[name, shortened(a), shortened(b), "yes" if a == b else "NO"] for name, a, b in rows],
@@ -142,7 +142,7 @@ def _parameters(cells: list[Row]) -> Figure:
         if row["params_a"] and row["params_b"] and row["params_a"] != row["params_b"]
     }  # fmt: skip
     columns = [Column("model"), Column("task"), Column("this run", "wrap"), Column("the other run", "wrap")]
-    table = Table(caption="Settings of models that differ", columns=columns, rows=list(rows.values()))
+    table = HtmlTable(caption="Settings of models that differ", columns=columns, rows=list(rows.values()))
     finding = f"{len(rows)} models had other settings." if rows else "Models that both have had the same settings."
     return Figure(name="parameters", title="Settings of the models", finding=finding, tables=[table] if rows else [])
 
@@ -160,7 +160,7 @@ def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
     same = [row for row in rows if row["results_a"] == row["results_b"]]
     sure = [row for row in rows if row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0)]
     better = [row for row in sure if (row["value_a"] > row["value_b"]) == METRICS[metric].higher_is_better]
-    table = Table(
+    table = HtmlTable(
         caption=f"{METRICS[metric].label}, this run minus the other",
         columns=[
             *texts("model", "features", "protocol"), Column("difference", "plot"),
@@ -170,7 +170,7 @@ def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
             [
                 row["model"], row["feature_set"], row["protocol"],
                 sparklines.dots(scale, [Mark(row["value_a"] - row["value_b"], row["ci_low"], row["ci_high"])], line=0),
-                f"{row['value_a'] - row['value_b']:+.{digits}f}", interval(row["ci_low"], row["ci_high"], digits),
+                f"{row['value_a'] - row['value_b']:+.{digits}f}", interval_text(row["ci_low"], row["ci_high"], digits),
                 f"{row['value_a']:.{digits}f}", f"{row['value_b']:.{digits}f}", _how(row),
             ]
             for row in rows
@@ -204,7 +204,7 @@ def _failures(cells: list[Row]) -> Figure:
     columns = [Column("model"), Column("features"), Column("protocol"), Column("seed", "number"), Column("task"),
                Column("this run"), Column("the other run"), Column("error", "wrap")]  # fmt: skip
     tables = [
-        Table(
+        HtmlTable(
             caption=caption,
             columns=columns,
             rows=[

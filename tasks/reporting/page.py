@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tasks.errors import one_line
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-Cell = str | Markup  # text is escaped; markup comes from tasks.reporting.sparklines alone
+HtmlCell = str | Markup  # text is escaped; markup comes from tasks.reporting.sparklines alone
 LONGEST_TEXT = 300  # longest name or error shown, in characters
 
 
@@ -36,17 +36,17 @@ def numbers(*names: str) -> list[Column]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class HtmlTable:
     """A table; the first cell of a row is its name. The first `shown` rows are visible, the others on demand."""
 
     caption: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[HtmlCell]]
     axis: Markup | None = None  # below the column of plots
     legend: Sequence[tuple[Markup, str]] = ()
     shown: int = 12
 
-    def parts(self) -> list[tuple[Sequence[Sequence[Cell]], bool]]:
+    def parts(self) -> list[tuple[Sequence[Sequence[HtmlCell]], bool]]:
         """Returns the visible rows and the rows on demand; up to three rows more than `shown` are all visible."""
         at = self.shown if len(self.rows) > self.shown + 3 else len(self.rows)
         return [(rows, is_seen) for rows, is_seen in ((self.rows[:at], True), (self.rows[at:], False)) if rows]
@@ -69,7 +69,7 @@ class Figure:
     title: str
     finding: str  # one sentence per line
     plots: Sequence[Plot] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[HtmlTable] = ()
     note: str = ""
     legend: Sequence[tuple[Markup, str]] = ()
     size: str = "middle"  # of its plots: small, middle, large, whole

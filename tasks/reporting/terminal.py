@@ -16,7 +16,7 @@ from tasks.errors import one_line
 from tasks.features.registry import BuiltTable
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import LEADERBOARDS, interval, number
+from tasks.results.run_queries import LEADERBOARDS, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
@@ -140,7 +140,7 @@ def _leaderboard(
             made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
         made.add_column("")
         for place, row in enumerate(rows):
-            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval(row["low"], row["high"])]
+            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval_text(row["low"], row["high"])]
             cells += [drawn[place]] if with_bars else []
             cells += [number(row["sd"])] if has_seeds else []
             cells += [number(row[name]) for name in metrics[1:]]
@@ -195,7 +195,10 @@ def _leaks(console: Console, title: str, names: list[str], figures: dict[str, st
         for row in rows:
             digits = METRICS[row["metric"]].digits
             cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
-            cells += [f"{row['inflation']:+.{digits}f}", interval(row["inflation_low"], row["inflation_high"], digits)]
+            cells += [
+                f"{row['inflation']:+.{digits}f}",
+                interval_text(row["inflation_low"], row["inflation_high"], digits),
+            ]
             cells += [bars.bar(abs(row["inflation"]), most[row["metric"]], console.encoding)] if with_bars else []
             made.add_row(*cells)
         return made

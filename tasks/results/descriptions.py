@@ -32,7 +32,7 @@ NAMED = re.compile(rf"\b(?:{'|'.join(SCHEMAS)})\.\w+")
 def comment(connection: duckdb.DuckDBPyConnection) -> None:
     """Puts each table's and column's description into the database, where any SQL client shows it."""
     statements = []
-    for (kind, table), columns in columns_of(connection).items():
+    for (kind, table), columns in published_columns(connection).items():
         schema, name = map(duck.identifier, table.split(".", 1))
         if text := of_table(table):
             statements.append(f"comment on {kind} {schema}.{name} is {duck.literal(text)}")
@@ -46,7 +46,7 @@ def comment(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("commit")
 
 
-def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
+def published_columns(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
     """The published tables and views, as (table or view, schema.name), each with its columns in order."""
     found = connection.execute(
         """
@@ -92,7 +92,7 @@ def _described(table: str, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
 def page(database: Path) -> str:
     """The documents' page of all tables of a publication: their lineage as a graph, and each with its columns."""
     with duckdb.connect(str(database), read_only=True) as connection:
-        found = {table: columns for (_, table), columns in columns_of(connection).items()}
+        found = {table: columns for (_, table), columns in published_columns(connection).items()}
     tables = {
         table: found[table] for table in sorted(found, key=lambda name: (SCHEMAS.index(name.split(".")[0]), name))
     }

@@ -35,7 +35,7 @@ FILES = pa.schema(
         pa.field("rows", pa.int64(), nullable=False),
     ]
 )
-File = dict[str, object]  # a row of FILES
+FileRow = dict[str, object]  # a row of FILES
 
 
 def new_publication() -> str:
@@ -48,12 +48,12 @@ def folder_of(publication: str, warehouse: Warehouse) -> Path:
     return warehouse.root / "published" / publication
 
 
-def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str) -> list[File]:
+def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str) -> list[FileRow]:
     """Writes each table and view of schema results as a Parquet file. Args: folder: an empty folder."""
     found = connection.execute(
         "select table_name from information_schema.tables where table_schema = 'results' order by table_name"
     ).fetchall()
-    files: list[File] = []
+    files: list[FileRow] = []
     for (name,) in found:
         if name not in LEFT_OUT:
             copied = f"copy (from results.{name}) to $path (format parquet, compression zstd)"
@@ -64,7 +64,9 @@ def export(connection: duckdb.DuckDBPyConnection, folder: Path, publication: str
     return files
 
 
-def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]], warehouse: Warehouse) -> list[File]:
+def stored(
+    features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]], warehouse: Warehouse
+) -> list[FileRow]:
     """Returns the tables that are stored as Parquet anyway.
 
     Args: predictions: each cell's result, and how many rows it predicted.
@@ -79,7 +81,7 @@ def stored(features: Iterable[BuiltTable], predictions: Iterable[tuple[str, int]
     ]
 
 
-def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
+def _files(row: BuiltTable, warehouse: Warehouse) -> list[FileRow]:
     """Returns a table's file, or its files if it is a folder (tasks/features/append.py)."""
     return [
         {
@@ -91,7 +93,9 @@ def _files(row: BuiltTable, warehouse: Warehouse) -> list[File]:
     ]
 
 
-def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: Path, publication: str) -> list[File]:
+def register(
+    connection: duckdb.DuckDBPyConnection, files: list[FileRow], folder: Path, publication: str
+) -> list[FileRow]:
     """Creates results.registry with one row per file, including its own. Returns: these rows."""
     path = f"published/{publication}/registry.parquet"
     listed = [*files, {"table_name": "results.registry", "path": path, "rows": len(files) + 1}]
@@ -103,7 +107,7 @@ def register(connection: duckdb.DuckDBPyConnection, files: list[File], folder: P
 
 
 @contextmanager
-def naming(publication: str, files: list[File], database: Path, warehouse: Warehouse) -> Iterator[None]:
+def naming(publication: str, files: list[FileRow], database: Path, warehouse: Warehouse) -> Iterator[None]:
     """Swaps in the manifest of a publication if the block succeeds; from then on readers see this publication.
 
     The manifest is written before the block begins, so that nothing is swapped in if the disk has no room for it.

@@ -22,8 +22,8 @@ from tasks.results import database
 from tasks.storage.warehouse import Warehouse
 
 SHOWN = 200  # rows of a printed table; csv and json have all rows
-AT_ONCE = 10_000  # rows fetched at a time
-Rows = Iterator[tuple[Any, ...]]
+FETCHED_ROWS = 10_000  # rows fetched at a time
+ResultRows = Iterator[tuple[Any, ...]]
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Rows]:
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], ResultRows]:
     """Returns the column names and rows of one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE).
 
     Raises: UserError: it is another statement, which could write files; duckdb.Error: it is not valid.
@@ -57,14 +57,14 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Row
     result = connection.execute(statements[0])
     names = [column[0] for column in result.description or []]
 
-    def rows() -> Rows:
-        while batch := result.fetchmany(AT_ONCE):
+    def rows() -> ResultRows:
+        while batch := result.fetchmany(FETCHED_ROWS):
             yield from batch
 
     return names, rows()
 
 
-def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
+def write_table(names: list[str], rows: ResultRows, out: TextIO) -> None:
     """Writes the first 200 rows as a table for readers, with numbers aligned to the right."""
     first = []
     for row in rows:
@@ -86,14 +86,14 @@ def write_table(names: list[str], rows: Rows, out: TextIO) -> None:
         out.write(f"... the first {SHOWN} rows; --format csv has all of them\n")
 
 
-def write_csv(names: list[str], rows: Rows, out: TextIO) -> None:
+def write_csv(names: list[str], rows: ResultRows, out: TextIO) -> None:
     """Writes CSV with a header; NULL is empty. On a terminal `?` stands for control characters."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(([_harmless(value) for value in row] for row in rows) if out.isatty() else rows)
 
 
-def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
+def write_json(names: list[str], rows: ResultRows, out: TextIO) -> None:
     """Writes a JSON array with one object per line and row; types that JSON lacks become text, NaN becomes null.
 
     On a terminal all characters outside ASCII are escaped, as some could control it.
@@ -107,7 +107,7 @@ def write_json(names: list[str], rows: Rows, out: TextIO) -> None:
     out.write("\n]\n")
 
 
-FORMATS: dict[str, Callable[[list[str], Rows, TextIO], None]] = {
+FORMATS: dict[str, Callable[[list[str], ResultRows, TextIO], None]] = {
     "table": write_table,
     "csv": write_csv,
     "json": write_json,

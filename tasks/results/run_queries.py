@@ -134,6 +134,6 @@ def sampled(row: Row) -> str:
     return "" if row["sampled_from"] is None else f"{row['n_train']:,} of {row['sampled_from']:,} rows"
 
 
-def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+def interval_text(low: float | None, high: float | None, digits: int = 3) -> str:
     """Returns an interval as `low .. high`; empty if there is none."""
     return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"

@@ -58,7 +58,7 @@ FIELDS_NOT_IN_KEY = {
     "build", "cost", "feature_sets", "fit_out_of_core", "group", "is_probe", "is_stochastic", "keeps_model",
     "libraries", "needs_memory", "parameters", "quick", "space", "trusted_types",
 }  # fmt: skip
-MODELS = "MODELS"  # a family's list of models: a key contains the deciding fields of the cell's own model instead
+FAMILY_LIST = "MODELS"  # a family's list of models: a key contains the deciding fields of the cell's own model instead
 
 
 def cell_key(cell: Cell, feature_version: str) -> str:
@@ -154,6 +154,6 @@ def _without_models(tree: ast.Module) -> ast.Module:
     body = [
         node
         for node in tree.body
-        if not (isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [MODELS])
+        if not (isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [FAMILY_LIST])
     ]
     return ast.Module(body=body, type_ignores=[])

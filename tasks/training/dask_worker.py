@@ -32,7 +32,7 @@ CHILDREN: set[Any] = set()  # the processes in which this worker trains, of all 
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WorkerFacts:
     """What a Dask worker reports about itself."""
 
     setup: dict[str, str]  # versions of libraries, Python and training code, which decide its results
@@ -63,7 +63,7 @@ def check_cluster(address: str, warehouse: Warehouse) -> tuple[int, int]:
     return len(found), sum(threads.get(worker, 1) for worker in found)
 
 
-def refusal(here: dict[str, str], seen: Seen | BaseException, warehouse: Warehouse) -> str | None:
+def refusal(here: dict[str, str], seen: WorkerFacts | BaseException, warehouse: Warehouse) -> str | None:
     """Returns the reason why a Dask worker must not train cells; None: it may.
 
     Args: here: the setup of the flow's process. seen: the worker's report, or the error that it raised.
@@ -112,12 +112,12 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
     return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
 
 
-def _seen_here(address: str, probe: str) -> Seen:
+def _seen_here(address: str, probe: str) -> WorkerFacts:
     try:
         warehouse = Warehouse.to_read(address)
     except UserError:
-        return Seen(_setup(), has_warehouse=False)
-    return Seen(_setup(), warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
+        return WorkerFacts(_setup(), has_warehouse=False)
+    return WorkerFacts(_setup(), warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
 
 
 def _setup() -> dict[str, str]:

@@ -184,7 +184,7 @@ def _metrics(data: Data, predicted: dict[str, Predicted]) -> tuple[list[dict[str
                 for metric, value in scores.items():
                     if not np.isfinite(value):
                         resampled[name, metric] = np.full_like(resampled[name, metric], np.nan)
-                    low, high = bootstrap.interval(resampled[name, metric])
+                    low, high = bootstrap.percentile_interval(resampled[name, metric])
                     figure = {"metric": metric, "value": _or_null(value), "ci_low": low, "ci_high": high}
                     rows.append({"task": task, "split": split, "slice": name, "n": int(chosen.sum()), **figure})
                     if name == "all":

@@ -206,7 +206,7 @@ def with_upstream(versions: set[str], registry: Iterable[BuiltTable]) -> set[str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class CleanupOutcome:
     """What cleanup removed, or would remove."""
 
     is_dry_run: bool
@@ -222,7 +222,7 @@ class Report:
 
 def tidy(
     policy: Policy, wait: float, on_wait: Callable[[], None], warehouse: Warehouse, *, dry_run: bool = False
-) -> Report:
+) -> CleanupOutcome:
     """Removes what nothing needs; a dry run only reports it.
 
     Args: wait: seconds to wait for flows in progress. on_wait: is called once if there are any.
@@ -246,7 +246,7 @@ def tidy(
                 return sum(item.size for item in items.values())
             return freed_by({file: links for name in items for file, links in files[name].items()})
 
-        return Report(
+        return CleanupOutcome(
             is_dry_run=dry_run,
             kept=plan.keep,
             going=going,

@@ -6,7 +6,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.learning_curve import learning_curve
-from tasks.evaluation.bootstrap import interval
+from tasks.evaluation.bootstrap import percentile_interval
 from tasks.prediction.candidates import candidates
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
@@ -65,7 +65,9 @@ def test_a_gain_is_better_whichever_way_its_metric_goes(curve, home) -> None:
         assert before == after // 2
         assert gain == pytest.approx(sign * difference)
         drawn = read_replicates([few, many], home)
-        assert (low, high) == pytest.approx(interval(sign * (drawn[many, task, metric] - drawn[few, task, metric])))
+        assert (low, high) == pytest.approx(
+            percentile_interval(sign * (drawn[many, task, metric] - drawn[few, task, metric]))
+        )
         assert is_last == (after == max(row[3] for row in gains))
 
 

@@ -43,7 +43,7 @@ from tasks.storage.warehouse import MANIFEST, Warehouse
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import STARTED
 from tasks.training.tuning import open_search
-from tasks.upkeep.cleanup import Policy, Report, tidy
+from tasks.upkeep.cleanup import CleanupOutcome, Policy, tidy
 from tasks.upkeep.inventory import take_inventory
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
@@ -557,7 +557,7 @@ def test_tracks_appended_on_other_machines_are_those_appended_in_a_folder(
     assert values(Warehouse.to_read(address), "select count(*) from features.tracks_std") == [(600,)]
 
 
-def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool = False) -> Report:
+def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool = False) -> CleanupOutcome:
     return tidy(Policy(keep_runs=runs, grace_hours=grace_hours), 0.0, lambda: None, home, dry_run=dry_run)
 
 

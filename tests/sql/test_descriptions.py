@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from tasks.results import descriptions
-from tasks.results.descriptions import columns_of, of_column, of_table, page
+from tasks.results.descriptions import of_column, of_table, page, published_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def tables(trained) -> dict[tuple[str, str], list[str]]:
     with duckdb.connect(str(trained.database), read_only=True) as connection:
-        return columns_of(connection)
+        return published_columns(connection)
 
 
 def test_every_table_and_column_is_described(tables) -> None:

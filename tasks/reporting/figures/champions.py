@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tasks.reporting import sparklines
 from tasks.reporting.figures.results import Results
-from tasks.reporting.page import Column, Figure, Table, numbers, percent, shortened, texts
+from tasks.reporting.page import Column, Figure, HtmlTable, numbers, percent, shortened, texts
 from tasks.reporting.sparklines import Mark, Scale
-from tasks.results.run_queries import Row, interval, number
+from tasks.results.run_queries import Row, interval_text, number
 
 
 def champions(results: Results) -> list[Figure]:
@@ -22,7 +22,7 @@ def _chosen(found: list[Row]) -> Figure:
         for row in found
         if row["is_current"]
     ]
-    table = Table(
+    table = HtmlTable(
         caption="Champions, newest first",
         columns=[*texts("task", "model"), Column("because", "wrap"), *texts("in place of", "features", "protocol"),
                  Column("since run")],
@@ -57,7 +57,7 @@ def _intervals(found: list[Row]) -> Figure:
     scale = Scale.over([end for row in rows for end in (row["coverage_low"], row["coverage_high"])] + [wanted])
     now = next(row for row in rows if row["is_current"])
     is_within = now["coverage_low"] <= now["coverage_wanted"] <= now["coverage_high"]
-    table = Table(
+    table = HtmlTable(
         caption="Share of test rows within their interval",
         columns=[Column("model"), Column("share within, %, and its 95 % interval", "plot"),
                  *numbers("share", "interval", "wanted", "± points", "test rows", "since")],
@@ -66,7 +66,7 @@ def _intervals(found: list[Row]) -> Figure:
                 row["model"],
                 sparklines.dots(scale, [Mark(row["coverage"], row["coverage_low"], row["coverage_high"])], line=wanted),
                 percent(row["coverage"], 1),
-                interval(100 * row["coverage_low"], 100 * row["coverage_high"], 1),
+                interval_text(100 * row["coverage_low"], 100 * row["coverage_high"], 1),
                 percent(row["coverage_wanted"]), number(row["half_width"], 1), f"{row['n_test']:,}", _since(row),
             ]
             for row in rows
@@ -92,7 +92,7 @@ def _probabilities(found: list[Row]) -> Figure:
         return Figure(name=name, title=title, finding="No champion predicts genre yet.")
     scale = Scale.over([row[of] for row in rows for of in ("ece", "ece_uncalibrated")], zero=True)
     now = next(row for row in rows if row["is_current"])
-    table = Table(
+    table = HtmlTable(
         caption="Calibration of the probabilities, test rows",
         columns=[Column("model"), Column("calibration error", "plot"),
                  *numbers("error", "before", "log loss", "before", "test rows", "since")],

@@ -10,11 +10,11 @@ import duckdb
 from markupsafe import Markup
 
 from tasks.reporting import plots, sparklines
-from tasks.reporting.page import Column, Figure, Plot, Section, Table, numbers, shortened
+from tasks.reporting.page import Column, Figure, HtmlTable, Plot, Section, numbers, shortened
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import LogScale, Mark, Scale
 from tasks.results.learning_curve import answer, curve_of, last_gains, signed
-from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
+from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
 from tasks.specs import METRICS
 
 COSTS: dict[str, tuple[str, Callable[..., Scale]]] = {
@@ -60,7 +60,7 @@ def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
     sizes = sorted({row["n_train"] for rows in by_model.values() for row in rows})
     names = [step["model"] for step in steps] or list(by_model)
     scale = Scale.over([end for step in steps for end in (step["gain_low"], step["gain_high"])], zero=True)
-    table = Table(
+    table = HtmlTable(
         caption=f"{_title(metric)} on the test rows, by training rows",
         columns=[
             Column("model"),
@@ -74,7 +74,7 @@ def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
                 *(number(_at(by_model[step["model"]], n, "value"), digits) for n in sizes),
                 sparklines.dots(scale, [Mark(step["gain"], step["gain_low"], step["gain_high"])], line=0),
                 signed(step["gain"], digits),
-                interval(step["gain_low"], step["gain_high"], digits),
+                interval_text(step["gain_low"], step["gain_high"], digits),
             ]
             for step in steps
         ],
@@ -152,7 +152,7 @@ def _title(metric: str) -> str:
 
 
 def _failures(failed: list[Row]) -> Figure:
-    table = Table(
+    table = HtmlTable(
         caption="Points that failed",
         columns=[Column("model"), Column("task"), Column("training rows", "number"), Column("error", "wrap")],
         rows=[

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from tasks.reporting import plots, sparklines
 from tasks.reporting.figures.results import NOTHING, Results
-from tasks.reporting.page import Column, Figure, Plot, Table, percent, shortened
+from tasks.reporting.page import Column, Figure, HtmlTable, Plot, percent, shortened
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
@@ -45,7 +45,7 @@ def confusion(results: Results) -> Figure:
         )  # fmt: skip
         drawn.append(Plot(f"{protocol}: {best['model']} on {best['feature_set']}", svg))
         tables.append(
-            Table(
+            HtmlTable(
                 caption=f"Each genre, protocol {protocol}",
                 columns=[Column("genre", "wrap"), Column("recognised", "plot"),
                          *(Column(name, "number") for name in ("recall", "precision", "F1", "tracks")),
@@ -98,7 +98,7 @@ def importance(results: Results) -> list[Figure]:
         )
         scale = Scale.over(shares.values(), zero=True)
         by_protocol = [name for name in protocols if (name, model, features[0]) in shares]
-        table = Table(
+        table = HtmlTable(
             caption=f"Share of {model}'s importance ({methods[model]}) by protocol",
             columns=[Column("feature"), Column("share of importance, %", "plot"),
                      *(Column(name, "number") for name in by_protocol)],

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import duckdb
 
 from tasks.reporting import sparklines
-from tasks.reporting.page import Column, Figure, Table, numbers
+from tasks.reporting.page import Column, Figure, HtmlTable, numbers
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, interval, number
+from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
 from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
@@ -71,14 +71,14 @@ def leaderboard(results: Results, task: str) -> Figure:
                 row["feature_set"],
                 sparklines.dots(scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]),
                 number(row[metrics[0]], digits),
-                interval(row["low"], row["high"], digits),
+                interval_text(row["low"], row["high"], digits),
                 *(number(row[name], METRICS[name].digits) for name in metrics[1:]),
                 *([number(row["sd"], digits)] if has_seeds else []),
             ]
             for row in board
         ]
         tables.append(
-            Table(
+            HtmlTable(
                 caption=f"{task.capitalize()}, protocol {protocol}",
                 columns=columns if has_seeds else columns[:-1],
                 rows=rows,
@@ -181,7 +181,7 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
             f"{top[metric]:.{digits}f} ({top['model']} on {top['feature_set']})."
         )
         tables.append(
-            Table(
+            HtmlTable(
                 caption=f"{METRICS[metric].label}, protocol {protocol}",
                 columns=[
                     Column("model"),
@@ -213,7 +213,7 @@ def parity(results: Results) -> Figure:
     within = sum(row["is_within"] for row in rows)
     far = rows[0]
     scale = Scale(-1.25, 1.25)
-    table = Table(
+    table = HtmlTable(
         caption="Ours and the study's, those furthest apart first",
         columns=[
             Column("model"), Column("features"), Column("split"), Column("metric"),
@@ -260,7 +260,7 @@ def ledger(results: Results) -> Figure:
         slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
         names = ("filled rows", "other rows", "cold start") if has_slices else ()
         tables.append(
-            Table(
+            HtmlTable(
                 caption=f"Inflation of {METRICS[metric].label} by each leak",
                 columns=[
                     Column("leak"), Column("model"), Column("features"), Column("inflation, 95 % interval", "plot"),
@@ -273,7 +273,7 @@ def ledger(results: Results) -> Figure:
                             scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0
                         ),
                         f"{row['inflation']:+.{digits}f}",
-                        interval(row["inflation_low"], row["inflation_high"], digits),
+                        interval_text(row["inflation_low"], row["inflation_high"], digits),
                         *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
                     ]
                     for row in of_metric

@@ -10,7 +10,7 @@ import duckdb
 
 from tasks.reporting import plots, sparklines
 from tasks.reporting.figures.results import Results
-from tasks.reporting.page import Column, Figure, Plot, Table, numbers, percent, shortened
+from tasks.reporting.page import Column, Figure, HtmlTable, Plot, numbers, percent, shortened
 from tasks.reporting.sparklines import Scale
 from tasks.results import run_queries
 from tasks.results.run_queries import Row
@@ -100,10 +100,10 @@ def _title(row: Row) -> str:
     return f"{cell}: {row['seconds']:.1f} s"
 
 
-def _cell_table(caption: str, rows: list[Row]) -> Table:
+def _cell_table(caption: str, rows: list[Row]) -> HtmlTable:
     most, memory = max(row["seconds"] for row in rows), max(row["peak_rss_mb"] for row in rows)
     scale, weight = Scale(0, most or 1.0), Scale(0, memory or 1.0)
-    return Table(
+    return HtmlTable(
         caption=caption,
         columns=[
             Column("model"), Column("features"), Column("protocol"), Column("task"), Column("seconds", "plot"),
@@ -126,7 +126,7 @@ def failures(connection: duckdb.DuckDBPyConnection, run: Row) -> Figure:
     """Returns the figure on the cells that did not succeed."""
     rows = run_queries.failures(connection, run["run_id"])
     total = run_queries.cell_counts(connection, run["run_id"])["n"]
-    table = Table(
+    table = HtmlTable(
         caption="Cells that failed",
         columns=[Column("model"), Column("features"), Column("protocol"), Column("seed", "number"), Column("task"),
                  Column("status"), Column("error", "wrap")],
@@ -184,7 +184,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
     ]  # fmt: skip
     scale = Scale(0, max(read["rows_read"], 1))
     tables = [
-        Table(
+        HtmlTable(
             caption="Rows",
             columns=[Column(""), Column("share of the rows read", "plot"), *numbers("rows", "share")],
             rows=[[name, sparklines.span(scale, 0, n), f"{n:,}", percent(n / scale.high, 2)] for name, n in counts],
@@ -192,7 +192,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
     ]  # fmt: skip
     if found["missing"]:
         tables.append(
-            Table(
+            HtmlTable(
                 caption="Missing values of the tracks kept",
                 columns=[
                     Column("column"),
@@ -213,7 +213,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
         )
     if found["rejects"]:
         tables.append(
-            Table(
+            HtmlTable(
                 caption="Rejected values",
                 columns=[Column("column"), Column("reason", "wrap"), Column("values", "number"),
                          Column("first line", "number"), Column("there", "wrap")],
@@ -226,7 +226,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
         )  # fmt: skip
     if notes := read.get("notes"):  # older publications lack this column
         tables.append(
-            Table(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
+            HtmlTable(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
         )
     return Figure(
         name="quality",
@@ -253,7 +253,7 @@ def _genres(rows: list[Row]) -> Figure:
         title="Balance of the genres",
         finding=f"{len(kept)} genres, {balance}. The most frequent is {percent(most['n'] / total, 1)} of them.",
         tables=[
-            Table(
+            HtmlTable(
                 caption="Tracks by genre",
                 columns=[Column("genre", "wrap"), Column("tracks", "plot"), *numbers("tracks", "share")],
                 rows=[

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
-from tasks.evaluation.bootstrap import WeightedSpearman, interval, replicates
+from tasks.evaluation.bootstrap import WeightedSpearman, percentile_interval, replicates
 from tasks.evaluation.comparisons import contrast
 
 EVERYONE = "all"
@@ -90,7 +90,7 @@ def _coverage(units: np.ndarray, *, by_group: bool, repeats: int = 300) -> float
         right = random.random(len(units)) < np.where(easy[units], 0.9, 0.1)  # true accuracy: 0.5
         identity = (units if by_group else np.arange(len(units))) + 10_000 * repeat  # other resamples each time
         found = replicates("genre", np.ones(len(units), int), right.astype(int), None, whole(len(units)), identity, 400)
-        low, high = interval(found[EVERYONE, "accuracy"])
+        low, high = percentile_interval(found[EVERYONE, "accuracy"])
         covered += low <= 0.5 <= high
     return covered / repeats
 
@@ -201,4 +201,4 @@ def test_few_seeds_do_not_raise_false_alarms(seeds) -> None:
 
 
 def test_an_undefined_metric_has_no_interval() -> None:
-    assert interval(np.full(10, np.nan)) == (None, None)
+    assert percentile_interval(np.full(10, np.nan)) == (None, None)

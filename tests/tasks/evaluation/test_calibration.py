@@ -54,7 +54,7 @@ def test_the_quantile_is_that_of_a_finite_sample(n, rank) -> None:
 def test_too_few_rows_promise_nothing() -> None:
     half_width = calibration.margin(np.zeros(8), np.ones(8))
     assert half_width == np.inf
-    low, high = calibration.interval(np.array([50.0]), half_width)
+    low, high = calibration.prediction_interval(np.array([50.0]), half_width)
     assert (low[0], high[0]) == (0.0, 100.0)
 
 

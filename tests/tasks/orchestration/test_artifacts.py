@@ -11,10 +11,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from tasks.compute.progress import CellProgress
 from tasks.orchestration import artifacts
-from tasks.orchestration.pages import Page
+from tasks.orchestration.pages import ArtifactPage
 from tasks.specs import Cell
 
-PAGES = [Page("some-page", "about it", "# Title"), Page("some-table", "figures", [{"model": "knn", "accuracy": "0.3"}])]
+PAGES = [
+    ArtifactPage("some-page", "about it", "# Title"),
+    ArtifactPage("some-table", "figures", [{"model": "knn", "accuracy": "0.3"}]),
+]
 CELL = Cell(protocol="published", task="genre", model="knn", feature_set="all", seed=42, budget="smoke")
 
 

@@ -15,7 +15,7 @@ from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
 from tasks.orchestration import prefect_tasks
-from tasks.training.dask_worker import Seen, check_cluster, refusal, why_lost
+from tasks.training.dask_worker import WorkerFacts, check_cluster, refusal, why_lost
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
 from tasks.training.train import train_cell
@@ -26,14 +26,17 @@ HERE = {"numpy": "2.4.0", "xgboost-cpu": "3.2.0", "training code": "a"}
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        (Seen(HERE, has_warehouse=True), None),
+        (WorkerFacts(HERE, has_warehouse=True), None),
         (
-            Seen(HERE | {"numpy": "2.3.1"}, has_warehouse=True),
+            WorkerFacts(HERE | {"numpy": "2.3.1"}, has_warehouse=True),
             "than this machine: numpy 2.3.1 for 2.4.0.",
         ),
-        (Seen({"numpy": "2.4.0"} | {"training code": "b"}, has_warehouse=True), "xgboost-cpu is missing for 3.2.0."),
-        (Seen(HERE | {"training code": "b"}, has_warehouse=True), "its training code differs"),
-        (Seen(HERE, has_warehouse=False), "does not see the warehouse"),
+        (
+            WorkerFacts({"numpy": "2.4.0"} | {"training code": "b"}, has_warehouse=True),
+            "xgboost-cpu is missing for 3.2.0.",
+        ),
+        (WorkerFacts(HERE | {"training code": "b"}, has_warehouse=True), "its training code differs"),
+        (WorkerFacts(HERE, has_warehouse=False), "does not see the warehouse"),
         (ModuleNotFoundError("No module named 'tasks'"), "cannot run this project (No module named 'tasks')"),
     ],
 )
