@@ -58,7 +58,9 @@ FIELDS_NOT_IN_KEY = {
     "build", "cost", "feature_sets", "fit_out_of_core", "group", "is_probe", "is_stochastic", "keeps_model",
     "libraries", "needs_memory", "parameters", "quick", "space", "trusted_types",
 }  # fmt: skip
-FAMILY_LIST = "MODELS"  # a family's list of models: a key contains the deciding fields of the cell's own model instead
+# What a family's module says of all its models: the list of them, and the search space of those that are tuned. A key
+# contains what decides of the cell's own model instead, and its settings.
+LISTS_NOT_IN_KEY = ("MODELS", "SPACE")
 
 
 def cell_key(cell: Cell, feature_version: str) -> str:
@@ -141,19 +143,19 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _code(module: str) -> str:
-    """Returns what decides results in a module: its syntax tree without docstrings and list of models, as text."""
-    tree = _without_models(_tree(module))
+    """Returns what decides results in a module: its syntax tree without docstrings and lists of models, as text."""
+    tree = _without_lists(_tree(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return ast.dump(tree)
 
 
-def _without_models(tree: ast.Module) -> ast.Module:
-    """Returns a module without its list of models, so that a new model in it does not change the keys of others."""
+def _without_lists(tree: ast.Module) -> ast.Module:
+    """Returns a module without its lists, so that a new or tuned model in it does not change the keys of others."""
     body = [
         node
         for node in tree.body
-        if not (isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [FAMILY_LIST])
+        if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in LISTS_NOT_IN_KEY)
     ]
     return ast.Module(body=body, type_ignores=[])

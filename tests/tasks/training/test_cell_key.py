@@ -33,8 +33,8 @@ def change(monkeypatch):
 
     read = keys._tree
 
-    def add_line(module: str) -> None:
-        changed = ast.parse(ast.unparse(read(module)) + "\nadded = 1")
+    def add_line(module: str, line: str = "added = 1") -> None:
+        changed = ast.parse(f"{ast.unparse(read(module))}\n{line}")
         monkeypatch.setattr(keys, "_tree", lambda name: changed if name == module else read(name))
         forget()
 
@@ -99,6 +99,13 @@ def test_a_line_of_another_family_or_of_the_registry_leaves_the_key(change) -> N
     for other in [*(family.__name__ for family in FAMILIES if family.__name__ != own), "tasks.models.registry"]:
         change(other)
         assert key_of("genre/logistic_regression") == before
+
+
+@pytest.mark.parametrize("line", ["MODELS = ()", "SPACE = {}"])
+def test_the_lists_of_a_family_leave_the_key(line, change) -> None:
+    before = key_of("popularity/xgboost")
+    change("tasks.models.xgboost", line)
+    assert key_of("popularity/xgboost") == before
 
 
 def test_a_metric_that_is_added_changes_the_key(monkeypatch) -> None:
