@@ -1,7 +1,7 @@
 -- results.learning_gains: one row per step of a curve of results.learning_curve, from rows_before to rows_after
--- training rows: what the added rows improved on the same test rows. gain is the growth of accuracy, or the fall of RMSE
--- training rows: what the added rows improved on the same test rows. gain is the growth of accuracy or the fall of RMSE
--- gain". is_last: the step to the most rows that succeeded.
+-- training rows: what the added rows improved on the same test rows. gain is the growth of accuracy or the fall of
+-- RMSE (higher is better for both), gain_low to gain_high its paired 95 % bootstrap interval, p_value two-sided for
+-- "no gain". is_last: the step to the most rows that succeeded.
 select
     run_id,
     protocol,
