@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -53,21 +52,6 @@ def parameters(parser: argparse.ArgumentParser, function: Callable[..., Any]) ->
         except ValidationError as error:
             raise UserError(f"{shown[name]}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
     return options
-
-
-def out_file(text: str) -> Path:
-    """Returns the path that --out names. Raises: UserError: nothing can be written there."""
-    path = Path(text).expanduser().absolute()
-    reason = None
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not path.parent.is_dir():
-        reason = f"there is no folder {path.parent}"
-    elif not os.access(path.parent, os.W_OK):
-        reason = f"the folder {path.parent} is not writable"
-    if reason:
-        raise UserError(f"--out {path}: cannot be written there, {reason}. Choose another file.")
-    return path
 
 
 class Interrupted(KeyboardInterrupt):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flows import cli
 from flows.options import Parser, parser_of
@@ -19,6 +17,7 @@ from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
 from tasks.prediction.champions import TRAIN
 from tasks.reporting.report import write
+from tasks.storage.outputs import out_file, stem_of
 from tasks.storage.warehouse import Warehouse
 
 
@@ -67,10 +66,8 @@ def feedback(
 
 def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
     """Returns the path of the page. Raises: UserError: the name is not a page's, or nothing can be written there."""
-    path = urlsplit(tracks).path if tracks and "://" in tracks else tracks or ""
-    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
-    parts = [name or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
-    target = cli.out_file(out or f"{'-'.join(parts)}.feedback.html")
+    parts = [stem_of(tracks or "") or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
+    target = out_file(out or f"{'-'.join(parts)}.feedback.html")
     if target.suffix != ".html":
         raise UserError(f"--out {target.name}: its name must end in .html.")
     return target

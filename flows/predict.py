@@ -47,7 +47,7 @@ def predict(
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
-    report: PredictionOutcome = predict_task(
+    outcome: PredictionOutcome = predict_task(
         tracks,
         out,
         opened,
@@ -58,8 +58,8 @@ def predict(
         min_features,
         max_source_bytes,
     )
-    _print(report)
-    return report.out
+    _print(outcome)
+    return outcome.out
 
 
 def parser() -> Parser:
@@ -67,8 +67,8 @@ def parser() -> Parser:
     return parser_of("flows.predict", __doc__, predict)
 
 
-def _print(report: PredictionOutcome) -> None:
-    for line in report.summary:
+def _print(outcome: PredictionOutcome) -> None:
+    for line in outcome.summary:
         cli.tell(line)
 
 

@@ -7,6 +7,7 @@ import sys
 from flows import cli
 from flows.options import Parser, add_warehouse
 from tasks.reporting.report import write_comparison, write_report
+from tasks.storage.outputs import out_file
 from tasks.storage.warehouse import Warehouse
 
 
@@ -24,7 +25,7 @@ def parser() -> Parser:
 def main() -> int:
     """Runs `python -m flows.report`. Returns the exit code."""
     options = parser().parse_args()
-    out = cli.out_file(options.out) if options.out else None
+    out = out_file(options.out) if options.out else None
     warehouse = Warehouse.to_read(options.warehouse)
     written = (
         write_comparison(options.run, options.compare, warehouse, out)

@@ -55,34 +55,36 @@ def upkeep(
     opened = Warehouse.existing(warehouse)
     mark_killed_runs(opened)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
-    report = upkeep_task(
+    outcome = upkeep_task(
         policy, wait, lambda: cli.tell("Waiting for the flows in progress to end ..."), opened, dry_run=dry_run
     )
-    get_run_logger().info("%s", summary(report))
-    return report
+    get_run_logger().info("%s", summary(outcome))
+    return outcome
 
 
-def summary(report: CleanupOutcome) -> str:
+def summary(outcome: CleanupOutcome) -> str:
     """Returns one line: what was removed, what will be, and what is left."""
-    runs = sum(item.kind == "run" for item in report.going.values())
-    said = "would go" if report.is_dry_run else "gone"
-    freed = f"{runs} runs and {len(report.going) - runs} files {said}, {report.freed / MIB:,.1f} MiB"
-    more = f"{len(report.later)} more files, {report.freed_later / MIB:,.1f} MiB"
-    later = f"; {more}, after a grace of {report.grace_hours:g} h"
-    here = f"; {report.freed_here / MIB:,.1f} MiB freed in the working copy" if report.freed_here else ""
-    return f"{freed}{later if report.later else ''}{here}; {report.kept} runs kept, {report.size / MIB:,.1f} MiB in all"
+    runs = sum(item.kind == "run" for item in outcome.going.values())
+    said = "would go" if outcome.is_dry_run else "gone"
+    freed = f"{runs} runs and {len(outcome.going) - runs} files {said}, {outcome.freed / MIB:,.1f} MiB"
+    more = f"{len(outcome.later)} more files, {outcome.freed_later / MIB:,.1f} MiB"
+    later = f"; {more}, after a grace of {outcome.grace_hours:g} h"
+    here = f"; {outcome.freed_here / MIB:,.1f} MiB freed in the working copy" if outcome.freed_here else ""
+    return (
+        f"{freed}{later if outcome.later else ''}{here}; {outcome.kept} runs kept, {outcome.size / MIB:,.1f} MiB in all"
+    )
 
 
-def print_report(report: CleanupOutcome) -> None:
+def print_outcome(outcome: CleanupOutcome) -> None:
     """Prints the removed items by kind, with examples."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    titles = (("Would go" if report.is_dry_run else "Gone", report.going), ("Later", report.later))
+    titles = (("Would go" if outcome.is_dry_run else "Gone", outcome.going), ("Later", outcome.later))
     for title, named in titles:
         if named:
             console.print(_table(title, named))
-    console.print(summary(report), soft_wrap=True)
+    console.print(summary(outcome), soft_wrap=True)
 
 
 def _table(title: str, named: Mapping[str, Item]) -> Table:
@@ -123,13 +125,13 @@ def main() -> int:
     """Runs `python -m flows.upkeep`. Returns the exit code."""
     if (asked := parser().parse_args()).check:
         opened = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
-        with opened.in_use(reads_only=True):
+        with opened.in_use(reads_only=asked.dry_run):
             findings = check(opened, dry_run=asked.dry_run)
         print_findings(findings)
         return 1 if findings.faults else 0
     options = cli.parameters(parser(of_flow=True), upkeep)
     Warehouse.existing(options["warehouse"])
-    print_report(server.run_with_prefect(upkeep, options))
+    print_outcome(server.run_with_prefect(upkeep, options))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""The steps that the flows combine. Only `tasks.orchestration` uses Prefect; the others are plain functions."""
+"""The steps that the flows combine. Only `tasks.orchestration` calls Prefect; the others are plain functions."""

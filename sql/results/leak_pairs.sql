@@ -1,6 +1,6 @@
 -- What results.leak_ledger measures: the same model on the same test rows, with a leak (a) and without it (b).
--- imputation: missing values are filled by genre (a), or over all rows (b). recordings, artists: training rows that
--- share a recording or an artist with a test row are left out (b); of a as many training rows are left out at random.
+-- imputation: missing values are filled by genre (a), or over all training rows (b). recordings, artists: training rows
+-- that share a recording or an artist with a test row are left out (b); of a as many training rows at random.
 -- target: the target of the other task is among the features (a), or is not (b).
 with
 

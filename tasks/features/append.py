@@ -208,7 +208,7 @@ class Extension:
         schema, name = table.name.split(".")
         final = self.warehouse.table(schema, name, version)
         started = time.perf_counter()
-        self.warehouse.discard_here(final)  # left by a killed build; in an object store it is overwritten
+        self.warehouse.discard_here(final)  # left by a killed build
         before = self._parts(base)
         shared = {f"{number:06}.parquet": file for number, file in enumerate(before)}
         with self.warehouse.new_folder(final, shared) as folder:

@@ -150,7 +150,7 @@ def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
 def _check_filled(filled: Collection[str], n_rows: int, n_groups: int) -> None:
     if empty := [name for name in SHARES if name not in filled]:
         raise ProtocolError(
-            f"cold_start is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
+            f"A grouped split is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
             f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. More artists are needed."
         )
 

@@ -1,4 +1,4 @@
 """The model families: how each model is built, fitted and stored.
 
-Rows come as arrays, or as the path of a Parquet file.
+Rows come as arrays, or as rows stored on disk that are read in parts (`rows.StoredRows`).
 """

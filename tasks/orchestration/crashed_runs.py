@@ -1,7 +1,7 @@
 """Crashed-run cleanup: marks flow runs whose process was killed, which Prefect would show as running forever.
 
-Each flow writes a marker file with its process to the warehouse's `tmp/`. The next flow on that warehouse finds the
-markers of processes that are gone, and marks their flow runs and task runs as crashed in Prefect.
+Each flow that writes to the warehouse leaves a marker file with its process in its `tmp/`. The next flow on that
+warehouse finds the markers of processes that are gone, and marks their flow runs and task runs as crashed in Prefect.
 """
 
 from __future__ import annotations

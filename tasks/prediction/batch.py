@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -38,7 +36,8 @@ from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import find_rejects
 from tasks.specs import GENERATED
 from tasks.storage import duck
-from tasks.storage.warehouse import Warehouse, replacing_beside
+from tasks.storage.outputs import out_file, replacing_beside, stem_of
+from tasks.storage.warehouse import Warehouse
 
 BATCH_ROWS = 100_000
 PART_ROWS = 500_000  # rows that are searched for rejects at a time
@@ -67,7 +66,7 @@ class PredictionOutcome:
 
     @property
     def summary(self) -> list[str]:
-        """The report as lines of text for the user."""
+        """The outcome as lines of text for the user."""
         counts = [f"{self.rows_predicted:,} of {self.rows_read:,} rows predicted in {self.seconds:.1f} s"]
         counts += [f"{self.rejected_rows:,} rejected"] if self.rejected_rows else []
         counts += [f"{self.blank_rows:,} blank"] if self.blank_rows else []
@@ -178,14 +177,9 @@ def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
 
 def output_path(tracks: str, out: str | None) -> Path:
     """Returns the path of the predictions. Raises: UserError: it cannot be written, or is the input itself."""
-    path = urlsplit(tracks).path if "://" in tracks else tracks
-    name = re.sub(r"(\.csv)?(\.gz)?$|\.parquet$", "", Path(path).name.replace(":", "-"))
-    target = Path(out).expanduser() if out else Path(f"{name or 'tracks'}.predictions.parquet")
-    target = target.absolute()
+    target = out_file(out or f"{stem_of(tracks) or 'tracks'}.predictions.parquet")
     if not target.name.endswith(SUFFIXES):
         raise UserError(f"--out {target.name}: its name must end in one of {', '.join(SUFFIXES)}.")
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UserError(f"--out {target}: cannot be written there.")
     if target.resolve() == Path(tracks).expanduser().resolve():
         raise UserError(f"--out {target}: is the file of the tracks itself.")
     return target

@@ -10,8 +10,9 @@ The rule:
   Classification and Regression Trees, section 3.4.3).
 - Among equals, those are considered that predict about as fast as the fastest: in at most twice its seconds plus 50 ms,
   as seconds are measured only once. The best of them challenges the current champion.
-- The challenger takes over only if the 95 % interval of the paired difference is above 0, or if the two cannot be
-  compared.
+- The challenger takes over if the current champion can no longer predict, or is of a lower budget or protocol in the
+  order above. It never takes over from a usable one of a higher budget or protocol. Between equals it takes over only
+  if the 95 % interval of the paired difference is above 0, or if they were judged on different validation rows.
 - A task whose target is the same in all training rows or in all validation rows gets no champion.
 - Generated data has separate champions, which are used only if real data has none.
 """
@@ -141,11 +142,11 @@ def _verdict(
 ) -> tuple[bool, str]:
     if challenger.result == standing.result:
         return False, "it is the champion already"
+    if obstacle:
+        return True, f"the previous champion can no longer be used: {obstacle}"
     if challenger.tier != standing.tier:
         new, old = (f"{one.cell.protocol}, budget {one.cell.budget}" for one in (challenger, standing))
         return challenger.tier > standing.tier, f"{new}, against {old} of the previous champion"
-    if obstacle:
-        return True, f"the previous champion can no longer be used: {obstacle}"
     if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
         return True, "the data changed: the previous champion was judged on other validation rows"
     ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))

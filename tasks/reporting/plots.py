@@ -179,5 +179,5 @@ def _plot(width: float, height: float, parts: Iterable[Markup], alt: str) -> Mar
     return tag("svg", *parts, class_="plot", viewBox=box, style=style, role="img", aria_label=alt)
 
 
-def _short(name: str, longest: int = 14) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"

@@ -17,7 +17,8 @@ from tasks.reporting.page import Page, Section, render, shortened
 from tasks.results import database, run_queries
 from tasks.results.run_queries import Row
 from tasks.specs import BUDGETS, GENERATED
-from tasks.storage.warehouse import Warehouse, replacing_beside
+from tasks.storage.outputs import replacing_beside
+from tasks.storage.warehouse import Warehouse
 
 # The figures of the section "How the models behave".
 BEHAVIOUR = (

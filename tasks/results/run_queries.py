@@ -8,8 +8,13 @@ import duckdb
 
 from tasks.specs import HEADLINES, METRICS
 
+# The metrics that a task's leaderboard lists; models are ranked by the first.
 LEADERBOARDS: dict[str, tuple[str, ...]] = {
-    task: tuple(metric.name for metric in METRICS.values() if metric.task == task and metric.is_listed)
+    task: tuple(
+        metric.name
+        for metric in sorted(METRICS.values(), key=lambda metric: not metric.is_headline)
+        if metric.task == task and metric.is_listed
+    )
     for task in HEADLINES
 }
 Row = dict[str, Any]
@@ -61,7 +66,7 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
         inner join results.feature_sets using (feature_set)
         where run_id = $run_id and task = $task and protocol = $protocol and leaks is null
         group by model, feature_set
-        order by {metrics[0]} {"desc" if task == "genre" else "asc"}, model, feature_set
+        order by {metrics[0]} {"desc" if METRICS[metrics[0]].higher_is_better else "asc"}, model, feature_set
         """,
         run_id=run_id,
         task=task,

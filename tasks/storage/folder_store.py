@@ -64,8 +64,8 @@ class Backend(Protocol):
         """Fetches files, each to a new local file; one that does not exist is skipped."""
         ...
 
-    def put(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Uploads local files, in any order."""
+    def put(self, files: Iterable[tuple[Path, str]]) -> list[str]:
+        """Uploads local files, in any order. Returns: the names that were stored already, whose content stays."""
         ...
 
     def copy(self, names: Iterable[tuple[str, str]]) -> None:
@@ -153,8 +153,9 @@ class FolderStore:
     def get(self, files: Iterable[tuple[str, Path]]) -> None:
         """Does nothing."""
 
-    def put(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Does nothing."""
+    def put(self, files: Iterable[tuple[Path, str]]) -> list[str]:  # noqa: ARG002 - the protocol's parameter
+        """Does nothing. Returns: no names."""
+        return []
 
     def copy(self, names: Iterable[tuple[str, str]]) -> None:
         """Does nothing."""

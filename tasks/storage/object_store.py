@@ -150,9 +150,14 @@ class Store:
         """Fetches objects, each to a new file; an object that does not exist is skipped."""
         self._each(self._get, files)
 
-    def put(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Uploads files, in any order. Raises: StoreError: one of them was not uploaded."""
-        self._each(self._put, files)
+    def put(self, files: Iterable[tuple[Path, str]]) -> list[str]:
+        """Uploads files, in any order.
+
+        Returns: the names of objects that another machine wrote first: they stay as they are.
+
+        Raises: StoreError: one of them was not uploaded.
+        """
+        return [name for name in self._each(self._put, files) if name]
 
     def copy(self, names: Iterable[tuple[str, str]]) -> None:
         """Copies objects, each to another name, within the store where it can do that."""
@@ -201,12 +206,18 @@ class Store:
         if local.is_dir():  # some file systems fetch a folder as a folder
             local.rmdir()
 
-    def _put(self, local: Path, name: str) -> None:
-        with self._errors_reported("written"), suppress(FileExistsError), self._whole(name) as path:
-            if name.startswith(REWRITTEN):
-                self._filesystem.pipe_file(path, local.read_bytes())
-            else:
-                self._filesystem.put_file(str(local), path, **({"mode": "create"} if self._scheme in CREATES else {}))
+    def _put(self, local: Path, name: str) -> str | None:
+        with self._errors_reported("written"):
+            try:
+                with self._whole(name) as path:
+                    if name.startswith(REWRITTEN):
+                        self._filesystem.pipe_file(path, local.read_bytes())
+                    else:
+                        only_new = {"mode": "create"} if self._scheme in CREATES else {}
+                        self._filesystem.put_file(str(local), path, **only_new)
+            except FileExistsError:
+                return name
+        return None
 
     def _copy(self, name: str, other: str) -> None:
         with self._errors_reported("written"), self._whole(other) as path:
@@ -226,14 +237,12 @@ class Store:
         self._filesystem.mv(temporary, path)
 
     @staticmethod
-    def _each(do: Callable[[Any, Any], None], files: Iterable[tuple[Any, Any]]) -> None:
+    def _each(do: Callable[[Any, Any], Any], files: Iterable[tuple[Any, Any]]) -> list[Any]:
         pending = list(files)
-        if len(pending) == 1:
-            do(*pending[0])
-        elif pending:
-            with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-                for done in [pool.submit(do, *file) for file in pending]:
-                    done.result()
+        if len(pending) < 2:
+            return [do(*file) for file in pending]
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            return [done.result() for done in [pool.submit(do, *file) for file in pending]]
 
     def _path(self, name: str) -> str:
         return f"{_opened(self.url, os.getpid())[1]}/{name}"

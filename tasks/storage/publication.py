@@ -17,7 +17,6 @@ from tasks.storage.warehouse import Warehouse, remove_database
 
 # Finds the warehouse's address in the SELECT of a view, as it was when the view was published.
 ADDRESS = re.compile(r"'((?:[^']|'')*)/(?:(?:raw|staging|features)/\w+/[0-9a-f]{16}|cells/[0-9a-f]{16}-)")
-HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 
 
 @contextmanager

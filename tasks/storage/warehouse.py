@@ -87,14 +87,12 @@ class Warehouse:
         return warehouse
 
     @classmethod
-    def existing(cls, root: str | Path | None = None, advice: str = "Choose another with --warehouse.") -> Warehouse:
-        """Opens a warehouse that has ingested data; creates none.
-
-        Args: root: as for `at`. advice: the end of the error message.
+    def existing(cls, root: str | Path | None = None) -> Warehouse:
+        """Opens a warehouse that has ingested data; creates none. Args: root: as for `at`.
 
         Raises: UserError: there is no such warehouse, or it cannot be written to.
         """
-        cls.to_read(root, advice)
+        cls.to_read(root, "Choose another with --warehouse.")
         return cls.at(root)
 
     @classmethod
@@ -301,9 +299,8 @@ class Warehouse:
             if flushed:
                 flush(temporary)
             store = self.store if stored else FolderStore(self.root)
-            if not is_rewritten:
-                self._keep_digests(final, checksums.digests_of(temporary, final.name), store)
-            store.put([(temporary, self._name(final))])
+            digests = {} if is_rewritten else checksums.digests_of(temporary, final.name)
+            self._store(final, digests, [(temporary, self._name(final))], store)
             final.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, final)
         finally:
@@ -330,20 +327,38 @@ class Warehouse:
                 checksums.check_written(file, file.name)
                 flush(file)
             known = {name: known for name, file in shared.items() if (known := self.digest_kept(file))}
-            self._keep_digests(final, checksums.digests_of(temporary, final.name, known), self.store)
-            self.store.copy((self._name(file), self._name(final / name)) for name, file in shared.items())
+            digests = checksums.digests_of(temporary, final.name, known)
+            copied = [(self._name(file), self._name(final / name)) for name, file in shared.items()]
             own = (file for file in temporary.iterdir() if file.name not in shared)
             files = [(file, self._name(final / file.name)) for file in own]
-            self.store.put(file for file in files if file[0].name != LAST_OF_CELL)
-            self.store.put(file for file in files if file[0].name == LAST_OF_CELL)
+            self._store(final, digests, files, self.store, copied)
             final.parent.mkdir(parents=True, exist_ok=True)
             name_once(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _keep_digests(self, final: Path, digests: Mapping[str, str], store: Backend) -> None:
-        """Stores the SHA-256 of each file of `final` beside it, before it gets that name."""
-        store.write(self._name(final) + checksums.SUFFIX, checksums.as_text(digests).encode())
+    def _store(
+        self,
+        final: Path,
+        digests: dict[str, str],
+        files: list[tuple[Path, str]],
+        store: Backend,
+        copied: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Stores the SHA-256 of each file of `final` beside it, then the files; a cell's result last.
+
+        Of a file that another machine stored first, the SHA-256 of the stored one is kept.
+        """
+        beside = self._name(final) + checksums.SUFFIX
+        if digests:
+            store.write(beside, checksums.as_text(digests).encode())
+        store.copy(copied)
+        stored = store.put(file for file in files if file[0].name != LAST_OF_CELL)
+        stored += store.put(file for file in files if file[0].name == LAST_OF_CELL)
+        if digests and stored:
+            folder = beside.rpartition("/")[0]
+            digests |= {name.removeprefix(f"{folder}/"): store.digest(name) for name in stored}
+            store.write(beside, checksums.as_text(digests).encode())
 
     def digests_kept(self, path: Path) -> dict[str, str]:
         """Returns the stored SHA-256 of a file by its name, or of a folder's files by `NAME/FILE`; else nothing."""
@@ -512,20 +527,3 @@ def flush(path: Path) -> None:
     """Flushes a file to the disk."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
-
-
-@contextmanager
-def replacing_beside(target: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`, renamed to it on success; leftovers of dead processes are removed."""
-    start = f".{target.name}.{socket.gethostname()}."
-    for left in target.parent.iterdir():
-        owner = left.name.removeprefix(start).removesuffix(".tmp")
-        if left.name.startswith(start) and owner.isdigit() and not psutil.pid_exists(int(owner)):
-            left.unlink(missing_ok=True)
-    temporary = target.with_name(f"{start}{os.getpid()}.tmp")
-    try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -152,7 +152,7 @@ def _code(module: str) -> str:
 
 
 def _without_lists(tree: ast.Module) -> ast.Module:
-    """Returns a module without its lists, so that a new or tuned model in it does not change the keys of others."""
+    """Returns a module without its lists, so that a new model in it does not change the keys of others."""
     body = [
         node
         for node in tree.body

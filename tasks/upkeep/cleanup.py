@@ -14,7 +14,7 @@ Everything else that follows the project's naming may be removed, and so may lef
 
 Why that is safe:
 
-- Runs in progress. Each process that reads or writes stored files holds the warehouse in use (`Warehouse.in_use`) from
+- Runs in progress. Each flow holds the warehouse in use (`Warehouse.in_use`) from
   ingest to publication, and cleanup removes files only while it holds the warehouse alone. So no file is removed that a
   run is about to reuse. The kernel releases the lock of a killed process. The lock may not reach other machines, but
   their runs have a start record: while one of them has no end, nothing is removed. All flows that use a remote
@@ -170,6 +170,9 @@ def needed_paths(inventory: Inventory, kept: list[StoredRun]) -> set[str]:
     needed |= {f"cells/{result}" for run in kept for result in run.results}
     needed |= {f"cells/{result}" for result in inventory.predicting}
     needed |= {path for path in inventory.items if path.startswith("cells/") and path.endswith(owners)}
+    ids = {run.run_id for run in kept}
+    comparisons = {path: Path(path).stem.split("-against-") for path in inventory.items if path.startswith("reports/")}
+    needed |= {path for path, compared in comparisons.items() if ids.issuperset(compared)}
 
     named = {version for run in kept for version in run.versions} | inventory.searched
     named |= set(inventory.predicting.values())

@@ -6,7 +6,7 @@ Files without a checksum, from before there were any, are only read through, whi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,8 @@ class Findings:
 def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
     """Reads every stored file, and looks for every file that records, registry and manifest name.
 
-    Truncated and altered files are set aside, so that the next run makes them again.
+    Truncated and altered files are set aside, so that the next run makes them again. Flows may go on meanwhile: what
+    they store during the check is not missing.
 
     Args: dry_run: set nothing aside.
     """
@@ -63,8 +64,8 @@ def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
         """Returns whether a path is checked; of the publications only the newest one is."""
         return not path.startswith("published/") or path.startswith(f"published/{newest}/")
 
-    sizes = {path: size for path, size in warehouse.sizes().items() if _is_recorded(path) and is_looked_at(path)}
     kept = {path: digest for path, digest in _kept(warehouse).items() if is_looked_at(path)}
+    sizes = {path: size for path, size in warehouse.sizes().items() if _is_recorded(path) and is_looked_at(path)}
     found: dict[str, str] = {}
     with counted_progress("files", len(sizes)) as show:
         for number, path in enumerate(sorted(sizes), start=1):
@@ -75,8 +76,13 @@ def check(warehouse: Warehouse, *, dry_run: bool = False) -> Findings:
     damaged = dict(found)
     sound = _Sound(warehouse.root, warehouse.store, frozenset(damaged))
     for path in _named(sound):
-        if path not in sizes and not any(stored.startswith(f"{path}/") for stored in sizes):
+        if not _is_in(path, sizes):
             found.setdefault(path, "missing")
+    if "missing" in found.values():
+        now = warehouse.sizes()
+        stored = {path for path, fault in found.items() if fault == "missing" and _is_in(path, now)}
+        found = {path: fault for path, fault in found.items() if path not in stored}
+        damaged = {path: fault for path, fault in damaged.items() if path not in stored}
     found |= _faults_of_publication(warehouse)
     if not dry_run:
         for path, fault in damaged.items():
@@ -99,6 +105,11 @@ class _Sound(Warehouse):
         """Returns a table's files that are not damaged."""
         listed = Warehouse.files(self, schema, name)
         return [file for file in listed if file.relative_to(self.root).as_posix() not in self.damaged]
+
+
+def _is_in(path: str, sizes: Mapping[str, int]) -> bool:
+    """Returns whether a file, or a folder with a file in it, is among the stored files."""
+    return path in sizes or any(stored.startswith(f"{path}/") for stored in sizes)
 
 
 def _set_aside(path: str, fault: str, warehouse: Warehouse) -> None:

@@ -30,12 +30,16 @@ from tasks.storage.warehouse import OWNER, Warehouse
 from tasks.training import runs
 from tasks.training.tuning import TRIALS
 
-Kind = Literal["run", "snapshot", "feature version", "cell", "sample", "publication", "orphan", "temporary"]
+Kind = Literal[
+    "run", "snapshot", "feature version", "cell", "sample", "publication", "comparison", "orphan", "temporary"
+]
 FOREIGN = timedelta(days=7)  # work of another machine counts as in progress for so long if its state is unknown
 VERSIONED = r"(?:raw|staging|features)/\w+/[0-9a-f]{16}\.parquet"  # a file, or a folder of parts
-CELL = r"cells/[0-9a-f]{16}-\d{8}T\d{6}-[0-9a-f]{6}"  # <key>-<run id>
+RUN = r"\d{8}T\d{6}-[0-9a-f]{6}"  # a run id
+CELL = rf"cells/[0-9a-f]{{16}}-{RUN}"  # <key>-<run id>
+COMPARISON = rf"reports/{RUN}-against-{RUN}\.html"  # a page of two runs
 SAMPLE_FILE = r"sample/sample-\d+-\d+-[0-9a-f]{16}\.csv"
-OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE})(?:/.*|\.sha256)?")
+OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE}|{COMPARISON})(?:/.*|\.sha256)?")
 PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})(?:/.*|\.sha256)")
 SPILL = re.compile(r"duckdb_temp_.+")  # left by DuckDB when it is killed
 NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
@@ -212,6 +216,8 @@ def _items(stored: Mapping[str, int], registered: set[str]) -> dict[str, Item]:
         schema, *table, name = path.split("/")
         if schema == "cells":
             return "cell"
+        if schema == "reports":
+            return "comparison"
         if schema == "sample":
             return "sample"
         if schema == "raw" or table == ["typed_tracks"]:

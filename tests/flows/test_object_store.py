@@ -25,6 +25,7 @@ from typing import Any, Literal
 import duckdb
 import fsspec
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +45,7 @@ from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import STARTED
 from tasks.training.tuning import open_search
 from tasks.upkeep.cleanup import CleanupOutcome, Policy, tidy
+from tasks.upkeep.integrity import check
 from tasks.upkeep.inventory import take_inventory
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
@@ -172,6 +174,17 @@ def whole_publication(url: str) -> dict | None:
         assert sum(pq.read_metadata(content).num_rows for content in contents) == table["rows"]
     assert filesystem.info(f"{path}/{manifest['database']}")["size"] > 0
     return manifest
+
+
+def test_a_file_that_two_machines_store_keeps_the_checksum_of_the_first(url, machine) -> None:
+    for name in ("one", "another"):
+        machine(name)
+        home = Warehouse.at(url)
+        home.write_rows(home.table("raw", "tracks", "0" * 16), [{"id": name}], pa.schema([("id", pa.string())]))
+    machine("a third")
+    home = Warehouse.at(url)
+    assert pq.read_table(home.here(home.table("raw", "tracks", "0" * 16)))["id"].to_pylist() == ["one"]
+    assert check(home).faults == []
 
 
 @pytest.mark.parametrize("kind", ["s3", "file", "memory"])

@@ -1,7 +1,6 @@
 -- features.fill_values of every protocol except `published`: the values that replace missing ones, fitted on the
 -- training rows without looking at the genre (genre is NULL). It is the mean, of duration in whole ms and of tempo to 3
 -- decimals. For key_code and mode_code it is the most frequent value (the lowest of several keys, major of both modes).
--- In training only tempo, duration and key are ever missing; in tracks to predict any feature may be.
 -- Means have 12 significant digits, as in features.scaling, so that they do not depend on the number of threads.
 with
 

@@ -40,9 +40,9 @@ def _chosen(found: list[Row]) -> Figure:
         finding="\n".join(sentences)
         or "None yet: a run of cold_start or label_free leaves a champion for each task it trains a model of.",
         tables=[table] if found else [],
-        note="The first of each task is the current one. Chosen on validation rows; a later run's best takes over only "
-        "if it is better beyond the uncertainty, or if the two cannot be compared. As published when this page was "
-        "written."
+        note="The first of each task is the current one. Chosen on validation rows. A later run's best takes over "
+        "if it is better beyond the uncertainty, has a higher budget or protocol, or was judged on other rows, or if "
+        "the champion can no longer predict. As published when this page was written."
         if found
         else "",
     )

@@ -135,6 +135,14 @@ def test_a_champion_that_can_no_longer_predict_is_replaced(warehouse) -> None:
     assert champions._obstacle(standing, warehouse) == "its model file is gone"
 
 
+def test_a_champion_that_can_no_longer_predict_is_replaced_by_one_of_any_budget(warehouse) -> None:
+    standing = candidate(warehouse, "standing", 0.48)
+    quick = candidate(warehouse, "quick", 0.30, budget="smoke")
+    assert decide(quick, standing, "its model file is gone", warehouse).takes_over
+    assert not decide(quick, standing, None, warehouse).takes_over
+    assert decide(standing, quick, None, warehouse).takes_over
+
+
 def test_a_runs_champions_are_recorded_published_and_stay(trained) -> None:
     [genre, popularity] = sorted(history(trained), key=lambda one: one.candidate.task)
     assert (genre.candidate.is_generated, genre.candidate.cell.budget) == (True, "smoke")

@@ -13,6 +13,7 @@ from tasks.reporting import report
 from tasks.results import query
 from tasks.storage.damage import FOLDER
 from tasks.storage.warehouse import Warehouse
+from tasks.upkeep import integrity
 from tasks.upkeep.cleanup import Policy, tidy
 from tasks.upkeep.integrity import check
 from tests.runs import make_run
@@ -83,6 +84,29 @@ def test_a_sound_warehouse_has_no_faults(stored: Warehouse):
     assert found.without_checksum == 0
     assert found.files > 50
     assert not (stored.root / FOLDER).exists()
+
+
+def test_what_a_flow_stores_during_a_check_is_neither_missing_nor_set_aside(home: Warehouse, monkeypatch):
+    moved = [home.root / path for path in ("cells", "features/tracks_std")]
+    beside = {file: file.read_bytes() for folder in moved for file in folder.glob("*.sha256")}
+    for folder in moved:
+        folder.rename(home.root / f"later-{folder.name}")
+    for file, content in beside.items():  # a writer stores the checksum before the file
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+    look = integrity._fault_of
+
+    def look_while_a_flow_stores(*arguments) -> str | None:
+        for folder in moved:
+            if (later := home.root / f"later-{folder.name}").exists():
+                shutil.rmtree(folder)
+                later.rename(folder)
+        return look(*arguments)
+
+    monkeypatch.setattr(integrity, "_fault_of", look_while_a_flow_stores)
+    assert check(home).faults == []
+    assert not (home.root / FOLDER).exists()
+    assert check(home).without_checksum == 0
 
 
 @pytest.mark.parametrize("harm", HARMS)

@@ -22,6 +22,7 @@ from tasks.errors import UserError
 from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable, compact_registry, read_registry
 from tasks.ingest.read import ingest
+from tasks.reporting import report
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse, link
 from tasks.training.cell_files import find_result
@@ -270,6 +271,15 @@ def test_orphans_go_and_strangers_stay(warehouse) -> None:
     assert set(keep(warehouse, runs=1).going) == {*orphans, f"tmp/{left}"}
     assert not any((warehouse.root / name).exists() for name in orphans)
     assert all((warehouse.root / name).exists() for name in (*strangers, f"tmp/{own}"))
+
+
+def test_a_page_of_two_runs_goes_with_either_of_them(warehouse) -> None:
+    first, second, third = (night(warehouse, "sample:200") for _ in range(3))
+    pages = [report.write_comparison(one, other, warehouse) for one, other in [(second, first), (third, second)]]
+    assert keep(warehouse, runs=2).going.keys() & {f"reports/{page.name}" for page in pages} == {
+        f"reports/{second}-against-{first}.html"
+    }
+    assert [page.exists() for page in pages] == [False, True]
 
 
 def test_a_search_keeps_the_data_it_goes_on_with(warehouse) -> None:
