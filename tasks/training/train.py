@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.compat import decrease_of_impurity
+from tasks.compute.subnormals import flushed_to_zero
 from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
 from tasks.models.files import save_model
@@ -96,6 +97,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
         pq.write_table(pa.Table.from_pylist([result], schema=RESULT), folder / "result.parquet", compression="zstd")
 
 
+@flushed_to_zero()
 def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
     """Fits an estimator on the training rows; one that watches validation also gets the validation rows."""
     watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
@@ -109,6 +111,7 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
 
 
+@flushed_to_zero()
 def predict_all(estimator: Any, spec: ModelSpec, x: Rows, n_genres: int) -> Predicted:
     """Predicts as `tasks.models.inference.predict` does; stored rows are read one chunk at a time."""
     return join([predict(estimator, spec, x[rows], n_genres) for rows in chunks_of(x)])
