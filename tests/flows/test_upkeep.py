@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.upkeep import print_report, upkeep
+from flows.upkeep import print_outcome, upkeep
 from tasks.storage.warehouse import Warehouse
 from tests.flows.support import refusal
 from tests.tasks.upkeep.test_cleanup import everything, files, night
@@ -54,7 +54,7 @@ def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path
     assert max(held[3:]) <= held[2]
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert connection.execute("select run_id from results.runs order by 1").fetchall() == [(r,) for r in runs[-2:]]
-    print_report(report)
+    print_outcome(report)
     printed = capsys.readouterr().out
     assert "Gone" in printed
     assert "runs kept" in printed

@@ -77,9 +77,10 @@ def test_a_folder_may_be_fetched_while_it_is_put(home, monkeypatch) -> None:
     table = home.table("features", "x", "1")
     put = Store.put
 
-    def put_and_have_it_fetched(store: Store, files: object) -> None:
-        put(store, files)
+    def put_and_have_it_fetched(store: Store, files: object) -> list[str]:
+        there = put(store, files)
         home.here(table)
+        return there
 
     monkeypatch.setattr(Store, "put", put_and_have_it_fetched)
     with home.new_folder(table) as folder:
