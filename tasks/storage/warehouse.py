@@ -108,7 +108,7 @@ class Warehouse:
         if not warehouse.store.exists():
             raise UserError(f"{warehouse.address}: is no warehouse. {advice or 'Choose another with --warehouse.'}")
         if advice and not warehouse.store.folders("raw"):
-            raise UserError(f"{warehouse.address}: is no warehouse, or an empty one (it has no raw/). {advice}")
+            raise UserError(f"{warehouse.address}: is no warehouse, or an empty one (nothing is below raw/). {advice}")
         if warehouse.is_remote:
             (warehouse.root / "tmp").mkdir(parents=True, exist_ok=True)
         return warehouse

@@ -134,7 +134,7 @@ def test_a_user_error_is_one_line_and_exit_code_1(environment) -> None:
 def test_a_read_only_warehouse_is_one_line(environment) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Warehouse.at(folder)
-        (home.root / "raw").mkdir()
+        (home.root / "raw" / "tracks").mkdir(parents=True)
         for path in (home.root / "tmp", home.root):
             path.chmod(0o555)
         # Root may write anywhere, unless it goes without that capability.
