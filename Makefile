@@ -9,14 +9,18 @@ PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANAL
 	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false .venv/bin/prefect
 ANSWERS = $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" 2> /dev/null
 
-.PHONY: benchmark test check bench bench-check format server deploy worker up down clean
+.PHONY: benchmark test test-all check bench bench-check format server deploy worker up down clean
 
 benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
 	$(PY) -m flows.benchmark --source sample
 
-test: $(INSTALLED)  ## the tests; those on the real file need MUSIC_SOURCE
-	$(PY) -m pytest -m "not alone" --numprocesses 2 --dist loadfile
-	$(PY) -m pytest -m alone
+test: $(INSTALLED)  ## the tests, without those that take long; those on the real file need MUSIC_SOURCE
+	$(PY) -m pytest -m "not alone and not long" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest -m "alone and not long"
+
+test-all: $(INSTALLED)  ## every test, with everything that it can try
+	TESTS=all $(PY) -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+	TESTS=all $(PY) -m pytest -m alone
 
 check: $(INSTALLED)  ## style, SQL, types
 	$(PY) -m ruff check .

@@ -57,6 +57,13 @@ def many(n: int = 100, genres: tuple[str, ...] = ("Jazz", "Rap")) -> pl.DataFram
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long is slow, too: `-m "not slow"` is the loop of who changes a line."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     return Warehouse.at(tmp_path / "warehouse")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.flows.support import ROOT, clean_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 # What stands above a block of code, and what is to be done with the block.
 STEP = re.compile(
     r"(?:(?P<write>Write)|(?P<append>Append to)|Add to (?:(?P<imports>the imports of)|`(?P<name>\w+)` in))"

@@ -36,8 +36,8 @@ def comment(connection: duckdb.DuckDBPyConnection) -> None:
         schema, name = map(duck.identifier, table.split(".", 1))
         if text := of_table(table):
             statements.append(f"comment on {kind} {schema}.{name} is {duck.literal(text)}")
-        for column in columns:
-            if text := of_column(table, column):
+        for column, (_, text) in zip(columns, _described(table, columns), strict=True):
+            if text:
                 place = f"{schema}.{name}.{duck.identifier(column)}"
                 statements.append(f"comment on column {place} is {duck.literal(text)}")
     connection.execute("begin")
@@ -82,11 +82,11 @@ def of_column(table: str, column: str) -> str:
 def _described(table: str, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Each column's name in `sql/columns.csv`, where one may stand for several, and what it holds."""
     named = [row for row in _rows() if row["column"] and row["table"] in {"", table}]
+    own_first = sorted(named, key=lambda row: row["table"] != table)
+    exact = {row["column"]: row for row in reversed(own_first)}
     for column in columns:
-        matching = [row for row in named if row["column"] == column]
-        matching = matching or [row for row in named if fnmatchcase(column, row["column"])]
-        own_first = sorted(matching, key=lambda row: row["table"] != table)
-        yield (own_first[0]["column"], own_first[0]["description"]) if own_first else (column, "")
+        row = exact.get(column) or next((one for one in own_first if fnmatchcase(column, one["column"])), None)
+        yield (row["column"], row["description"]) if row else (column, "")
 
 
 def page(database: Path) -> str:

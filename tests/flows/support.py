@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from unittest import mock
@@ -82,18 +82,20 @@ def until(condition: Callable[[], object], seconds: float = 300.0, every: float 
         time.sleep(every)
 
 
-def training_processes(pid: int) -> Iterator[psutil.Process]:
-    """The processes that train cells for a running command, as they appear."""
-    deadline = time.monotonic() + 300
-    seen = set()
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):  # children come and go while they are looked at
-                is_forked = child.ppid() != pid and "multiprocessing" in " ".join(child.cmdline())
-                if is_forked and child.cpu_times().user > 2 and child.pid not in seen:
-                    seen.add(child.pid)
-                    yield child
-        time.sleep(0.1)
+def scripted(environment: dict[str, str], folder: Path, seconds: float = 60.0) -> dict[str, str]:
+    """An environment with the models of tests/flows/scripted. Args: folder: where they leave a file when they begin."""
+    folder.mkdir(exist_ok=True)
+    return environment | {
+        "PYTHONPATH": str(ROOT / "tests" / "flows" / "scripted"),
+        "SCRIPTED_FOLDER": str(folder),
+        "SCRIPTED_SECONDS": str(seconds),
+    }
+
+
+def in_training(folder: Path) -> psutil.Process:
+    """The first process in which a scripted model is fitted, once it is. Args: folder: as for `scripted`."""
+    until(lambda: any(folder.iterdir()))
+    return psutil.Process(int(min(folder.iterdir(), key=lambda file: file.stat().st_mtime).name))
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -105,6 +105,7 @@ def test_the_queries_of_the_readme_run(statement, first_run, home) -> None:
     query(home, statement)
 
 
+@pytest.mark.long
 def test_every_protocol_in_one_run_with_seeds(prefect_server, tmp_path, capsys) -> None:
     """The ledger measures every leak, the comparisons hold, and what has no seed is trained once."""
     home = Warehouse.at(tmp_path / "all")

@@ -13,7 +13,7 @@ from flows.benchmark import benchmark
 from tasks.storage.warehouse import Warehouse
 from tests.flows.support import dask_cluster, query, run, started, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 CELLS = ["--source", "sample:3000", "--protocol", "cold_start", "--feature-sets", "all"]
 CELLS += ["--models", "xgboost,gradient_boosting,logistic_regression,multitask_tuned"]
 COMPARED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -21,11 +22,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 
 from tasks.storage.warehouse import Warehouse
+from tests.amounts import amount, mostly_long
 from tests.conftest import many
-from tests.flows.support import ROOT, command, query, run, started, training_processes, until
+from tests.flows.support import ROOT, command, in_training, query, run, scripted, started, until
 
 pytestmark = pytest.mark.alone
-CROWD_SECONDS = float(os.environ.get("CROWD_SECONDS", "30"))  # how long runs and readers share a warehouse
+CROWD_SECONDS = float(os.environ.get("CROWD_SECONDS", str(amount(5, 30))))  # with runs and readers at once
+DATA = ["--source", "sample:2000", "--feature-sets", "all"]
 FEW = ["--source", "sample:2000", "--models", "linear,ridge", "--feature-sets", "all"]
 
 
@@ -70,7 +73,7 @@ def is_publishing(home: Warehouse) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_there", [is_ingesting, is_training, is_publishing])
+@pytest.mark.parametrize("is_there", mostly_long([is_ingesting, is_training, is_publishing], is_training))
 def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp_path) -> None:
     many(20_000).write_csv(tmp_path / "tracks.csv")
     options = ["--source", str(tmp_path / "tracks.csv"), "--models", "linear,lasso,xgboost", "--feature-sets", "all"]
@@ -119,37 +122,30 @@ def prefect_states(environment: dict[str, str]) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, home) -> None:
-    options = ["--source", "sample:20000", "--models", "multitask,linear", "--feature-sets", "all", "--budget", "full"]
-    with started(environment, *options) as process:
-        next(training_processes(process.pid)).kill()
+def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, home, tmp_path) -> None:
+    with started(scripted(environment, tmp_path / "begun"), *DATA, "--models", "sleeps,linear") as process:
+        in_training(tmp_path / "begun").kill()
         printed = process.communicate(timeout=300)[0]
     assert process.returncode == 0
     assert "killed by signal 9 (SIGKILL)" in printed
-    rows = query(home, "select model, task, status from results.cells order by all")
-    assert rows == [
-        ("linear", "popularity", "ok"),
-        ("multitask", "genre", "failed"),
-        ("multitask", "popularity", "failed"),
-    ]
+    rows = query(home, "select model, status from results.cells order by all")
+    assert rows == [("linear", "ok"), ("sleeps", "failed")]
 
 
 @pytest.mark.slow
-def test_a_greedy_cell_and_an_endless_one_are_rows(environment, home) -> None:
-    options = ["--source", "sample:2000", "--feature-sets", "all"]
-    done = run(environment, *options, "--models", "multitask,linear", "--cell-memory", "400")
-    assert done.returncode == 0
-    greedy = "select error from results.cells where model = 'multitask' and status = 'failed'"
-    assert all("MiB of memory, above the limit of a cell (400 MiB)" in error for (error,) in query(home, greedy))
-    assert query(home, "select count(*) from results.cells where status = 'ok'") == [(1,)]
-
-    options += ["--budget", "full", "--models", "mlp,ridge", "--cell-timeout", "4"]
-    done = run(environment, *options, "--source", "sample:40000")
-    assert done.returncode == 0
-    endless = query(home, "select model, error from results.cells where status = 'timed_out'")
-    assert endless == [("mlp", "ended after 4 s, the time limit of a cell")]
+def test_a_greedy_cell_an_endless_one_and_one_that_raises_are_rows(environment, home, tmp_path) -> None:
+    limits = ["--cell-memory", "600", "--cell-timeout", "5", "--workers", "2"]
+    done = run(scripted(environment, tmp_path / "begun"), *DATA, "--models", "grows,sleeps,raises,linear", *limits)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    rows = dict(query(home, "select model, status || ': ' || coalesce(error, '') from results.cells"))
+    assert re.fullmatch(r"failed: ended at [\d,]+ MiB of memory, above the limit of a cell \(600 MiB\)", rows["grows"])
+    assert rows["sleeps"] == "timed_out: ended after 5 s, the time limit of a cell"
+    assert rows["raises"] == "failed: ImportError: libmodel.so: not found"
+    assert rows["linear"] == "ok: "
 
 
+@pytest.mark.long
 def test_a_model_that_raises_is_a_row(environment, home, tmp_path) -> None:
     """A library that is not installed whole."""
     (tmp_path / "broken" / "tensorflow").mkdir(parents=True)
@@ -172,11 +168,10 @@ def test_a_model_that_raises_is_a_row(environment, home, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_at_once_with_its_state_recorded(number, environment, home) -> None:
-    options = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
-    with started(environment, *options) as process:
-        next(training_processes(process.pid))
+@pytest.mark.parametrize("number", mostly_long([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
+def test_a_signal_ends_a_run_at_once_with_its_state_recorded(number, environment, home, tmp_path) -> None:
+    with started(scripted(environment, tmp_path / "begun"), *DATA, "--models", "sleeps,linear") as process:
+        in_training(tmp_path / "begun")
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         printed = process.communicate(timeout=30)[0]
@@ -189,7 +184,7 @@ def test_a_signal_ends_a_run_at_once_with_its_state_recorded(number, environment
     assert prefect_states(environment) == {"CRASHED": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_what_was_published_stays(environment, small_disk) -> None:
     environment = environment | {"MUSIC_WAREHOUSE": str(small_disk)}
     home = Warehouse.at(small_disk)

@@ -20,6 +20,7 @@ from tasks.storage.warehouse import Warehouse
 from tasks.upkeep import cleanup
 from tasks.upkeep.cleanup import Policy
 from tasks.upkeep.integrity import check
+from tests.amounts import mostly_long
 from tests.conftest import many
 from tests.flows.support import run
 from tests.runs import make_run
@@ -147,7 +148,7 @@ FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "300").split(",")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", FREE)
-@pytest.mark.parametrize("flow", COMMANDS)
+@pytest.mark.parametrize("flow", mostly_long(COMMANDS, "benchmark"))
 def test_a_command_on_a_full_disk_ends_well_or_with_one_line(flow, free, disk: Disk, environment) -> None:
     home = disk(free + 200)
     many(300).write_csv(home.root.parent / "tracks.csv")

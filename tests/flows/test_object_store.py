@@ -47,6 +47,7 @@ from tasks.training.tuning import open_search
 from tasks.upkeep.cleanup import CleanupOutcome, Policy, tidy
 from tasks.upkeep.integrity import check
 from tasks.upkeep.inventory import take_inventory
+from tests.amounts import mostly_long
 from tests.conftest import many
 from tests.flows.support import ROOT, clean_environment, run, until
 from tests.runs import make_run
@@ -187,7 +188,7 @@ def test_a_file_that_two_machines_store_keeps_the_checksum_of_the_first(url, mac
     assert check(home).faults == []
 
 
-@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+@pytest.mark.parametrize("kind", mostly_long(["s3", "file", "memory"], "s3"))
 def test_another_machine_goes_on_with_what_one_has_stored(kind, url, machine, tmp_path) -> None:
     address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
     machine("one")
@@ -265,6 +266,7 @@ def other_machine(url: str, cache: Path, models: tuple[str, ...]) -> Iterator[su
         process.kill()
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_nothing_is_lost_and_readers_see_whole_publications(url, machine, tmp_path) -> None:
     machine("reader")
     seen = []
@@ -312,6 +314,7 @@ def test_whoever_publishes_last_publishes_what_all_have_stored(machine, monkeypa
     assert published == sorted([(run_id,), (others[0],)])
 
 
+@pytest.mark.long
 def test_after_failures_of_the_store_a_run_goes_on_from_what_was_put(url, proxy, machine, monkeypatch) -> None:
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     trained: list[str] = []  # what each run put to the store of its own cells
@@ -409,6 +412,7 @@ def test_what_a_store_cannot_do_is_told_in_one_line(url, proxy, machine, monkeyp
         Warehouse.at(f"{url}/unreachable")
 
 
+@pytest.mark.long
 def test_the_commands_take_a_url(environment, url, proxy, tmp_path, machine) -> None:
     environment |= {"MUSIC_WAREHOUSE": url, "MUSIC_CACHE": str(tmp_path / "one")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -451,7 +455,7 @@ def search_job(home: Warehouse) -> Job:
     return make_jobs([cell], tables, "tuning", home, 1)[0]
 
 
-@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+@pytest.mark.parametrize("kind", mostly_long(["s3", "file", "memory"], "memory"))
 def test_a_search_goes_on_on_another_machine(kind, url, machine, tmp_path) -> None:
     address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
     tried = []
@@ -520,7 +524,7 @@ def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch
 APPENDED = [("s3", "relearned"), ("s3", "kept"), ("file", "kept"), ("memory", "kept")]
 
 
-@pytest.mark.parametrize(("kind", "statistics"), APPENDED)
+@pytest.mark.parametrize(("kind", "statistics"), mostly_long(APPENDED, ("memory", "kept")))
 def test_tracks_appended_on_other_machines_are_those_appended_in_a_folder(
     kind, statistics, url, proxy, machine, tmp_path, warehouse
 ) -> None:
@@ -574,7 +578,7 @@ def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool 
     return tidy(Policy(keep_runs=runs, grace_hours=grace_hours), 0.0, lambda: None, home, dry_run=dry_run)
 
 
-@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
+@pytest.mark.parametrize("kind", mostly_long(["s3", "file", "memory"], "s3"))
 def test_upkeep_removes_there_what_it_removes_in_a_folder(kind, url, machine, tmp_path, warehouse) -> None:
     address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
     reports = []
@@ -634,6 +638,7 @@ def test_what_goes_of_a_store_goes_after_its_grace(machine) -> None:
     assert keep(Warehouse.at(address), runs=2, grace_hours=12).later == {}
 
 
+@pytest.mark.long
 def test_upkeep_of_a_store_that_fails_half_way_leaves_it_whole_and_goes_on(url, proxy, machine, monkeypatch) -> None:
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     machine("one")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -24,12 +25,14 @@ from flows import server as prefect_server
 from flows.server import available
 from tasks.errors import UserError
 from tasks.storage.warehouse import Warehouse
+from tests.amounts import mostly_long
 from tests.flows.pretenders import ANSWERS, DRIPS, front
-from tests.flows.support import ROOT, clean_environment, query, run, started, training_processes, until
+from tests.flows.support import ROOT, clean_environment, in_training, query, run, scripted, started, until
 from tests.runs import make_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
-SLOW = ["--source", "sample:20000", "--models", "mlp,linear", "--feature-sets", "all", "--budget", "full"]
+SLOW = ["--source", "sample:2000", "--models", "sleeps,linear", "--feature-sets", "all"]
+OUTAGE = 15.0  # seconds that the cell takes during which the server is gone
 QUICK = ["--source", "sample:2000", "--models", "linear", "--feature-sets", "all"]
 
 
@@ -76,12 +79,13 @@ def environment(server, tmp_path) -> dict[str, str]:
     """Impatient: a minute of waiting says no more than a few seconds."""
     patience = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "3"}
     places = {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse"), "PREFECT_HOME": str(tmp_path / "home")}
-    return clean_environment(PREFECT_API_URL=server.url, **places, **patience)
+    return scripted(clean_environment(PREFECT_API_URL=server.url, **places, **patience), tmp_path / "begun", OUTAGE)
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, environment) -> None:
     with started(environment | {"PREFECT_CLIENT_MAX_RETRIES": "6"}, *SLOW) as process:
-        next(training_processes(process.pid))
+        in_training(Path(environment["SCRIPTED_FOLDER"]))
         server.send(signal.SIGKILL)
         server.start()
         printed = process.communicate(timeout=300)[0]
@@ -96,18 +100,20 @@ def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, envir
     until(lambda: states() == {"COMPLETED"}, seconds=30.0)
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_for_good_costs_no_result(server, environment) -> None:
     with started(environment, *SLOW) as process:
-        next(training_processes(process.pid))
+        in_training(Path(environment["SCRIPTED_FOLDER"]))
         server.send(signal.SIGKILL)
         printed = process.communicate(timeout=300)[0]
     server.start()
     _assert_published_without_prefect(process.returncode, printed, environment)
 
 
+@pytest.mark.long
 def test_a_server_that_stops_answering_costs_no_result(server, environment) -> None:
     with started(environment, *SLOW) as process:
-        next(training_processes(process.pid))
+        in_training(Path(environment["SCRIPTED_FOLDER"]))
         server.send(signal.SIGSTOP)
         try:
             printed = process.communicate(timeout=300)[0]
@@ -125,6 +131,7 @@ def _assert_published_without_prefect(code: int, printed: str, environment: dict
     assert query(home, "select count(*) from results.cells where status = 'ok'") == [(2,)]
 
 
+@pytest.mark.long
 def test_a_server_that_never_answers_is_told_before_anything_else(environment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
@@ -137,8 +144,8 @@ def test_a_server_that_never_answers_is_told_before_anything_else(environment) -
 @pytest.mark.parametrize("answer", [*ANSWERS, DRIPS])
 def test_what_is_no_server_of_prefects_is_refused_in_time(answer, monkeypatch) -> None:
     """A proxy, a login page, a server that is only healthy, an older one: whatever a run could not begin on."""
-    monkeypatch.setattr(prefect_server, "CHECK_SECONDS", 4.0)
-    with front() as there, temporary_settings({PREFECT_API_URL: there.url, PREFECT_API_REQUEST_TIMEOUT: 2.0}):
+    monkeypatch.setattr(prefect_server, "CHECK_SECONDS", 1.0)
+    with front() as there, temporary_settings({PREFECT_API_URL: there.url, PREFECT_API_REQUEST_TIMEOUT: 0.5}):
         there.pretend(answer)
         began = time.monotonic()
         with pytest.raises(UserError, match="where no Prefect server answers"), available("benchmark"):
@@ -156,10 +163,16 @@ def test_an_address_that_is_none_is_refused(url) -> None:
         pass
 
 
-LOST = [("benchmark", "silent"), ("features", "login page"), ("upkeep", "healthy and broken"), ("predict", "no HTTP")]
+LOST = [
+    ("benchmark", "no HTTP"),
+    ("benchmark", "silent"),
+    ("features", "login page"),
+    ("upkeep", "healthy and broken"),
+    ("predict", "no HTTP"),
+]
 
 
-@pytest.mark.parametrize(("flow", "answer"), LOST)
+@pytest.mark.parametrize(("flow", "answer"), mostly_long(LOST, LOST[0]))
 def test_a_server_that_turns_into_something_else_costs_no_command_its_results(
     flow, answer, server, environment, trained, tmp_path
 ) -> None:

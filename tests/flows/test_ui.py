@@ -48,7 +48,7 @@ LINK = "[click](javascript:window.harmed='link') https://evil.example **bold** |
 HARM = "img[src='x'], [onerror], a[href^='javascript'], a[href*='evil.example'], script:has-text('harmed')"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.alone,
     pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)"),
 ]

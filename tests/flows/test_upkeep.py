@@ -38,7 +38,7 @@ def start(environment: dict[str, str], flow: str, *options: str) -> subprocess.P
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path, capsys) -> None:
     home = Warehouse.at(tmp_path)
     held, runs = [], []
@@ -65,7 +65,7 @@ def test_nights_of_the_benchmark_with_upkeep_after_each(prefect_server, tmp_path
     assert rows == [(True,)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
     """What each benchmark reuses is what upkeep would remove; the publication is whole at every moment."""
     home = Warehouse.at(tmp_path / "warehouse")

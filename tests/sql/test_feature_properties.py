@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tasks.features import tables
 from tasks.specs import AUDIO_FEATURES, PROTOCOLS
 from tasks.storage import duck
+from tests.amounts import amount
 from tests.untrusted import UNTRUSTED
 
 MAY_BE_MISSING = {"tempo": "is_tempo_missing", "duration_ms": "is_duration_missing", "key_code": "is_key_missing"}
@@ -99,7 +100,7 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 
 @given(of=split_tracks(), fill=st.sampled_from(["published", "label_free"]))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_every_track_is_prepared_once_and_known_values_stay(connection, of, fill) -> None:
     made = prepare(connection, of, fill)
     tracks = of.tracks.sort("track_id")
@@ -119,7 +120,7 @@ def test_every_track_is_prepared_once_and_known_values_stay(connection, of, fill
 
 
 @given(of=split_tracks())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_label_free_values_depend_on_training_rows_alone_and_on_no_genre(connection, of) -> None:
     made = prepare(connection, of, "label_free")
     assert found(connection, "labels_unused") == []
@@ -136,7 +137,7 @@ def test_label_free_values_depend_on_training_rows_alone_and_on_no_genre(connect
 
 
 @given(of=split_tracks())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_training_z_scores_have_mean_0_and_population_sd_1(connection, of) -> None:
     std = prepare(connection, of, "label_free")["std"].filter(split="train")
     for name in AUDIO_FEATURES:
@@ -148,7 +149,7 @@ def test_training_z_scores_have_mean_0_and_population_sd_1(connection, of) -> No
 
 
 @given(of=split_tracks())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_one_hot_rows_are_the_genre_and_sum_to_1(connection, of) -> None:
     made = prepare(connection, of, "published")
     mapping = dict(made["mapping"].select("column_name", "music_genre").iter_rows())
@@ -163,7 +164,7 @@ def test_one_hot_rows_are_the_genre_and_sum_to_1(connection, of) -> None:
 
 
 @given(of=split_tracks(), fill=st.sampled_from(["published", "label_free"]))
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=amount(5, 20))
 def test_the_order_of_rows_changes_no_value(connection, of, fill) -> None:
     made = prepare(connection, of, fill)
     order = of.random.permutation(of.tracks.height)
@@ -179,7 +180,7 @@ def test_the_order_of_rows_changes_no_value(connection, of, fill) -> None:
 
 
 @given(of=split_tracks(), n_artists=st.integers(1, 400), n_recordings=st.integers(1, 400))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=amount(12, 60))
 def test_the_checks_of_groups_name_exactly_what_is_on_several_sides(connection, of, n_artists, n_recordings) -> None:
     n = of.tracks.height
     some = of.random.integers(0, n, int(1.5 * n))  # tracks of no artist, of one and of several
@@ -208,7 +209,7 @@ def test_the_checks_of_groups_name_exactly_what_is_on_several_sides(connection, 
 
 
 @given(of=split_tracks(), lost=st.sets(st.integers(0, 19)), twice=st.sets(st.integers(0, 19)))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=amount(6, 30))
 def test_one_split_names_exactly_the_tracks_that_are_lost_or_doubled(connection, of, lost, twice) -> None:
     store(connection, "staging.stg_tracks", of.tracks)
     rows = [row for row in range(of.split.height) if row not in lost] + sorted(twice)

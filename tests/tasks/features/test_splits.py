@@ -15,6 +15,7 @@ from tasks.features.build import build_features
 from tasks.features.splits import SHARES, grouped_split
 from tasks.ingest.read import ingest
 from tasks.specs import PROBES, PROTOCOLS
+from tests.amounts import amount
 from tests.conftest import many
 
 
@@ -26,7 +27,7 @@ def grouped_tracks(draw) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(grouped_tracks())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=amount(12, 60))
 def test_no_group_is_on_two_sides_and_nothing_is_lost(tracks) -> None:
     genre, group = tracks
     try:

@@ -16,6 +16,7 @@ from tasks.feedback.track import selected_track
 from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
+from tests.amounts import amount
 from tests.conftest import TRACK, tracks
 
 NAMES = [name for name in AUDIO_FEATURES if name not in {"tempo", "duration_ms"}]  # of what a recording is known by
@@ -35,7 +36,7 @@ def brute_force(known: pl.DataFrame, z: pl.DataFrame, own: np.ndarray, k: int, l
 ROW = st.tuples(st.integers(0, 2), st.integers(0, 1), st.sampled_from([0.0, 1.0, None]), st.integers(0, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=amount(12, 60), deadline=None)
 @given(rows=st.lists(ROW, min_size=1, max_size=60), own=ROW, k=st.integers(1, 8), at=st.integers(0, 59))
 def test_the_select_finds_what_brute_force_finds(rows, own, k, at) -> None:
     is_known = at < len(rows)

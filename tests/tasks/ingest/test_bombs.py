@@ -19,6 +19,7 @@ import pytest
 from tasks.errors import InputError
 from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import ingest
+from tests.amounts import amount, mostly_long
 from tests.conftest import many, tracks
 
 MIB = 1 << 20
@@ -122,7 +123,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Reading:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", mostly_long(BOMBS, "spaces", "bad rows"))
 def test_a_small_file_that_is_a_large_one_takes_no_more_than_a_plain_one(name, sound, tmp_path) -> None:
     generate, reason = BOMBS[name]
     bomb = read(compressed(generate(SIZE), tmp_path / "bomb.csv.gz"), tmp_path)
@@ -133,7 +134,7 @@ def test_a_small_file_that_is_a_large_one_takes_no_more_than_a_plain_one(name, s
     assert max(sound.peak, bomb.peak) < LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twice_the_spaces_take_twice_the_time(tmp_path) -> None:
     took = []
     for lines in (40, 80):
@@ -145,7 +146,7 @@ def test_twice_the_spaces_take_twice_the_time(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}])
-@pytest.mark.parametrize(("size", "is_refused"), [(20, False), (100_000, True)])
+@pytest.mark.parametrize(("size", "is_refused"), mostly_long([(20, False), (100_000, True)], (100_000, True)))
 def test_values_of_a_parquet_file_are_measured_before_they_are_read(size, is_refused, options, tmp_path) -> None:
     """100,000 rows of one artist, whose name has so many bytes: 10 GB in the longer file."""
     rows = 100_000
@@ -217,12 +218,12 @@ def test_a_parquet_file_with_any_byte_changed_is_read_or_refused_in_one_line(cod
     many(60).write_parquet(path, compression=codec)
     sound = path.read_bytes()
     reasons = []
-    for at in range(4, len(sound), len(sound) // 150):
+    for at in range(4, len(sound), len(sound) // amount(30, 150)):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
         try:
             ingest(str(path), {}, 1.0, warehouse)
         except InputError as error:
             reasons.append(str(error))
-    assert len(reasons) > 20
+    assert len(reasons) > amount(4, 20)
     assert [reason for reason in reasons if not (reason.startswith("t.parquet: ") and reason.isprintable())] == []
     assert [file.name for file in (warehouse.root / "tmp").iterdir() if file.suffix != ".lock"] == []

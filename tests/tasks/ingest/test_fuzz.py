@@ -21,9 +21,10 @@ from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tests.amounts import amount
 from tests.tasks.ingest.mutations import damaged_file, read_csv, unpacked
 
-FILES = int(os.environ.get("FUZZ_FILES", "2000"))
+FILES = int(os.environ.get("FUZZ_FILES", str(amount(160, 2000))))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 SHARDS = 4
 OPTIONAL = ("instance_id", "obtained_date")

@@ -16,6 +16,7 @@ from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tests.amounts import amount
 from tests.conftest import tracks
 from tests.tasks.ingest.mutations import LINE_ENDS, NUMBERS
 from tests.untrusted import UNTRUSTED
@@ -91,7 +92,7 @@ def read(content: bytes | pl.DataFrame, home: Warehouse) -> tuple[Snapshot, dict
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_how_a_file_is_written_changes_nothing(home, data) -> None:
     frame = data.draw(FRAMES)
     _, plain = read(as_csv(frame), home)
@@ -105,7 +106,7 @@ def test_how_a_file_is_written_changes_nothing(home, data) -> None:
 
 
 @given(frame=FRAMES, min_genre_rows=st.integers(1, 4))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_every_row_is_kept_rejected_or_counted_as_dropped(home, frame, min_genre_rows) -> None:
     snapshot, tables = read(as_csv(frame), home)
     with duck.workspace(home.root / "tmp") as connection:
@@ -128,7 +129,7 @@ def test_every_row_is_kept_rejected_or_counted_as_dropped(home, frame, min_genre
 
 
 @given(texts=st.lists(NUMBER, min_size=30, max_size=30))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=amount(8, 40))
 def test_a_number_is_read_exactly_or_rejected(home, texts) -> None:
     _, tables = read(as_csv(tracks(*({"energy": text} for text in texts))), home)
     rejected = set(tables["raw.rejects"].filter(column_name="energy")["row_number"])
@@ -140,7 +141,7 @@ def test_a_number_is_read_exactly_or_rejected(home, texts) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=amount(5, 20))
 def test_the_order_of_rows_changes_no_row(home, data) -> None:
     rows = data.draw(st.lists(ROW, min_size=2, max_size=25))
     # Of rows that share an id the first is kept, so here none do.

@@ -22,6 +22,7 @@ from tasks.training.cell_files import find_result
 from tasks.training.cell_key import cell_key
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import Job, make_jobs
+from tests.amounts import mostly_long
 
 
 def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
@@ -32,7 +33,10 @@ def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
     return predict(model, spec, train.load(job).x["test"], len(job.genres)).values
 
 
-@pytest.mark.parametrize("name", MODELS)
+NETS = {name for name, spec in MODELS.items() if "tensorflow" in spec.libraries}
+
+
+@pytest.mark.parametrize("name", mostly_long(MODELS, "multitask/multitask_tuned", *(MODELS.keys() - NETS)))
 def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -> None:
     spec = MODELS[name]
     cells = plan_cells(["published"], "smoke", [spec.model], ["all"], [42])

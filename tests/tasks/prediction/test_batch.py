@@ -28,6 +28,7 @@ from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import read_rows
 from tasks.storage import duck
+from tests.amounts import amount
 from tests.conftest import TRACK, many, tracks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -197,7 +198,7 @@ def test_rejects_found_part_by_part_are_the_same(predicted, tmp_path, monkeypatc
     ),
     batch=st.integers(1, 5),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=amount(5, 25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_is_predicted_or_rejected(rows, batch, trained, predicted, tmp_path) -> None:
     pl.DataFrame(rows).write_csv(tmp_path / "t.csv", quote_style="always")
     with pytest.MonkeyPatch.context() as patch:

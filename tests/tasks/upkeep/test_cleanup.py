@@ -44,6 +44,7 @@ from tasks.upkeep.inventory import (
     snapshot_paths,
     take_inventory,
 )
+from tests.amounts import amount
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -102,7 +103,7 @@ def recorded(home: Warehouse) -> set[str]:
     return {file.stem for file in home.files("runs", "started")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_warehouse_stays_bounded_night_after_night_and_whole_after_each(warehouse) -> None:
     totals = []
     for number in range(9):
@@ -120,6 +121,7 @@ def test_a_warehouse_stays_bounded_night_after_night_and_whole_after_each(wareho
         assert n_after == n_before
 
 
+@pytest.mark.long
 def test_without_upkeep_the_same_nights_pile_up(warehouse) -> None:
     counts = []
     for number in range(3):
@@ -367,7 +369,7 @@ cleanup.tidy(cleanup.Policy(keep_runs=1, grace_hours=0), 60.0, lambda: None, War
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_anywhere_it_leaves_a_whole_warehouse_and_goes_on(warehouse, tmp_path) -> None:
     night(warehouse, "sample:200")
     kept = night(warehouse, "sample:210")
@@ -538,7 +540,7 @@ def origins(version: str, rows: dict[str, BuiltTable]) -> set[str]:
 
 
 @given(inventories(), POLICIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=amount(80, 400), deadline=None)
 def test_nothing_needed_is_ever_in_a_plan(inventory, policy) -> None:
     plan = make_plan(inventory, policy)
     removed = {*plan.files, *plan.later}
@@ -576,7 +578,7 @@ def test_nothing_needed_is_ever_in_a_plan(inventory, policy) -> None:
 
 
 @given(inventories(), POLICIES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=amount(40, 200), deadline=None)
 def test_all_that_is_not_needed_goes_in_the_end_and_only_after_its_grace(inventory, policy) -> None:
     plan = make_plan(inventory, policy)
     for path in plan.files:
