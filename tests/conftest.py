@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import re
+import shutil
+from functools import cache
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tasks.compute.processes import Processes
 from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
-from tasks.ingest import sample
-from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.prediction import champions
@@ -21,40 +26,7 @@ from tasks.training.jobs import make_jobs
 from tasks.training.runs import finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 
-TRACK = {
-    "instance_id": "1",
-    "artist_name": "An Artist",
-    "track_name": "A Track",
-    "popularity": "50",
-    "acousticness": "0.1",
-    "danceability": "0.2",
-    "duration_ms": "200000",
-    "energy": "0.3",
-    "instrumentalness": "0.4",
-    "key": "C#",
-    "liveness": "0.5",
-    "loudness": "-6.5",
-    "mode": "Minor",
-    "speechiness": "0.6",
-    "tempo": "120.5",
-    "obtained_date": "4-Apr",
-    "valence": "0.7",
-    "music_genre": "Rap",
-}
-
-
-def tracks(*changes: dict[str, str | None], **same: str | None) -> pl.DataFrame:
-    """Rows like TRACK, each with changes; instance_id counts up unless given."""
-    rows = [TRACK | {"instance_id": str(number + 1)} | same | change for number, change in enumerate(changes)]
-    return pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String))
-
-
-def many(n: int = 100, genres: tuple[str, ...] = ("Jazz", "Rap")) -> pl.DataFrame:
-    """n varied valid rows over the genres: enough to split and train on."""
-    frame = pl.concat(sample.generate(n, seed=1))
-    return frame.with_columns(
-        music_genre=pl.Series([genres[i % len(genres)] for i in range(frame.height)], dtype=pl.String)
-    )
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,6 +34,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.slow)
+
+
+class OneServer(LoadFileScheduling):
+    """Of several processes of tests, one has all files that need Prefect's server, so that it starts once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", maxsplit=1)[0]
+        return "server" if needs_server(ROOT / file) else file
+
+
+@cache
+def needs_server(file: Path) -> bool:
+    return re.search(r"def \w+\([^)]*\b(prefect_server|environment)\b", file.read_text("utf-8")) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return OneServer(config, log)
 
 
 @pytest.fixture
@@ -86,11 +76,44 @@ def sample_tables(sample_snapshot: Snapshot, shared_warehouse: Warehouse) -> lis
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """A warehouse with a smoke run of cold_start on a generated sample, its champions chosen and published."""
-    home = Warehouse.at(tmp_path_factory.mktemp("trained"))
+def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Warehouse:
+    """A warehouse with a smoke run of cold_start on a generated sample, its champions chosen and published.
+
+    It is made once for the code and the packages as they are, and copied from pytest's cache after that.
+    """
+    folder = pytestconfig.cache.mkdir("trained")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of tests may be making it
+        kept = folder / state_of_the_code()
+        if not kept.exists():
+            for old in folder.glob("*/"):
+                shutil.rmtree(old)
+            made = Warehouse.at(tmp_path_factory.mktemp("made"))
+            train(made)
+            shutil.copytree(made.root, kept)
+    home = Warehouse.at(shutil.copytree(kept, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True))
+    publish(*prepare(home), home)  # where it is now
+    return home
+
+
+def state_of_the_code() -> str:
+    """A digest of what `trained` depends on: every file of the project's code, and the versions of all packages."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for file in sorted(
+        file for name in ("tasks", "sql") for file in (ROOT / name).rglob("*.*") if file.suffix != ".pyc"
+    ):
+        digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    digest.update(repr(sorted((one.name, one.version) for one in metadata.distributions())).encode())
+    return digest.hexdigest()[:16]
+
+
+def prepare(home: Warehouse) -> tuple[Snapshot, list[BuiltTable]]:
     snapshot = ingest("sample:3000", {}, 0.05, home)
-    tables = build_features(snapshot, "cold_start", 20, home)
+    return snapshot, build_features(snapshot, "cold_start", 20, home)
+
+
+def train(home: Warehouse) -> None:
+    snapshot, tables = prepare(home)
     run = start_run(snapshot, "smoke", home)
     models = ["xgboost", "gradient_boosting", "logistic_regression", "svm", "multitask_tuned"]
     cells = plan_cells(["cold_start"], "smoke", models, ["all", "pca"], [42])
@@ -101,8 +124,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
             outcomes.append(outcome_of(job, ended.status, result=job.result, error=ended.error))
     finish_run(run, "completed", outcomes, home)
     champions.choose(run.run_id, home, 1)
-    publish(snapshot, tables, home)
-    return home
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +148,3 @@ def prefect_server() -> object:
 
     with prefect_test_harness(server_startup_timeout=240):
         yield
-
-
-assert list(TRACK) == EXPECTED

@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from benchmarks import engines, records, sample_statistics, scale, suite
 from benchmarks.suite import Measured, check
 from tasks.ingest.sample import write_sample
+from tests.helpers.amounts import mostly_long
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -105,20 +106,23 @@ def tracks_file(tmp_path) -> Path:
     return tmp_path / "tracks.csv"
 
 
+SCRIPTS = [
+    (
+        "intervals {home}",
+        r"(?s)[1-9]\d* cells: intervals [\d.]+ s, .* MiB a process\ncomparisons and ledger: [\d.]+ s",
+    ),
+    ("features {csv} --runs 1", r"this project [\d.]+ s, the study's scripts [\d.]+ s\nratio [\d.]+ .* 1 pairs"),
+    ("increment --rows 2000 --more 300 --folder {out}", r"(?s)of full\nfull .*\nrelearned .*\nkept .* [\d.]+$"),
+    ("nearest {home} --tracks 2", r"(?s)known tracks: SQL [\d.]+ s, NumPy .*\nratio, .*: [\d.]+\nmemory: SQL"),
+    ("api {home} --model xgboost --seconds 0.01", r"(?s)plain predict in memory, 1 at .*\n4 clients, .* tracks/s"),
+    ("scale --rows 1000,2000 --engines music --folder {out}", r"(?s)2,000 music .*\nmusic, published, 2 sizes: "),
+    ("sample_statistics {csv} {out}", "^$"),
+]
+
+
 @pytest.mark.parametrize(
     ("script", "table"),
-    [
-        (
-            "intervals {home}",
-            r"(?s)[1-9]\d* cells: intervals [\d.]+ s, .* MiB a process\ncomparisons and ledger: [\d.]+ s",
-        ),
-        ("features {csv} --runs 1", r"this project [\d.]+ s, the study's scripts [\d.]+ s\nratio [\d.]+ .* 1 pairs"),
-        ("increment --rows 2000 --more 300 --folder {out}", r"(?s)of full\nfull .*\nrelearned .*\nkept .* [\d.]+$"),
-        ("nearest {home} --tracks 2", r"(?s)known tracks: SQL [\d.]+ s, NumPy .*\nratio, .*: [\d.]+\nmemory: SQL"),
-        ("api {home} --model xgboost --seconds 0.01", r"(?s)plain predict in memory, 1 at .*\n4 clients, .* tracks/s"),
-        ("scale --rows 1000,2000 --engines music --folder {out}", r"(?s)2,000 music .*\nmusic, published, 2 sizes: "),
-        ("sample_statistics {csv} {out}", "^$"),
-    ],
+    mostly_long(SCRIPTS, SCRIPTS[1], SCRIPTS[3], SCRIPTS[6]),
     ids=lambda text: text.split()[0],
 )
 def test_every_script_runs(script, table, trained, tracks_file, tmp_path) -> None:

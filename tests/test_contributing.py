@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.flows.support import ROOT, clean_environment
+from tests.helpers.commands import ROOT, clean_environment
 
 pytestmark = pytest.mark.long
 # What stands above a block of code, and what is to be done with the block.

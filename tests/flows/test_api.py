@@ -26,8 +26,9 @@ from tasks.prediction.batch import predict_file
 from tasks.prediction.connections import CLIENT_SECONDS, MOST
 from tasks.prediction.http_api import MAX_BYTES, MAX_TRACKS, MAX_WAITING, Prediction, Track, make_app
 from tasks.prediction.predictor import PREDICTED
-from tests.conftest import many
-from tests.flows.support import ROOT, clean_environment, until
+from tests.helpers.amounts import amount
+from tests.helpers.commands import ROOT, clean_environment, until
+from tests.helpers.tracks import many
 
 pytestmark = pytest.mark.alone
 HEALTH_SECONDS = 5.0  # a second where the machine is this test's alone
@@ -233,7 +234,7 @@ def held(address: httpx.URL) -> int:
     return sum(one.status != psutil.CONN_LISTEN for one in found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_clients_that_keep_it_waiting_keep_nobody_out(api) -> None:
     """500 of them, beside others that are answered; none stays for longer than its time."""
 
@@ -268,7 +269,7 @@ def test_clients_that_keep_it_waiting_keep_nobody_out(api) -> None:
 @pytest.mark.slow
 def test_more_connections_than_files_do_not_end_it(trained) -> None:
     with serving("--warehouse", str(trained.root), files=128) as (process, client, _):
-        for _ in range(5):  # one round in ten ran out of files when all were accepted at once
+        for _ in range(amount(1, 5)):  # one round in ten ran out of files when all were accepted at once
             with loitering(client.base_url, 400):
                 assert client.get("/healthz").status_code == 200
                 assert predict(client, [{"energy": 0.5}])

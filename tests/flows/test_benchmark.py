@@ -10,7 +10,7 @@ import pytest
 from flows.benchmark import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import ROOT, query, refusal, run
+from tests.helpers.commands import ROOT, query, refusal, run
 
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {

@@ -11,7 +11,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import dask_cluster, query, run, started, until
+from tests.helpers.commands import dask_cluster, query, run, started, until
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
 CELLS = ["--source", "sample:3000", "--protocol", "cold_start", "--feature-sets", "all"]

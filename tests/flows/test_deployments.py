@@ -13,7 +13,7 @@ import yaml
 
 from flows.benchmark import benchmark
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import ROOT, clean_environment, query, until
+from tests.helpers.commands import ROOT, clean_environment, query, until
 
 pytestmark = pytest.mark.slow
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]

@@ -22,9 +22,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 
 from tasks.storage.warehouse import Warehouse
-from tests.amounts import amount, mostly_long
-from tests.conftest import many
-from tests.flows.support import ROOT, command, in_training, query, run, scripted, started, until
+from tests.helpers.amounts import amount, mostly_long
+from tests.helpers.commands import ROOT, command, in_training, query, run, scripted, started, until
+from tests.helpers.tracks import many
 
 pytestmark = pytest.mark.alone
 CROWD_SECONDS = float(os.environ.get("CROWD_SECONDS", str(amount(5, 30))))  # with runs and readers at once
@@ -121,7 +121,7 @@ def prefect_states(environment: dict[str, str]) -> dict[str, int]:
     return dict(Counter(run.state.type.value for run in runs))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, home, tmp_path) -> None:
     with started(scripted(environment, tmp_path / "begun"), *DATA, "--models", "sleeps,linear") as process:
         in_training(tmp_path / "begun").kill()
@@ -253,6 +253,7 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_and_three_readers_share_a_warehouse(environment, home) -> None:
     """One writer refreshes what the other reuses; nothing is lost, doubled, half visible or blocked."""
     assert run(environment, *FEW).returncode == 0

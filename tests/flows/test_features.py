@@ -14,7 +14,7 @@ from tasks.errors import UserError
 from tasks.ingest import sample
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import clean_environment, refusal, run
+from tests.helpers.commands import clean_environment, refusal, run
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from tasks.feedback.nearest import known_tracks
 from tasks.feedback.page import html
 from tasks.feedback.text import print_feedback
 from tasks.feedback.track import selected_track
-from tests.conftest import tracks
-from tests.flows.support import clean_environment, run
-from tests.flows.test_report import CONTRAST, SCRIPT, STRUCTURE, Outline, browser, look, needs_browser  # noqa: F401
-from tests.untrusted import UNTRUSTED
+from tests.helpers.commands import clean_environment, run
+from tests.helpers.pages import CONTRAST, SCRIPT, STRUCTURE, Outline, needs_browser
+from tests.helpers.tracks import tracks
+from tests.helpers.untrusted import UNTRUSTED
 
 FIGURES = {"why-popularity", "why-genre", "genres", "what-if", "similar"}
 
@@ -116,7 +116,7 @@ def test_the_command_refuses_in_one_line(trained) -> None:
 @pytest.mark.slow
 @needs_browser
 class TestInABrowser:
-    def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, page) -> None:  # noqa: F811
+    def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, page) -> None:
         for width in (1280, 390, 320):
             seen = look(page, width)
             seen.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -125,7 +125,7 @@ class TestInABrowser:
             assert seen.evaluate("document.documentElement.scrollWidth") <= width
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_contrast_and_structure(self, look, page, scheme) -> None:  # noqa: F811
+    def test_contrast_and_structure(self, look, page, scheme) -> None:
         seen = look(page, scheme=scheme)
         seen.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert seen.evaluate(CONTRAST) == []
@@ -134,7 +134,7 @@ class TestInABrowser:
             "language": "en", "landmarks": [],
         }  # fmt: skip
 
-    def test_names_do_no_harm(self, look, page) -> None:  # noqa: F811
+    def test_names_do_no_harm(self, look, page) -> None:
         seen = look(page)
         assert seen.evaluate("window.harmed") is None
         assert seen.locator("img, script, [onerror], [onload]").count() == 0

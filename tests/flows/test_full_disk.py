@@ -20,10 +20,10 @@ from tasks.storage.warehouse import Warehouse
 from tasks.upkeep import cleanup
 from tasks.upkeep.cleanup import Policy
 from tasks.upkeep.integrity import check
-from tests.amounts import mostly_long
-from tests.conftest import many
-from tests.flows.support import run
-from tests.runs import make_run
+from tests.helpers.amounts import amount, mostly_long
+from tests.helpers.commands import run
+from tests.helpers.runs import make_run
+from tests.helpers.tracks import many
 
 KIB = 1024
 Disk = Callable[[int], Warehouse]
@@ -81,7 +81,7 @@ def left_over(home: Warehouse) -> list[str]:
 
 def test_publication_is_whole_or_the_one_before_stays(disk: Disk) -> None:
     ends = []
-    for free in (0, 8, 64, 256, 512, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 5000, 6000, 8000, 12_000):
+    for free in amount((0, 512, 3000, 12_000), EVERY_FREE):
         home = disk(free)
         before = rows(home)
         tables = [
@@ -143,6 +143,7 @@ COMMANDS = {
     "predict": ["tracks.csv", "--out", "predicted.parquet"],
     "upkeep": ["--keep-runs", "1", "--grace-hours", "0"],
 }
+EVERY_FREE = (0, 8, 64, 256, 512, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 5000, 6000, 8000, 12_000)
 FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "300").split(",")]
 
 

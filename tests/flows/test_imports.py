@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.flows.support import ROOT, clean_environment, query
+from tests.helpers.amounts import mostly_long
+from tests.helpers.commands import ROOT, clean_environment, query
 
 RUN = """
 import runpy, sys
@@ -20,17 +21,17 @@ assert "prefect" not in sys.modules
 """
 
 
+COMMANDS = [
+    ("query", ["from results.leaderboard"]),
+    ("nearest", ["--track-id", "TRACK"]),
+    ("feedback", ["--track-id", "TRACK", "--out", "page.html"]),
+    ("report", ["--out", "report.html"]),
+    ("api", ["--help"]),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "options"),
-    [
-        ("query", ["from results.leaderboard"]),
-        ("nearest", ["--track-id", "TRACK"]),
-        ("feedback", ["--track-id", "TRACK", "--out", "page.html"]),
-        ("report", ["--out", "report.html"]),
-        ("api", ["--help"]),
-    ],
-)
+@pytest.mark.parametrize(("command", "options"), mostly_long(COMMANDS, COMMANDS[0], COMMANDS[1]))
 def test_a_command_without_a_flow_imports_no_prefect(command, options, trained, tmp_path) -> None:
     [(track,)] = query(trained, "select min(track_id) from staging.stg_tracks")
     options = [option.replace("TRACK", str(track)) for option in options]

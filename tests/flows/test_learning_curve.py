@@ -11,7 +11,7 @@ from tasks.prediction.candidates import candidates
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tasks.training.cell_files import read_replicates
-from tests.flows.support import query, run
+from tests.helpers.commands import query, run
 
 OPTIONS = {"source": "sample:2000", "models": ["xgboost", "linear", "logistic_regression"], "smallest": 300}
 

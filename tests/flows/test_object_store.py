@@ -47,12 +47,11 @@ from tasks.training.tuning import open_search
 from tasks.upkeep.cleanup import CleanupOutcome, Policy, tidy
 from tasks.upkeep.integrity import check
 from tasks.upkeep.inventory import take_inventory
-from tests.amounts import mostly_long
-from tests.conftest import many
-from tests.flows.support import ROOT, clean_environment, run, until
-from tests.runs import make_run
-from tests.tasks.training.test_tuning import rows as trial_rows
-from tests.tasks.training.test_tuning import try_until
+from tests.helpers.amounts import mostly_long
+from tests.helpers.commands import ROOT, clean_environment, run, until
+from tests.helpers.runs import make_run
+from tests.helpers.stored import trial_rows, try_until
+from tests.helpers.tracks import many
 
 pytest.importorskip("s3fs")
 MODELS = ("linear", "ridge", "knn")
@@ -256,7 +255,7 @@ def test_open_tables_are_what_is_published(warehouse, monkeypatch, capsys) -> No
 @contextmanager
 def other_machine(url: str, cache: Path, models: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
     code = (
-        "import sys; from tests.runs import make_run; from tasks.storage.warehouse import Warehouse\n"
+        "import sys; from tests.helpers.runs import make_run; from tasks.storage.warehouse import Warehouse\n"
         "print(make_run(Warehouse.at(sys.argv[1]), 'sample:400', sys.argv[2:]))"
     )
     environment = clean_environment(MUSIC_CACHE=str(cache))
@@ -524,7 +523,8 @@ def test_a_search_waits_for_the_same_one_on_another_machine(machine, monkeypatch
 APPENDED = [("s3", "relearned"), ("s3", "kept"), ("file", "kept"), ("memory", "kept")]
 
 
-@pytest.mark.parametrize(("kind", "statistics"), mostly_long(APPENDED, ("memory", "kept")))
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "statistics"), APPENDED)
 def test_tracks_appended_on_other_machines_are_those_appended_in_a_folder(
     kind, statistics, url, proxy, machine, tmp_path, warehouse
 ) -> None:
@@ -578,7 +578,8 @@ def keep(home: Warehouse, runs: int, grace_hours: float = 0.0, *, dry_run: bool 
     return tidy(Policy(keep_runs=runs, grace_hours=grace_hours), 0.0, lambda: None, home, dry_run=dry_run)
 
 
-@pytest.mark.parametrize("kind", mostly_long(["s3", "file", "memory"], "s3"))
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["s3", "file", "memory"])
 def test_upkeep_removes_there_what_it_removes_in_a_folder(kind, url, machine, tmp_path, warehouse) -> None:
     address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
     reports = []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 
 from flows.predict import predict
-from tests.conftest import tracks
+from tests.helpers.tracks import tracks
 
 
 def test_tracks_are_predicted_as_a_flow(prefect_server, trained, tmp_path, capsys) -> None:

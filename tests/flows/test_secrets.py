@@ -11,9 +11,9 @@ import pytest
 from flows import benchmark, cli, features, tune
 from flows.preparing import default_source
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many
-from tests.flows.support import run
-from tests.web import serving
+from tests.helpers.commands import run
+from tests.helpers.tracks import many
+from tests.helpers.web import serving
 
 SECRETS = ("pass-word", "to-ken")
 

@@ -25,10 +25,9 @@ from flows import server as prefect_server
 from flows.server import available
 from tasks.errors import UserError
 from tasks.storage.warehouse import Warehouse
-from tests.amounts import mostly_long
-from tests.flows.pretenders import ANSWERS, DRIPS, front
-from tests.flows.support import ROOT, clean_environment, in_training, query, run, scripted, started, until
-from tests.runs import make_run
+from tests.helpers.commands import ROOT, clean_environment, in_training, query, run, scripted, started, until
+from tests.helpers.pretenders import ANSWERS, DRIPS, front
+from tests.helpers.runs import make_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SLOW = ["--source", "sample:2000", "--models", "sleeps,linear", "--feature-sets", "all"]
@@ -172,7 +171,8 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize(("flow", "answer"), mostly_long(LOST, LOST[0]))
+@pytest.mark.long
+@pytest.mark.parametrize(("flow", "answer"), LOST)
 def test_a_server_that_turns_into_something_else_costs_no_command_its_results(
     flow, answer, server, environment, trained, tmp_path
 ) -> None:

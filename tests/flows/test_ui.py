@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import polars as pl
 import psutil
 import pytest
 import yaml
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from flows.benchmark import benchmark
 from tasks.features.build import build_features
@@ -33,11 +32,9 @@ from tasks.storage.warehouse import Warehouse
 from tasks.training import train
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
-from tests.flows.support import ROOT, query
+from tests.helpers.commands import ROOT, query
+from tests.helpers.pages import BROWSER
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 PICTURES = os.environ.get("MUSIC_PICTURES")
 MODELS = "knn,linear,lasso,xgboost,svm,logistic_regression,multitask"
 PATIENCE = 30_000  # milliseconds, for a page to show what is expected of it
@@ -195,14 +192,6 @@ def _kill_net(pid: int) -> bool:
             child.kill()
             return True
     return False
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

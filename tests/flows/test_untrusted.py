@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 
 import duckdb
+import pytest
 
 from flows.benchmark import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import clean_environment, run
-from tests.tasks.reporting.test_untrusted_text import labelled
-from tests.untrusted import UNTRUSTED
+from tests.helpers.commands import clean_environment, run
+from tests.helpers.tracks import labelled
+from tests.helpers.untrusted import UNTRUSTED
 
 
+@pytest.mark.long
 def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
     path = tmp_path / "[red]x[bold] {{ y }} :smile: $z.csv"
     labelled(UNTRUSTED).write_csv(path)

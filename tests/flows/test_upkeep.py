@@ -15,8 +15,8 @@ import pytest
 from flows.benchmark import benchmark
 from flows.upkeep import print_outcome, upkeep
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import refusal
-from tests.tasks.upkeep.test_cleanup import everything, files, night
+from tests.helpers.commands import refusal
+from tests.helpers.runs import everything, files, night
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHTLY = {"models": ["linear", "knn"], "feature_sets": ["all"], "min_genre_rows": 5}

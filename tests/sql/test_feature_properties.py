@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tasks.features import tables
 from tasks.specs import AUDIO_FEATURES, PROTOCOLS
 from tasks.storage import duck
-from tests.amounts import amount
-from tests.untrusted import UNTRUSTED
+from tests.helpers.amounts import amount
+from tests.helpers.untrusted import UNTRUSTED
 
 MAY_BE_MISSING = {"tempo": "is_tempo_missing", "duration_ms": "is_duration_missing", "key_code": "is_key_missing"}
 GENRES = np.array(["Jazz", "Rap", *UNTRUSTED])

@@ -27,8 +27,8 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables
 from tasks.upkeep import cleanup
-from tests.conftest import many, tracks
-from tests.runs import make_run
+from tests.helpers.runs import make_run
+from tests.helpers.tracks import many, tracks
 
 ROOT = Path(__file__).resolve().parents[3]
 PROTOCOLS = ("published", "cold_start", "recordings_any")
@@ -317,6 +317,7 @@ def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_la
     assert all((warehouse.root / row.path).exists() for row in built)
 
 
+@pytest.mark.long
 def test_upkeep_keeps_what_an_appended_snapshot_shows_and_no_more(warehouse) -> None:
     """Night after night a file is appended, with kept statistics; then all is relearned."""
     write(many(300), warehouse.root / "new0.csv")

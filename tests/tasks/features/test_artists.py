@@ -21,7 +21,7 @@ from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.specs import protocol_named
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many
+from tests.helpers.tracks import many
 
 NAMES = [
     "Guns N' Roses",

@@ -16,7 +16,7 @@ from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many, tracks
+from tests.helpers.tracks import many, tracks
 
 
 def build(frame: pl.DataFrame, warehouse: Warehouse, min_genre_rows: int = 20) -> dict[str, pl.DataFrame]:

@@ -15,8 +15,8 @@ from tasks.features.build import build_features
 from tasks.features.splits import SHARES, grouped_split
 from tasks.ingest.read import ingest
 from tasks.specs import PROBES, PROTOCOLS
-from tests.amounts import amount
-from tests.conftest import many
+from tests.helpers.amounts import amount
+from tests.helpers.tracks import many
 
 
 @st.composite

@@ -12,8 +12,8 @@ from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.reporting.report import write_report
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many
-from tests.runs import make_run
+from tests.helpers.runs import make_run
+from tests.helpers.tracks import many
 
 UNDEFINED = ", so that r2 and spearman are not defined there (NULL)"
 NONE = "; no champion is chosen for popularity"

@@ -9,7 +9,7 @@ from tasks.prediction.batch import predict_file
 from tasks.prediction.preparation import read_rows
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
-from tests.conftest import TRACK
+from tests.helpers.tracks import TRACK
 
 GIVEN = TRACK | {"tempo": "", "key": "", "instance_id": "4"}
 COLUMNS = {"key_code": "key", "mode_code": "mode"}  # as a file names them

@@ -13,7 +13,7 @@ from tasks.prediction.champions import predictors
 from tasks.prediction.predictor import model_inputs
 from tasks.prediction.preparation import prepare, read_rows
 from tasks.storage import duck
-from tests.conftest import TRACK
+from tests.helpers.tracks import TRACK
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(400, 5)).astype(np.float32)

@@ -16,8 +16,8 @@ from tasks.feedback.track import selected_track
 from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
-from tests.amounts import amount
-from tests.conftest import TRACK, tracks
+from tests.helpers.amounts import amount
+from tests.helpers.tracks import TRACK, tracks
 
 NAMES = [name for name in AUDIO_FEATURES if name not in {"tempo", "duration_ms"}]  # of what a recording is known by
 

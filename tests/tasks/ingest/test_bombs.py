@@ -19,8 +19,8 @@ import pytest
 from tasks.errors import InputError
 from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import ingest
-from tests.amounts import amount, mostly_long
-from tests.conftest import many, tracks
+from tests.helpers.amounts import amount, mostly_long
+from tests.helpers.tracks import many, tracks
 
 MIB = 1 << 20
 SIZE = 48 * MIB  # of each file when it is unpacked
@@ -145,7 +145,9 @@ def test_twice_the_spaces_take_twice_the_time(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}])
+@pytest.mark.parametrize(
+    "options", mostly_long([{}, {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}], {})
+)
 @pytest.mark.parametrize(("size", "is_refused"), mostly_long([(20, False), (100_000, True)], (100_000, True)))
 def test_values_of_a_parquet_file_are_measured_before_they_are_read(size, is_refused, options, tmp_path) -> None:
     """100,000 rows of one artist, whose name has so many bytes: 10 GB in the longer file."""

@@ -21,8 +21,8 @@ from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tests.amounts import amount
-from tests.tasks.ingest.mutations import damaged_file, read_csv, unpacked
+from tests.helpers.amounts import amount
+from tests.helpers.mutations import damaged_file, read_csv, unpacked
 
 FILES = int(os.environ.get("FUZZ_FILES", str(amount(160, 2000))))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))

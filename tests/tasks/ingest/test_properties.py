@@ -16,10 +16,10 @@ from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tests.amounts import amount
-from tests.conftest import tracks
-from tests.tasks.ingest.mutations import LINE_ENDS, NUMBERS
-from tests.untrusted import UNTRUSTED
+from tests.helpers.amounts import amount
+from tests.helpers.mutations import LINE_ENDS, NUMBERS
+from tests.helpers.tracks import tracks
+from tests.helpers.untrusted import UNTRUSTED
 
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8),

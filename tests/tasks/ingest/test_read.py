@@ -20,7 +20,7 @@ from tasks.ingest.snapshots import attach
 from tasks.storage import duck
 from tasks.storage.urls import public_name
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many, tracks
+from tests.helpers.tracks import many, tracks
 
 
 def rejects(warehouse: Warehouse, snapshot: str) -> list[tuple[int, str, str]]:

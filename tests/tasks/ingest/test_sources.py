@@ -19,8 +19,9 @@ from tasks.ingest import download, files, sources
 from tasks.ingest.read import ingest
 from tasks.ingest.sources import opened
 from tasks.storage.urls import has_secrets, public_name
-from tests.conftest import many
-from tests.web import serving
+from tests.helpers.amounts import mostly_long
+from tests.helpers.tracks import many
+from tests.helpers.web import serving
 
 SECRETS = ("me:", "pa/ss", "pa%2Fss", "pa%2fss", "to/ken", "to%2Fken", "to%2fken", "frag", "signed")
 
@@ -257,7 +258,7 @@ def test_a_url_of_no_known_kind_is_refused(url, warehouse) -> None:
         ingest(url, {}, 0.0, warehouse)
 
 
-@pytest.mark.parametrize("command", [["flows.features", "--source"], ["flows.predict"]])
+@pytest.mark.parametrize("command", mostly_long([["flows.features", "--source"], ["flows.predict"]], ["flows.predict"]))
 def test_commands_give_up_in_one_line(command, web, sample_snapshot, shared_warehouse) -> None:
     home = shared_warehouse
     is_predict = "flows.predict" in command  # which needs no server of Prefect's

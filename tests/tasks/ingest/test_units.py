@@ -10,7 +10,7 @@ from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.ingest.units import SCALES, doubt_messages, doubts, look_at, parse_units, unit_of
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many
+from tests.helpers.tracks import many
 
 N = 200
 

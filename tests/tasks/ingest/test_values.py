@@ -18,7 +18,7 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells
 from tasks.training.needs import possible, required_columns
-from tests.conftest import TRACK, many, tracks
+from tests.helpers.tracks import TRACK, many, tracks
 
 AUDIO = {
     "acousticness", "danceability", "duration_ms", "energy", "instrumentalness", "key", "liveness", "loudness", "mode",

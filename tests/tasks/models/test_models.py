@@ -22,7 +22,7 @@ from tasks.training.cell_files import find_result
 from tasks.training.cell_key import cell_key
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import Job, make_jobs
-from tests.amounts import mostly_long
+from tests.helpers.amounts import mostly_long
 
 
 def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
@@ -100,7 +100,7 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
 def test_two_genres_are_enough(warehouse) -> None:
     from tasks.features.build import build_features
     from tasks.ingest.read import ingest
-    from tests.conftest import many
+    from tests.helpers.tracks import many
 
     many(120).write_csv(warehouse.root / "two.csv")
     tables = build_features(ingest(str(warehouse.root / "two.csv"), {}, 1.0, warehouse), "published", 20, warehouse)

@@ -6,6 +6,7 @@ import pytest
 from tasks.compute.processes import Processes
 from tasks.models.estimators.nets import piecewise_linear
 from tasks.models.registry import MODELS
+from tests.helpers.amounts import mostly_long
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
 
@@ -31,6 +32,9 @@ def predictions(named: tuple[str, dict]) -> tuple[dict[str, np.ndarray], np.ndar
     return net.predict(x["val"]), net.predict_proba(x["val"])
 
 
+TUNED = ("single_head_tuned", {"epochs": 2, "members": 1})
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -53,9 +57,7 @@ def test_a_net_learns_both_tasks_the_same_way_twice(name, settings, warehouse) -
     np.testing.assert_array_equal(probabilities.argmax(axis=1), predicted["genre"])
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"), [("single_head_net", {"epochs": 2}), ("single_head_tuned", {"epochs": 2, "members": 1})]
-)
+@pytest.mark.parametrize(("name", "settings"), mostly_long([("single_head_net", {"epochs": 2}), TUNED], TUNED))
 def test_a_net_with_one_head_predicts_as_single_task_estimators_do(name, settings) -> None:
     x, genre, popularity = data()
     codes = fitted(f"genre/{name}", settings, genre, x=x).predict(x["val"])
@@ -82,6 +84,7 @@ def test_a_saved_net_predicts_the_same(tmp_path) -> None:
     np.testing.assert_allclose(outputs["popularity"][:, 0], net.predict(x["val"])["popularity"], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_net_keeps_its_losses() -> None:
     x, genre, popularity = data()
     for name, settings, members in (("multitask", {}, 1), ("multitask_tuned", {"members": 2}, 2)):

@@ -11,7 +11,7 @@ from tasks.ingest.read import ingest
 from tasks.orchestration import pages
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tests.conftest import many
+from tests.helpers.tracks import many
 
 HOSTILE = "<script>x</script> [a](javascript:x) | `y` https://evil.example\n# **b**\u202e"
 

@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import duckdb
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import UserError
@@ -15,42 +11,10 @@ from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.prediction.candidates import Candidate, candidates, lineage, predictors_named
 from tasks.prediction.champions import best_of, choose, current, decide, history, predictors
-from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training.cell_files import PREDICTIONS, REPLICATES, RESULT
 from tasks.training.runs import finish_run, start_run
 from tasks.upkeep.cleanup import Policy, tidy
-
-DRAWS = np.random.default_rng(0).normal(size=(3, 1000))  # what all share, and two models' own
-
-
-def candidate(
-    warehouse: Warehouse,
-    name: str,
-    value: float,
-    *,
-    seconds: float = 1.0,
-    own: np.ndarray | None = None,
-    rows: int = 50,
-    protocol: str = "cold_start",
-    budget: str = "full",
-    staging: str = "s",
-) -> Candidate:
-    """A genre cell whose replicates are `value`, a part that all cells share, and its own; stored where they are."""
-    cell = Cell(protocol=protocol, task="genre", model="xgboost", feature_set="all", seed=42, budget=budget)
-    with warehouse.new_folder(warehouse.cell(name)) as folder:
-        draws = value + 0.02 * DRAWS[0] + (0 if own is None else own)
-        row = {"result": name, "task": "genre", "split": "val", "metric": "accuracy", "replicates": draws}
-        pq.write_table(pa.Table.from_pylist([row], REPLICATES), folder / "replicates.parquet")
-        shared = {"result": name, "task": "genre", "split": "val", "y_true": 0.0, "y_pred": 0.0}
-        predictions = [{**shared, "track_id": at} for at in range(rows)]
-        pq.write_table(pa.Table.from_pylist(predictions, PREDICTIONS), folder / "predictions.parquet")
-        pq.write_table(RESULT.empty_table(), folder / "result.parquet")
-    return Candidate(
-        task="genre", cell=cell, run_id="r", started_at=datetime.now(UTC), source="f", is_generated=False,
-        staging_version=staging, feature_version="v", cell_key=name, result=name, model_path=f"cells/{name}/model.ubj",
-        model_sha256="", predict_seconds=seconds, metric="accuracy", value=value, ci_low=None, ci_high=None,
-    )  # fmt: skip
+from tests.helpers.stored import DRAWS, candidate
 
 
 def rule(*contenders: Candidate, warehouse: Warehouse) -> str:

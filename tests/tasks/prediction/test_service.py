@@ -15,7 +15,7 @@ from tasks.prediction import service as serving
 from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.service import BadTracksError, Service, UnavailableError
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import until
+from tests.helpers.commands import until
 
 TRACK = {"energy": 0.5, "tempo": 120}
 

@@ -17,22 +17,11 @@ from tasks.results.publish import publish
 from tasks.specs import PROTOCOLS, Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import CellOutcome, finish_run, start_run
-from tests.conftest import many, tracks
-from tests.untrusted import UNTRUSTED
+from tests.helpers.tracks import labelled, many, tracks
+from tests.helpers.untrusted import UNTRUSTED
 
 NAMES = (*(text for text in UNTRUSTED if text != "?"), "a\x00b")  # a question mark is no genre
 ALIKE = {"\u00e7A": "\u00c7a", "a\rb": "a\tb"}  # which differ in case or white space alone
-
-
-def labelled(names: tuple[str, ...], rows_each: int = 30) -> pl.DataFrame:
-    """Tracks of these genres, with the same texts in their names and artists; the first 100 rows are plain."""
-    plain = many(100)
-    rest = many(rows_each * len(names), names).with_columns(
-        artist_name=pl.col("music_genre") + pl.int_range(pl.len()).cast(pl.String),
-        track_name=pl.col("music_genre") + '\'s\n"track"',
-        instance_id=(1_000_000 + pl.int_range(pl.len())).cast(pl.String),
-    )
-    return pl.concat([plain, rest])
 
 
 @pytest.mark.parametrize("write", ["write_csv", "write_parquet"])

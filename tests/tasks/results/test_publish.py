@@ -16,7 +16,7 @@ from tasks.features.registry import read_registry
 from tasks.ingest.read import ingest
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
-from tests.runs import make_run
+from tests.helpers.runs import make_run
 
 
 @pytest.fixture(scope="module")

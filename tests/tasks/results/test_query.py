@@ -15,8 +15,8 @@ import pytest
 from tasks.errors import UserError
 from tasks.results.query import answer
 from tasks.storage.warehouse import Warehouse
-from tests.flows.support import until
-from tests.runs import make_run
+from tests.helpers.commands import until
+from tests.helpers.runs import make_run
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -16,8 +16,8 @@ from tasks.storage.warehouse import Warehouse
 from tasks.upkeep import integrity
 from tasks.upkeep.cleanup import Policy, tidy
 from tasks.upkeep.integrity import check
-from tests.amounts import mostly_long
-from tests.runs import make_run
+from tests.helpers.amounts import mostly_long
+from tests.helpers.runs import make_run
 
 SOURCE = "sample:600"
 MODELS = ("linear", "logistic_regression")

@@ -19,7 +19,7 @@ from tasks.prediction.champions import Champion, choose, current
 from tasks.storage import leases
 from tasks.storage.object_store import Store
 from tasks.storage.warehouse import Warehouse
-from tests.tasks.prediction.test_champions import candidate
+from tests.helpers.stored import candidate
 
 
 @pytest.fixture

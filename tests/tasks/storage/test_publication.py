@@ -19,8 +19,8 @@ from tasks.reporting import report
 from tasks.results import database, query
 from tasks.storage.warehouse import Warehouse
 from tasks.upkeep.inventory import published_paths
-from tests.conftest import many
-from tests.flows.support import until
+from tests.helpers.commands import until
+from tests.helpers.tracks import many
 
 EVERY = ("raw.tracks", "staging.stg_tracks", "features.tracks_std", "features.statistics", "results.predictions")
 

@@ -19,8 +19,8 @@ from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_xgboost, grid, large_tables, train
 from tasks.training.jobs import Job, make_jobs
-from tests.amounts import mostly_long
-from tests.flows.support import dask_cluster, until
+from tests.helpers.amounts import mostly_long
+from tests.helpers.commands import dask_cluster, until
 
 EXACT = {"max_bin": 2048, "subsample": 1.0, "colsample_bytree": 1.0}  # a bin a value, and every row for every tree
 
@@ -134,6 +134,7 @@ def test_of_a_cell_that_is_ended_nothing_stays_behind_on_the_workers(job_of, cli
     until(lambda: is_idle(client), seconds=10)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_ends_the_cell_and_not_the_others(job_of, client) -> None:
     job = replace(job_of("popularity/xgboost", "full", workers=2), result="lost")
     with training_of(job) as ended:

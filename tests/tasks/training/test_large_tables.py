@@ -21,7 +21,7 @@ from tasks.specs import Cell
 from tasks.training import large_tables, train
 from tasks.training.cell_files import sample_of
 from tasks.training.jobs import Job, make_jobs
-from tests.runs import make_run
+from tests.helpers.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
 FEATURES = ("a", "b", "c", "d")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +12,7 @@ from tasks.specs import Cell
 from tasks.training import tuning
 from tasks.training.jobs import make_jobs
 from tasks.training.tuning import TRIALS, open_search, tunable, tunable_names, validate
+from tests.helpers.stored import trial_rows, try_until
 
 
 @pytest.fixture
@@ -21,21 +21,6 @@ def job(sample_tables, shared_warehouse):
         protocol="published", task="popularity", model="extra_trees", feature_set="all", seed=42, budget="smoke"
     )
     return make_jobs([cell], sample_tables, "tuning", shared_warehouse, 1)[0]
-
-
-def try_until(n, job, home) -> tuple[str, list[dict]]:
-    """Trials that take no time; returns the search's name and the settings tried."""
-    tried = []
-    with open_search(job, home) as search:
-        while search.n_finished < n:
-            trial = search.ask()
-            tried.append(trial.parameters)
-            search.tell(trial, Outcome("ok", trial.parameters["max_features"]), 0.1)
-        return search.name, tried
-
-
-def rows(home) -> list[dict]:
-    return sorted(pl.read_parquet(home.files("tuning", "trials")).to_dicts(), key=lambda row: row["number"])
 
 
 @pytest.mark.parametrize("name", tunable_names())
@@ -51,7 +36,7 @@ def test_a_search_goes_on_where_it_was(job, warehouse) -> None:
     assert again == name
     assert (len(first), len(then)) == (2, 2)
     assert first[0] == MODELS["popularity/extra_trees"].parameters
-    stored = rows(warehouse)
+    stored = trial_rows(warehouse)
     assert [row["number"] for row in stored] == [0, 1, 2, 3]
     assert [json.loads(row["params"]) for row in stored] == first + then
     assert len({row["params"] for row in stored}) == 4
@@ -72,14 +57,14 @@ def test_a_killed_trial_is_recorded_and_not_counted(job, warehouse) -> None:
         assert search.n_finished == 1
         with pytest.raises(UserError, match=r"No trial of .* succeeded; the last failed with: MemoryError"):
             search.best()
-    assert [(row["state"], row["value"]) for row in rows(warehouse)] == [("killed", None), ("failed", None)]
+    assert [(row["state"], row["value"]) for row in trial_rows(warehouse)] == [("killed", None), ("failed", None)]
 
 
 def test_the_best_is_told_beside_the_committed(job, warehouse) -> None:
     try_until(5, job, warehouse)
     with open_search(job, warehouse) as search:
         best = search.best()
-    values = [row["value"] for row in rows(warehouse)]
+    values = [row["value"] for row in trial_rows(warehouse)]
     assert (best.value, best.committed, best.n_finished) == (min(values), values[0], 5)
     assert best.parameters["max_features"] == best.value
 

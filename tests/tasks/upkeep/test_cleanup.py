@@ -23,13 +23,10 @@ from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable, compact_registry, read_registry
 from tasks.ingest.read import ingest
 from tasks.reporting import report
-from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse, link
-from tasks.training.cell_files import find_result
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
-from tasks.training.runs import STARTED, finish_run, outcome_of, start_run
-from tasks.training.train import train_cell
+from tasks.training.runs import STARTED, start_run
 from tasks.training.tuning import open_search
 from tasks.upkeep import cleanup
 from tasks.upkeep.cleanup import MOST, Policy, make_plan, needed_paths, tidy
@@ -44,59 +41,16 @@ from tasks.upkeep.inventory import (
     snapshot_paths,
     take_inventory,
 )
-from tests.amounts import amount
+from tests.helpers.amounts import amount
+from tests.helpers.runs import everything, files, night
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 AT_ONCE = 0.0  # hours of grace
 
 
-def night(
-    home: Warehouse, source: str, models: tuple[str, ...] = ("linear",), *, refresh: bool = False, genre_rows: int = 2
-) -> str:
-    """What a benchmark does, in this process; returns the run's id."""
-    with home.in_use():
-        snapshot = ingest(source, {}, 0.05, home)
-        tables = build_features(snapshot, "published", genre_rows, home)
-        run = start_run(snapshot, "smoke", home)
-        outcomes = []
-        for job in make_jobs(
-            plan_cells(["published"], "smoke", list(models), ["all"], [42]), tables, run.run_id, home, 1
-        ):
-            stored = None if refresh else find_result(job.key, home)
-            if stored is None:
-                train_cell(job)
-            outcomes.append(outcome_of(job, "ok", reused=stored is not None, result=stored or job.result))
-        finish_run(run, "completed", outcomes, home)
-        publish(snapshot, tables, home)
-    return run.run_id
-
-
 def keep(home: Warehouse, runs: int, grace_hours: float = AT_ONCE, *, dry_run: bool = False):
     return tidy(Policy(keep_runs=runs, grace_hours=grace_hours), 0.0, lambda: None, home, dry_run=dry_run)
-
-
-def everything(home: Warehouse, *, run_ids: set[str] | None = None) -> dict[str, list[tuple]]:
-    """All rows of every table and view; of those that have a run_id, only the rows of `run_ids`."""
-    with duckdb.connect(str(home.database), read_only=True) as connection:
-        names = connection.execute(
-            """
-            select table_schema, table_name, bool_or(column_name = 'run_id') from information_schema.columns
-            where table_schema in ('raw', 'staging', 'features', 'results') group by all
-            """
-        ).fetchall()
-        assert len(names) > 30
-        rows = {}
-        for schema, name, has_run in names:
-            found = connection.sql(f"from {schema}.{name}")
-            if run_ids is not None and has_run:
-                found = found.filter(f"run_id in ({', '.join(map(repr, sorted(run_ids)))})")
-            rows[f"{schema}.{name}"] = sorted(map(repr, found.fetchall()))
-    return rows
-
-
-def files(home: Warehouse) -> dict[str, int]:
-    return {str(p.relative_to(home.root)): p.stat().st_size for p in home.root.rglob("*") if p.is_file()}
 
 
 def recorded(home: Warehouse) -> set[str]:
@@ -203,6 +157,7 @@ def test_of_a_file_with_several_names_space_is_freed_with_the_last(tmp_path) -> 
     assert freed_by(links_of(tmp_path / "gone")) == 0
 
 
+@pytest.mark.long
 def test_readers_of_an_older_publication_have_their_time(warehouse, monkeypatch) -> None:
     night(warehouse, "sample:200")
     night(warehouse, "sample:210")
@@ -224,6 +179,7 @@ def test_readers_of_an_older_publication_have_their_time(warehouse, monkeypatch)
     assert warehouse.files("upkeep", "retired") == []
 
 
+@pytest.mark.long
 def test_a_later_run_reuses_what_was_kept_and_makes_what_was_not(warehouse) -> None:
     night(warehouse, "sample:200")
     first = night(warehouse, "sample:210")
@@ -318,6 +274,7 @@ def test_superseded_versions_of_a_file_go_and_the_current_stay(warehouse) -> Non
     assert {row.version for row in read_registry(warehouse)} == current
 
 
+@pytest.mark.long
 def test_runs_of_a_few_models_push_out_no_other_models_result(warehouse) -> None:
     wide = night(warehouse, "sample:200", ("linear", "knn"))
     for _ in range(3):

@@ -83,10 +83,13 @@ def until(condition: Callable[[], object], seconds: float = 300.0, every: float 
 
 
 def scripted(environment: dict[str, str], folder: Path, seconds: float = 60.0) -> dict[str, str]:
-    """An environment with the models of tests/flows/scripted. Args: folder: where they leave a file when they begin."""
+    """An environment with the models of tests/helpers/scripted.
+
+    Args: folder: where they leave a file when they begin.
+    """
     folder.mkdir(exist_ok=True)
     return environment | {
-        "PYTHONPATH": str(ROOT / "tests" / "flows" / "scripted"),
+        "PYTHONPATH": str(ROOT / "tests" / "helpers" / "scripted"),
         "SCRIPTED_FOLDER": str(folder),
         "SCRIPTED_SECONDS": str(seconds),
     }

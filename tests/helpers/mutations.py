@@ -10,7 +10,7 @@ from random import Random
 
 import polars as pl
 
-from tests.conftest import many
+from tests.helpers.tracks import many
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 NUMBERS = (

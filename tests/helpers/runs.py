@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import duckdb
+
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
 from tasks.results.publish import publish
@@ -51,3 +53,47 @@ def _outcome(job: Job, home: Warehouse, error: str | None, refresh: bool) -> Cel
         return outcome_of(job, "ok", reused=True, result=stored)
     train_cell(job)
     return outcome_of(job, "ok", result=job.result)
+
+
+def night(
+    home: Warehouse, source: str, models: tuple[str, ...] = ("linear",), *, refresh: bool = False, genre_rows: int = 2
+) -> str:
+    """What a benchmark does, in this process; returns the run's id."""
+    with home.in_use():
+        snapshot = ingest(source, {}, 0.05, home)
+        tables = build_features(snapshot, "published", genre_rows, home)
+        run = start_run(snapshot, "smoke", home)
+        outcomes = []
+        for job in make_jobs(
+            plan_cells(["published"], "smoke", list(models), ["all"], [42]), tables, run.run_id, home, 1
+        ):
+            stored = None if refresh else find_result(job.key, home)
+            if stored is None:
+                train_cell(job)
+            outcomes.append(outcome_of(job, "ok", reused=stored is not None, result=stored or job.result))
+        finish_run(run, "completed", outcomes, home)
+        publish(snapshot, tables, home)
+    return run.run_id
+
+
+def everything(home: Warehouse, *, run_ids: set[str] | None = None) -> dict[str, list[tuple]]:
+    """All rows of every table and view; of those that have a run_id, only the rows of `run_ids`."""
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        names = connection.execute(
+            """
+            select table_schema, table_name, bool_or(column_name = 'run_id') from information_schema.columns
+            where table_schema in ('raw', 'staging', 'features', 'results') group by all
+            """
+        ).fetchall()
+        assert len(names) > 30
+        rows = {}
+        for schema, name, has_run in names:
+            found = connection.sql(f"from {schema}.{name}")
+            if run_ids is not None and has_run:
+                found = found.filter(f"run_id in ({', '.join(map(repr, sorted(run_ids)))})")
+            rows[f"{schema}.{name}"] = sorted(map(repr, found.fetchall()))
+    return rows
+
+
+def files(home: Warehouse) -> dict[str, int]:
+    return {str(p.relative_to(home.root)): p.stat().st_size for p in home.root.rglob("*") if p.is_file()}
