@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
-from tasks.evaluation.bootstrap import WeightedSpearman, percentile_interval, replicates
+from tasks.evaluation.bootstrap import WeightedSpearman, _resamples, percentile_interval, replicates
 from tasks.evaluation.comparisons import contrast
 
 EVERYONE = "all"
@@ -202,3 +202,16 @@ def test_few_seeds_do_not_raise_false_alarms(seeds) -> None:
 
 def test_an_undefined_metric_has_no_interval() -> None:
     assert percentile_interval(np.full(10, np.nan)) == (None, None)
+
+
+def test_an_interval_holds_the_middle_95_percent() -> None:
+    assert percentile_interval(np.arange(1001) / 1000) == pytest.approx((0.025, 0.975))
+
+
+def test_every_unit_is_drawn_as_often_as_any_other() -> None:
+    units = np.arange(40)
+    counts = np.concatenate(list(_resamples(units, 40, 2_000)), axis=1)
+    assert counts.shape == (40, 2_000)
+    assert (counts.sum(axis=0) == 40).all()
+    # The number of draws of a unit has mean 2,000 and standard deviation sqrt(2,000 * 39 / 40) = 44.
+    np.testing.assert_allclose(counts.sum(axis=1), 2_000, atol=5 * 44)

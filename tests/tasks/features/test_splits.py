@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.preparing import build_each
 from tasks.errors import ProtocolError
 from tasks.features.build import build_features
-from tasks.features.splits import SHARES, grouped_split
+from tasks.features.splits import SHARES, grouped_split, study_split
 from tasks.ingest.read import ingest
 from tasks.specs import PROBES, PROTOCOLS
 from tests.helpers.amounts import amount
@@ -133,3 +133,9 @@ def test_the_real_file_has_8941_groups_and_splits_by_genre(real_file, warehouse)
     counts = tables["tracks_std"].group_by("split", "music_genre").len()
     wanted = {"train": 3_500, "val": 750, "test": 750}
     assert all(abs(n - wanted[split]) <= 25 for split, _, n in counts.iter_rows())
+
+
+def test_every_split_of_the_study_has_its_share_of_each_genre() -> None:
+    genre = np.repeat([0, 1, 2], [200, 600, 1200])
+    counts = {name: np.bincount(genre[rows]).tolist() for name, rows in study_split(genre).items()}
+    assert counts == {"train": [140, 420, 840], "val": [30, 90, 180], "test": [30, 90, 180]}
