@@ -90,8 +90,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
                 shutil.rmtree(old)
             made = Warehouse.at(tmp_path_factory.mktemp("made"))
             train(made)
-            shutil.copytree(made.root, kept)
-    home = Warehouse.at(shutil.copytree(kept, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True))
+            shutil.copytree(made.root, folder / "half").rename(kept)  # whole or not there, whenever it is killed
+        home = Warehouse.at(shutil.copytree(kept, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True))
     publish(*prepare(home), home)  # where it is now
     return home
 

@@ -245,8 +245,11 @@ def test_the_command_writes_any_run_and_refuses_unknown_ones_in_one_line(sample,
     assert command(*where, "--out", str(out)).returncode == 0
     assert "Benchmark run" in out.read_text(encoding="utf-8")
     (tmp_path / "empty").mkdir()
+    refused = command(*where, "--run", "nope")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "Unknown run 'nope'. Newest: " + sample.run_id in refused.stderr
     for options, reason in [
-        ([*where, "--run", "nope"], "Unknown run 'nope'. Newest: " + sample.run_id),
         ([*where, "--compare", sample.run_id], f"--compare {sample.run_id}: is the run itself"),
         ([*where, "--out", str(tmp_path / "no" / "x.html")], f"there is no folder {tmp_path / 'no'}"),
         ([*where, "--out", str(tmp_path)], "it is a folder"),

@@ -33,7 +33,7 @@ from tasks.training import train
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
 from tests.helpers.commands import ROOT, query
-from tests.helpers.pages import BROWSER
+from tests.helpers.pages import needs_browser
 
 PICTURES = os.environ.get("MUSIC_PICTURES")
 MODELS = "knn,linear,lasso,xgboost,svm,logistic_regression,multitask"
@@ -47,7 +47,7 @@ HARM = "img[src='x'], [onerror], a[href^='javascript'], a[href*='evil.example'],
 pytestmark = [
     pytest.mark.long,
     pytest.mark.alone,
-    pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)"),
+    needs_browser,
 ]
 
 
