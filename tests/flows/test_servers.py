@@ -25,6 +25,7 @@ from flows import server as prefect_server
 from flows.server import available
 from tasks.errors import UserError
 from tasks.storage.warehouse import Warehouse
+from tests.helpers.amounts import amount
 from tests.helpers.commands import ROOT, clean_environment, in_training, query, run, scripted, started, until
 from tests.helpers.pretenders import ANSWERS, DRIPS, front
 from tests.helpers.runs import make_run
@@ -143,8 +144,9 @@ def test_a_server_that_never_answers_is_told_before_anything_else(environment) -
 @pytest.mark.parametrize("answer", [*ANSWERS, DRIPS])
 def test_what_is_no_server_of_prefects_is_refused_in_time(answer, monkeypatch) -> None:
     """A proxy, a login page, a server that is only healthy, an older one: whatever a run could not begin on."""
-    monkeypatch.setattr(prefect_server, "CHECK_SECONDS", 1.0)
-    with front() as there, temporary_settings({PREFECT_API_URL: there.url, PREFECT_API_REQUEST_TIMEOUT: 0.5}):
+    monkeypatch.setattr(prefect_server, "CHECK_SECONDS", amount(1.0, 4.0))
+    patience = {PREFECT_API_REQUEST_TIMEOUT: amount(0.5, 2.0)}
+    with front() as there, temporary_settings({PREFECT_API_URL: there.url, **patience}):
         there.pretend(answer)
         began = time.monotonic()
         with pytest.raises(UserError, match="where no Prefect server answers"), available("benchmark"):
