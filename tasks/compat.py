@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from multiprocessing import forkserver
 from typing import Any
+
+import numpy as np
 
 fork_server: Any = forkserver._forkserver  # the one that multiprocessing itself uses
 
@@ -34,6 +36,26 @@ def decrease_of_impurity(forest: Any) -> Any | None:
     """
     trained = getattr(forest, "_onedal_estimator", None)
     return None if trained is None else trained.var_importance_
+
+
+def trees_of(forest: Any) -> Iterator[Any]:
+    """Yields the trees of a fitted scikit-learn-intelex regressor as scikit-learn's, each made when it is asked for.
+
+    `estimators_` would hold all of them at once, which takes 3 GB for a thousand trees.
+    """
+    from onedal.primitives import get_tree_state_reg
+    from sklearn.tree._tree import Tree
+    from sklearnex.ensemble import _forest
+
+    for number in range(forest.n_estimators):
+        state = get_tree_state_reg(forest._onedal_estimator._onedal_model, number, 1)
+        more = _forest._tree_extra_args(forest.n_features_in_)
+        tree = Tree(forest.n_features_in_, np.array([1], dtype=np.intp), 1, *more)
+        nodes = _forest._map_node_ar_to_sklearn(state.node_ar)
+        tree.__setstate__(
+            {"max_depth": state.max_depth, "node_count": state.node_count, "nodes": nodes, "values": state.value_ar}
+        )
+        yield tree
 
 
 def release_locks(dask_scheduler: Any, workers: Collection[str]) -> None:

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import multiprocessing.util
 import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import psutil
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -27,6 +33,7 @@ from tasks.training.runs import finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 
 ROOT = Path(__file__).resolve().parents[1]
+OF_TENSORFLOW = "__autograph_generated_file"  # which it removes when the process ends
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +59,35 @@ def needs_server(file: Path) -> bool:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     return OneServer(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At the end there is no process, no open port and no temporary file of what these tests started."""
+    tmp_path_factory.getbasetemp()  # stays where it is, for who looks at a failure
+    multiprocessing.util.get_temp_dir()  # goes when this process ends
+    folder = tempfile.mkdtemp(prefix="tests-")
+    with mock.patch.dict(os.environ, {"TMPDIR": folder}), mock.patch("tempfile.tempdir", folder):
+        yield
+        started = [process for process in psutil.process_iter() if environment_of(process).get("TMPDIR") == folder]
+        _, running = psutil.wait_procs([process for process in started if not of_this_process(process)], timeout=10)
+        ports = [at.laddr for at in psutil.Process().net_connections("inet") if at.status == psutil.CONN_LISTEN]
+        files = [file for file in Path(folder).iterdir() if not file.name.startswith(OF_TENSORFLOW)]
+    assert (running, ports, files) == ([], [], [])
+    shutil.rmtree(folder)
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    with suppress(psutil.Error):
+        return process.environ()
+    return {}
+
+
+def of_this_process(process: psutil.Process) -> bool:
+    """Whether it is the fork server or the resource tracker of this process, which end with it."""
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid() == os.getpid() and "multiprocessing" in " ".join(process.cmdline())
+    return False
 
 
 @pytest.fixture

@@ -18,20 +18,24 @@ EXTRA_TREES_QUICK = {"n_estimators": 30}
 SPACE = {"max_features": Range(low=0.2, high=1.0), "min_samples_leaf": Range(low=1, high=12)}
 
 
-def _forests() -> Any:
-    return importlib.import_module(
-        "sklearnex.ensemble" if importlib.util.find_spec("sklearnex") else "sklearn.ensemble"
-    )
+HAS_INTELEX = importlib.util.find_spec("sklearnex") is not None
 
 
 def random_forest_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:
     """Returns a RandomForestClassifier of scikit-learn-intelex or scikit-learn."""
-    return _forests().RandomForestClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
+    ensemble = importlib.import_module("sklearnex.ensemble" if HAS_INTELEX else "sklearn.ensemble")
+    return ensemble.RandomForestClassifier(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def random_forest_regressor(parameters: Parameters, seed: int, n_jobs: int) -> Any:
     """Returns a RandomForestRegressor of scikit-learn-intelex or scikit-learn."""
-    return _forests().RandomForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
+    if HAS_INTELEX:
+        from tasks.models.estimators.intelex_forest import IntelexForestRegressor
+
+        return IntelexForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
+    from sklearn.ensemble import RandomForestRegressor
+
+    return RandomForestRegressor(**parameters, random_state=seed, n_jobs=n_jobs)
 
 
 def gradient_boosting(parameters: Parameters, seed: int, n_jobs: int) -> Any:

@@ -17,6 +17,11 @@ class Predicted:
     values: dict[str, np.ndarray]  # by task: genre codes (int64) or popularity points (float64), shape (n_rows,)
     probabilities: np.ndarray | None  # shape (n_rows, n_genres), columns by genre code; None: the model has none
 
+    def rows(self, rows: slice) -> Predicted:
+        """Returns the predictions for some of the rows."""
+        values = {task: values[rows] for task, values in self.values.items()}
+        return Predicted(values, None if self.probabilities is None else self.probabilities[rows])
+
 
 def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Predicted:
     """Predicts every task of a model and, where the model has them, the genres' probabilities, in one pass.

@@ -58,7 +58,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
     else:
         fit(estimator, spec, data)
     fitted = time.perf_counter()
-    predicted = {split: predict_all(estimator, spec, data.x[split], len(job.genres)) for split in EVALUATED}
+    predicted = predict_splits(estimator, spec, data.x, len(job.genres))
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
@@ -109,6 +109,18 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
         estimator.fit(*by_split)
     else:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
+
+
+def predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
+    """Predicts the rows of each evaluated split: arrays in one pass, because a large forest is slow to walk through."""
+    rows = [x[split] for split in EVALUATED]
+    if any(isinstance(part, StoredRows) for part in rows):
+        return {split: predict_all(estimator, spec, x[split], n_genres) for split in EVALUATED}
+    found = predict_all(estimator, spec, np.concatenate(rows), n_genres)
+    ends = np.cumsum([len(part) for part in rows])
+    return {
+        split: found.rows(slice(end - len(part), end)) for split, part, end in zip(EVALUATED, rows, ends, strict=True)
+    }
 
 
 @flushed_to_zero()

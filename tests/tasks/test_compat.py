@@ -44,6 +44,19 @@ def test_intelex_forests_keep_the_decrease_of_impurity() -> None:
     assert found.argmax() == 1
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("sklearnex"), reason="scikit-learn-intelex has no wheel here")
+def test_an_intelex_forest_gives_its_trees_one_by_one() -> None:
+    from tasks.models.estimators.intelex_forest import IntelexForestRegressor
+
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(400, 3)).astype(np.float32)
+    forest = IntelexForestRegressor(n_estimators=7, random_state=0).fit(x, x[:, 1] + draws.normal(size=400))
+    one_by_one = [tree.predict(x).ravel() for tree in compat.trees_of(forest)]
+    assert np.array_equal(one_by_one, [tree.predict(x) for tree in forest.estimators_])
+    assert forest.predict(x) == pytest.approx(np.mean(one_by_one, axis=0), rel=1e-12)
+    assert forest.predict(x) == pytest.approx(super(IntelexForestRegressor, forest).predict(x), rel=1e-5)
+
+
 def test_forests_of_scikit_learn_have_none() -> None:
     assert compat.decrease_of_impurity(SimpleNamespace()) is None
 

@@ -46,8 +46,9 @@ def test_a_worker_that_would_get_other_results_is_refused(seen, reason, warehous
 
 
 @pytest.fixture
-def own_cluster() -> LocalCluster:
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as one:
+def own_cluster(tmp_path_factory) -> LocalCluster:
+    places = {"dashboard_address": "127.0.0.1:0", "local_directory": str(tmp_path_factory.mktemp("dask"))}
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **places) as one:
         yield one
 
 
