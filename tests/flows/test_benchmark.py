@@ -181,9 +181,10 @@ def test_a_report_that_fails_does_not_fail_the_run(prefect_server, tmp_path, mon
 
 
 def test_a_second_run_reuses_and_a_refresh_does_not(first_run, home) -> None:
-    again = benchmark(**OPTIONS, warehouse=str(home.root))
+    options = OPTIONS | {"models": ["knn", "linear"], "warehouse": str(home.root)}
+    again = benchmark(**options)
     assert query(home, f"select distinct status, reused from results.cells where run_id = '{again}'") == [("ok", True)]
-    anew = benchmark(**OPTIONS, warehouse=str(home.root), refresh=True)
+    anew = benchmark(**options, refresh=True)
     assert query(home, f"select distinct status, reused from results.cells where run_id = '{anew}'") == [("ok", False)]
     # What earlier runs reported stays as it was.
     assert query(home, "select count(distinct result) from results.cells where model = 'knn'") == [(4,)]

@@ -75,7 +75,7 @@ def is_publishing(home: Warehouse) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_there", mostly_long([is_ingesting, is_training, is_publishing], is_training))
 def test_a_killed_run_loses_nothing_and_resumes(is_there, environment, home, tmp_path) -> None:
-    many(20_000).write_csv(tmp_path / "tracks.csv")
+    many(amount(4_000, 20_000)).write_csv(tmp_path / "tracks.csv")
     options = ["--source", str(tmp_path / "tracks.csv"), "--models", "linear,lasso,xgboost", "--feature-sets", "all"]
     options += ["--workers", "1", "--budget", "smoke"]
     with started(environment, *options) as process:

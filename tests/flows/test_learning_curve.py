@@ -6,12 +6,13 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.learning_curve import learning_curve
+from tasks.errors import UserError
 from tasks.evaluation.bootstrap import percentile_interval
 from tasks.prediction.candidates import candidates
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tasks.training.cell_files import read_replicates
-from tests.helpers.commands import query, run
+from tests.helpers.commands import query
 
 OPTIONS = {"source": "sample:2000", "models": ["xgboost", "linear", "logistic_regression"], "smallest": 300}
 
@@ -116,8 +117,7 @@ def test_a_curve_is_printed_and_has_a_page_of_its_own(curve, home, capsys) -> No
     assert "<h3>What the rows cost</h3>" in page
 
 
-def test_too_few_rows_for_a_curve_are_one_line(environment) -> None:
-    done = run(environment, "--source", "sample:1000", "--models", "linear", flow="learning_curve")
-    assert done.returncode == 1
-    assert "half of the training rows are fewer than 1,000. Give more rows, or a lower --smallest." in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+def test_too_few_rows_for_a_curve_are_refused(prefect_server, tmp_path) -> None:
+    told = r"half of the training rows are fewer than 1,000\. Give more rows, or a lower --smallest\."
+    with pytest.raises(UserError, match=told):
+        learning_curve(source="sample:1000", models=["linear"], warehouse=str(tmp_path))

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tasks.compute.processes import Processes
+from tests.helpers.amounts import amount
 
 pytestmark = pytest.mark.alone
 
@@ -178,7 +179,7 @@ def test_an_exit_code_is_not_lost_to_a_child_that_starts_meanwhile(log, tmp_path
 
 def hoard(mib: int) -> int:
     held = np.ones(mib * 2**17)
-    time.sleep(20.0)
+    time.sleep(amount(5.0, 20.0))
     return len(held)
 
 

@@ -27,6 +27,7 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables
 from tasks.upkeep import cleanup
+from tests.helpers.amounts import mostly_long
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many, tracks
 
@@ -283,7 +284,7 @@ def test_a_file_adds_nothing_again_even_if_the_sql_that_reads_it_is_another(ware
     assert read("new", warehouse, Append(newest.snapshot)) == newest
 
 
-@pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "from disk"])
+@pytest.mark.parametrize("is_large", mostly_long([False, True], False))
 def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_large, warehouse, monkeypatch) -> None:
     if is_large:
         monkeypatch.setattr(large_tables, "LARGE_ROWS", 0)

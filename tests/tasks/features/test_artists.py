@@ -21,6 +21,7 @@ from tasks.ingest.read import Append, ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.specs import protocol_named
 from tasks.storage.warehouse import Warehouse
+from tests.helpers.amounts import mostly_long
 from tests.helpers.tracks import many
 
 NAMES = [
@@ -157,7 +158,8 @@ def test_names_stay_whole_unless_told(warehouse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "written"), [(", ", ", "), ("&", " & "), ("X", " x "), ("/", "/"), (" and ", " AND ")]
+    ("given", "written"),
+    mostly_long([(", ", ", "), ("&", " & "), ("X", " x "), ("/", "/"), (" and ", " AND ")], ("&", " & "), ("X", " x ")),
 )
 def test_separators_that_may_be_part_of_a_name_are_added(given, written, warehouse) -> None:
     named = [

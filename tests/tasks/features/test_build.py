@@ -16,6 +16,7 @@ from tasks.ingest.read import ingest
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tests.helpers.amounts import mostly_long
 from tests.helpers.tracks import many, tracks
 
 
@@ -193,7 +194,7 @@ def test_the_registry_names_files_that_are_there(sample_tables, shared_warehouse
         assert pq.read_metadata(shared_warehouse.root / row.path).num_rows == row.rows
 
 
-@pytest.mark.parametrize("protocol", ["published", "cold_start"])
+@pytest.mark.parametrize("protocol", mostly_long(["published", "cold_start"], "cold_start"))
 def test_two_builds_of_the_same_file_are_equal_to_the_last_bit(protocol, tmp_path, monkeypatch) -> None:
     def built(home: Warehouse) -> dict[str, pl.DataFrame]:
         snapshot = ingest("sample:60000", {}, 0.0, home)

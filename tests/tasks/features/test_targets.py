@@ -12,6 +12,7 @@ from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.reporting.report import write_report
 from tasks.storage.warehouse import Warehouse
+from tests.helpers.amounts import mostly_long
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
@@ -34,18 +35,18 @@ def prepared(popularity: pl.Expr | str, home: Warehouse) -> tuple[str, list[str]
     return source, targets.notes(build_features(ingest(source, {}, 0.0, home), "label_free", 20, home), home)
 
 
-@pytest.mark.parametrize(
-    ("constant", "said"),
-    [
-        (["train", "val", "test"], f"popularity is 50 in all rows{UNDEFINED}{NONE}"),
-        (["test"], f"popularity is 50 in all test rows{UNDEFINED}"),
-        (["val"], f"popularity is 50 in all validation rows{UNDEFINED}{NONE}"),
-        (["train"], f"popularity is 50 in all training rows{NONE}"),
-        ([], None),
-    ],
-    ids=["everywhere", "test", "val", "train", "nowhere"],
-)
-def test_a_constant_popularity(constant, said, warehouse) -> None:
+CONSTANT_IN = {
+    "everywhere": (["train", "val", "test"], f"popularity is 50 in all rows{UNDEFINED}{NONE}"),
+    "test": (["test"], f"popularity is 50 in all test rows{UNDEFINED}"),
+    "val": (["val"], f"popularity is 50 in all validation rows{UNDEFINED}{NONE}"),
+    "train": (["train"], f"popularity is 50 in all training rows{NONE}"),
+    "nowhere": ([], None),
+}
+
+
+@pytest.mark.parametrize("where", mostly_long(CONSTANT_IN, "everywhere", "test"))
+def test_a_constant_popularity(where, warehouse) -> None:
+    constant, said = CONSTANT_IN[where]
     popularity = pl.when(pl.col("split").is_in(constant)).then(pl.lit("50")).otherwise("varied")
     source, notes = prepared(popularity, warehouse)
     assert notes == ([f"label_free: {said}"] if said else [])

@@ -204,7 +204,7 @@ def test_the_sample_has_a_bound_too(rows, warehouse) -> None:
         ingest("sample:7", {}, 0.0, warehouse, max_bytes=1_000)
 
 
-@pytest.mark.parametrize("is_secret", [True, False])
+@pytest.mark.parametrize("is_secret", mostly_long([True, False], True))
 @pytest.mark.alone
 @pytest.mark.parametrize(
     ("path", "kind", "told"),

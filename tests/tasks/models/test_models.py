@@ -36,7 +36,7 @@ def predicted_again(trained: tuple[Job, dict]) -> dict[str, np.ndarray]:
 NETS = {name for name, spec in MODELS.items() if "tensorflow" in spec.libraries}
 
 
-@pytest.mark.parametrize("name", mostly_long(MODELS, "multitask/multitask_tuned", *(MODELS.keys() - NETS)))
+@pytest.mark.parametrize("name", mostly_long(MODELS, *(MODELS.keys() - NETS)))
 def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -> None:
     spec = MODELS[name]
     cells = plan_cells(["published"], "smoke", [spec.model], ["all"], [42])

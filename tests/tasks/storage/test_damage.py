@@ -111,7 +111,7 @@ def test_what_a_flow_stores_during_a_check_is_neither_missing_nor_set_aside(home
     assert check(home).without_checksum == 0
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", mostly_long(HARMS, "cut"))
 def test_what_is_damaged_is_named_set_aside_and_made_again(harm: str, home: Warehouse, stored: Warehouse):
     files = {kind: file for kind, file in kinds(home).items() if kind not in {"manifest.json", "music.duckdb"}}
     assert len(files) > 30
@@ -150,7 +150,7 @@ def test_no_command_ends_because_of_a_file_that_is_gone_or_cut_off(harm: str, st
     assert rows(home, f"select count(*) from results.predictions where run_id = '{run_id}'")[0][0] > 0
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", mostly_long(HARMS, "altered"))
 def test_a_damaged_manifest_or_database_is_named_and_published_again(harm: str, home: Warehouse):
     for name in ("manifest.json", "music.duckdb"):
         HARMS[harm](home.root / name)

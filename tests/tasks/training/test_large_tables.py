@@ -132,6 +132,7 @@ def test_mini_batches_from_disk_learn_as_from_memory_and_the_same_way_twice(job_
     assert (found[0].values["genre"] == truth).mean() == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.long
 def test_a_net_learns_from_disk(all_is_large, job_of) -> None:
     job = job_of("multitask/multitask_tuned")
     truth = train.load(job).y

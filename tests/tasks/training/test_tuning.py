@@ -12,6 +12,7 @@ from tasks.specs import Cell
 from tasks.training import tuning
 from tasks.training.jobs import make_jobs
 from tasks.training.tuning import TRIALS, open_search, tunable, tunable_names, validate
+from tests.helpers.amounts import mostly_long
 from tests.helpers.stored import trial_rows, try_until
 
 
@@ -69,7 +70,7 @@ def test_the_best_is_told_beside_the_committed(job, warehouse) -> None:
     assert best.parameters["max_features"] == best.value
 
 
-@pytest.mark.parametrize("name", tunable_names())
+@pytest.mark.parametrize("name", mostly_long(tunable_names(), *(set(tunable_names()) - {"multitask/multitask_tuned"})))
 def test_a_trial_is_worth_its_validation_metric(name, sample_tables, shared_warehouse) -> None:
     spec = MODELS[name]
     cell = Cell(protocol="published", task=spec.task, model=spec.model, feature_set="all", seed=42, budget="smoke")
