@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -179,8 +179,11 @@ def catalogues() -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> object:
+def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=240):
+    outside = str(Path(tempfile.gettempdir()).parent)  # what it stores goes only when the process ends
+    with ExitStack() as stack:
+        with mock.patch("tempfile.tempdir", outside):
+            stack.enter_context(prefect_test_harness(server_startup_timeout=240))
         yield

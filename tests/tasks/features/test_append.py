@@ -204,13 +204,13 @@ def test_genres_that_the_base_does_not_know_are_left_out_and_told(warehouse) -> 
 
 def test_appending_again_adds_nothing(home, warehouse) -> None:
     base, kept, relearned = read("base", home), appended(home, "kept"), appended(home, "relearned")
+    build_features(kept, "published", 20, home)
     before = sorted(home.root.rglob("*.parquet"))
     assert appended(home, "kept") == kept
     assert read("new", home, Append(kept.snapshot, "kept")) == kept
     assert read("new", home, Append(kept.snapshot, "relearned")) == relearned != kept
     assert replace(read("base", home, Append(kept.snapshot, "kept")), source="") == replace(kept, source="")
     assert read("base", home, Append(base.snapshot)).snapshot == base.snapshot
-    build_features(kept, "published", 20, home)
     assert all(row.reused for row in build_features(kept, "published", 20, home))
     assert sorted(home.root.rglob("*.parquet")) == before
     assert kept.source == "base.csv + new.csv"

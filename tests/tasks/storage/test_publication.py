@@ -60,8 +60,9 @@ def test_a_moved_warehouse_is_read_where_it_stands(trained: Warehouse, moved: Wa
 
 
 @pytest.fixture
-def read_only(trained: Warehouse, tmp_path: Path) -> Iterator[Warehouse]:
+def read_only(trained: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     """The warehouse mounted read-only at another place; skips where that cannot be done."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = tmp_path / "mounted"
     folder.mkdir()
     if subprocess.run(["mount", "--bind", trained.root, folder], check=False).returncode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import dask
 import pytest
 from distributed import LocalCluster
 from distributed.client import FutureCancelledError
@@ -47,8 +48,10 @@ def test_a_worker_that_would_get_other_results_is_refused(seen, reason, warehous
 
 @pytest.fixture
 def own_cluster(tmp_path_factory) -> LocalCluster:
-    places = {"dashboard_address": "127.0.0.1:0", "local_directory": str(tmp_path_factory.mktemp("dask"))}
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **places) as one:
+    with (
+        dask.config.set(temporary_directory=str(tmp_path_factory.mktemp("dask"))),
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as one,
+    ):
         yield one
 
 
