@@ -18,8 +18,8 @@ test: $(INSTALLED)  ## the tests, without those that take long; those on the rea
 	$(PY) -m pytest -m "not alone and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest -m "alone and not long"
 
-test-all: $(INSTALLED)  ## every test, with everything that it can try
-	TESTS=all $(PY) -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+test-all: $(INSTALLED)  ## every test, with everything that it can try; COVERAGE=--cov says what they reach
+	TESTS=all $(PY) -m pytest -m "not alone" --numprocesses 2 --dist loadfile $(COVERAGE)
 	TESTS=all $(PY) -m pytest -m alone
 
 check: $(INSTALLED)  ## style, SQL, types
