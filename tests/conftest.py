@@ -32,14 +32,15 @@ from tasks.training.jobs import make_jobs
 from tasks.training.runs import finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
 
+MADE_SLOWLY = {"prefect_server", "trained"}
 ROOT = Path(__file__).resolve().parents[1]
 OF_TENSORFLOW = "__autograph_generated_file"  # which it removes when the process ends
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is long is slow, too: `-m "not slow"` is the loop of who changes a line."""
+    """What is long or needs what takes seconds to make is slow: `-m "not slow"` is the loop of who changes a line."""
     for item in items:
-        if item.get_closest_marker("long"):
+        if item.get_closest_marker("long") or MADE_SLOWLY & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
 
 

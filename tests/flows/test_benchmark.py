@@ -199,8 +199,8 @@ def test_a_second_run_reuses_and_a_refresh_does_not(own) -> None:
 
 
 def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(own) -> None:
-    options = {"warehouse": str(own.root), "refresh": True}
-    state = benchmark(**OPTIONS | options, cell_timeout=0.001, return_state=True)
+    options = OPTIONS | {"models": ["knn", "linear"], "warehouse": str(own.root), "refresh": True}
+    state = benchmark(**options, cell_timeout=0.001, return_state=True)
     assert state.is_failed()
     run_id = state.result(raise_on_failure=False)
     rows = query(own, f"select distinct status, error from results.cells where run_id = '{run_id}'")

@@ -149,7 +149,7 @@ FREE = [int(free) for free in os.environ.get("FULL_DISK_KIB", "300").split(",")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", FREE)
-@pytest.mark.parametrize("flow", mostly_long(COMMANDS, "benchmark"))
+@pytest.mark.parametrize("flow", mostly_long(COMMANDS, "features"))
 def test_a_command_on_a_full_disk_ends_well_or_with_one_line(flow, free, disk: Disk, environment) -> None:
     home = disk(free + 200)
     many(300).write_csv(home.root.parent / "tracks.csv")

@@ -623,6 +623,7 @@ def test_upkeep_removes_there_what_it_removes_in_a_folder(kind, url, machine, tm
     assert whole_publication(address)
 
 
+@pytest.mark.long
 def test_what_goes_of_a_store_goes_after_its_grace(machine) -> None:
     machine("one")
     address = f"memory://{uuid.uuid4().hex}"
@@ -696,6 +697,7 @@ def test_a_cell_of_which_something_was_removed_does_not_count(machine, monkeypat
     assert home.folders("cells") == [cell]
 
 
+@pytest.mark.long
 def test_uploads_that_were_interrupted_go_once_they_are_old(url, machine, monkeypatch) -> None:
     machine("one")
     home = Warehouse.at(url)

@@ -125,7 +125,7 @@ def dask_cluster(folder: Path, *options: str) -> Iterator[tuple[str, list[subpro
 @contextmanager
 def _dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A scheduler or a worker: it knows of no Prefect server and of no warehouse. Killed at the end."""
-    own = clean_environment(PREFECT_HOME=str(folder / "prefect"))
+    own = clean_environment(PREFECT_HOME=str(folder / "prefect"), DASK_TEMPORARY_DIRECTORY=str(folder))
     command = [sys.executable, "-m", "dask", *arguments]
     with (
         (folder / f"{arguments[0]}.log").open("ab") as log,

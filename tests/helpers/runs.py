@@ -56,9 +56,15 @@ def _outcome(job: Job, home: Warehouse, error: str | None, refresh: bool) -> Cel
 
 
 def night(
-    home: Warehouse, source: str, models: tuple[str, ...] = ("linear",), *, refresh: bool = False, genre_rows: int = 2
+    home: Warehouse,
+    source: str,
+    models: tuple[str, ...] = ("linear",),
+    *,
+    refresh: bool = False,
+    genre_rows: int = 2,
+    published: bool = True,
 ) -> str:
-    """What a benchmark does, in this process; returns the run's id."""
+    """What a benchmark does, in this process; returns the run's id. published: if not, it ends just before that."""
     with home.in_use():
         snapshot = ingest(source, {}, 0.05, home)
         tables = build_features(snapshot, "published", genre_rows, home)
@@ -72,7 +78,8 @@ def night(
                 train_cell(job)
             outcomes.append(outcome_of(job, "ok", reused=stored is not None, result=stored or job.result))
         finish_run(run, "completed", outcomes, home)
-        publish(snapshot, tables, home)
+        if published:
+            publish(snapshot, tables, home)
     return run.run_id
 
 

@@ -125,6 +125,7 @@ def is_idle(client: Client) -> bool:
     return n_tasks == 0 and not any(client.run(lambda dask_worker: dask_worker.state.executing_count).values())
 
 
+@pytest.mark.long
 def test_of_a_cell_that_is_ended_nothing_stays_behind_on_the_workers(job_of, client) -> None:
     job = replace(job_of("genre/xgboost_tuned", "full", workers=2), result="ended")
     with training_of(job) as ended:

@@ -179,21 +179,21 @@ def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch)
 
 
 def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
-    run_id = make_run(warehouse, "sample:2000", ["linear", "knn", "gradient_boosting", "multitask"])
+    run_id = make_run(warehouse, "sample:2000", ["linear", "knn", "gradient_boosting", "xgboost"])
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
         found = connection.sql("select model, n_train, sampled_from, sample_reason from results.leaderboard order by 1")
         assert found.fetchall() == [
             ("gradient_boosting", 200, 1400, MODELS["popularity/gradient_boosting"].needs_memory),
             ("knn", 200, 1400, MODELS["genre/knn"].needs_memory),
             ("linear", 1400, None, None),
-            ("multitask", 1400, None, None),
-            ("multitask", 1400, None, None),
+            ("xgboost", 1400, None, None),
+            ("xgboost", 1400, None, None),
         ]
         counts = connection.sql("select task, model, count(distinct track_id) from results.predictions group by all")
         assert {row[2] for row in counts.fetchall()} == {600}
         [result] = connection.sql("select result from results.cells where model = 'knn'").fetchall()
         [accuracy] = connection.sql(
-            "select accuracy from results.scores where model = 'multitask'and task = 'genre'"
+            "select accuracy from results.scores where model = 'xgboost' and task = 'genre'"
         ).fetchall()
         assert accuracy[0] > 0.15
     assert "sample, 200 of 1,400 rows, because it keeps" in str(sample_of(result[0], warehouse))

@@ -85,10 +85,10 @@ def test_without_upkeep_the_same_nights_pile_up(warehouse) -> None:
 
 
 def test_kept_runs_read_the_same_before_and_after(warehouse) -> None:
-    oldest = night(warehouse, "sample:200", ("linear", "knn"))
-    reusing = night(warehouse, "sample:200", ("linear", "knn"))
-    night(warehouse, "sample:210")
-    newest = night(warehouse, "sample:220", ("linear",))
+    oldest = night(warehouse, "sample:200", ("linear", "knn"), published=False)
+    reusing = night(warehouse, "sample:200", ("linear", "knn"), published=False)
+    night(warehouse, "sample:210", published=False)
+    newest = night(warehouse, "sample:220", ("linear",), published=False)
     night(warehouse, "sample:220", ("linear",), refresh=True)
     kept = {reusing, newest}
     # The two runs of sample:220 and the one of sample:210 are newer; the last of sample:200 is the fourth.
@@ -232,7 +232,7 @@ def test_orphans_go_and_strangers_stay(warehouse) -> None:
 
 
 def test_a_page_of_two_runs_goes_with_either_of_them(warehouse) -> None:
-    first, second, third = (night(warehouse, "sample:200") for _ in range(3))
+    first, second, third = (night(warehouse, "sample:200", published=is_last) for is_last in (False, False, True))
     pages = [report.write_comparison(one, other, warehouse) for one, other in [(second, first), (third, second)]]
     assert keep(warehouse, runs=2).going.keys() & {f"reports/{page.name}" for page in pages} == {
         f"reports/{second}-against-{first}.html"
@@ -257,7 +257,7 @@ def test_a_search_keeps_the_data_it_goes_on_with(warehouse) -> None:
 
 
 def test_superseded_versions_of_a_file_go_and_the_current_stay(warehouse) -> None:
-    night(warehouse, "sample:200", genre_rows=2)
+    night(warehouse, "sample:200", genre_rows=2, published=False)
     first = {row.version for row in read_registry(warehouse)}
     night(warehouse, "sample:200", genre_rows=3)
     current = {row.version for row in read_registry(warehouse)} - first
@@ -288,7 +288,7 @@ def test_runs_of_a_few_models_push_out_no_other_models_result(warehouse) -> None
 
 
 def test_nothing_goes_while_a_flow_holds_the_warehouse(warehouse) -> None:
-    night(warehouse, "sample:200")
+    night(warehouse, "sample:200", published=False)
     night(warehouse, "sample:210")
     before = files(warehouse)
     waited = []
@@ -367,7 +367,7 @@ def test_a_compaction_killed_half_way_doubles_no_row_of_the_registry(warehouse) 
 
 
 def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, monkeypatch) -> None:
-    night(warehouse, "sample:200")
+    night(warehouse, "sample:200", published=False)
     night(warehouse, "sample:210")
     monkeypatch.setattr(cleanup, "publish", lambda *_: None)
     keep(warehouse, runs=1)
@@ -378,7 +378,7 @@ def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, mo
 
 
 def test_a_moved_warehouse_is_published_where_it_is(warehouse, tmp_path) -> None:
-    night(warehouse, "sample:200")
+    night(warehouse, "sample:200", published=False)
     night(warehouse, "sample:210")
     os.rename(warehouse.root, tmp_path / "it's moved")
     moved = Warehouse.at(tmp_path / "it's moved")
