@@ -5,6 +5,8 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PORT ?= 4200
 PREFECT_API_URL = http://127.0.0.1:$(PORT)/api
+# Prefect's state, with its schedules, is this folder's, not the user's.
+export PREFECT_HOME ?= $(CURDIR)/.local/prefect
 PREFECT := PREFECT_API_URL=$(PREFECT_API_URL) DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
 	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false .venv/bin/prefect
 ANSWERS = $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_for_status()" 2> /dev/null
@@ -57,9 +59,13 @@ up: $(INSTALLED)  ## server, deployments and worker in the background
 	@set -m; $(PREFECT) server start --host 127.0.0.1 --port $(PORT) > .local/server.log 2>&1 & echo $$! > .local/server.pid
 	@for try in $$(seq 120); do $(ANSWERS) && exit 0; kill -0 $$(cat .local/server.pid) 2> /dev/null || break; sleep 1; done; \
 		rm .local/server.pid; echo "It did not start: $$(tail -n 1 .local/server.log)"; exit 1
-	@$(MAKE) --no-print-directory deploy
+	@$(MAKE) --no-print-directory deploy > .local/deploy.log 2>&1 || { tail -n 20 .local/deploy.log; exit 1; }
 	@set -m; $(PREFECT) worker start --pool local-process > .local/worker.log 2>&1 & echo $$! > .local/worker.pid
-	@echo "http://127.0.0.1:$(PORT) is up; its logs are in .local/; make down ends it"
+	@echo "Dashboard: http://127.0.0.1:$(PORT)"
+	@echo "Artifacts: http://127.0.0.1:$(PORT)/v2/artifacts"
+	@echo "Commands:  export PREFECT_API_URL=$(PREFECT_API_URL)  (in each shell whose runs it shall show)"
+	@echo "Logs:      .local/"
+	@echo "make down ends the server and the worker; nothing is scheduled without them."
 
 down:  ## end what make up started
 	@for name in worker server; do \

@@ -124,7 +124,7 @@ def print_best(best: Best) -> None:
         f"best of {best.n_finished} trials: validation {best.metric} {best.value:.4f}; committed settings: {committed}"
     )
     print(json.dumps(best.parameters, indent=2))
-    print("Every trial: select * from results.trials")
+    print("Every trial: select task, model, value, params from results.trials")
 
 
 def main() -> int:

@@ -201,6 +201,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
         ["cells", f"{counts['n']}: {counts['ok']} ok ({counts['reused']} of them reused), {counts['failed']} failed"],
         ["source", quoted(run["source"])],
     ]
+    board = "select protocol, task, model, feature_set, accuracy, rmse from results.leaderboard"
     code = f", code `{run['git_commit'][:12]}`" if run["git_commit"] else ""
     sections = [
         _table(["", ""], facts),
@@ -209,7 +210,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
         _table(["task", "protocol", "model", "features", "metric", "95 % interval"], best) or "None.",
         "## Query it",
         f"Run `{run_id}`, snapshot `{run['snapshot']}`{code}, by {quoted(warehouse.client)}:",
-        f"```sql\nselect * from results.leaderboard;\nselect * from results.scores where run_id = '{run_id}';\n```",
+        f"```sql\n{board};\n{board.replace('leaderboard', 'scores')} where run_id = '{run_id}';\n```",
     ]
     return "\n\n".join(sections)
 

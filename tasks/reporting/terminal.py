@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +22,8 @@ from tasks.results.run_queries import LEADERBOARDS, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
+BOARD = "select protocol, model, feature_set, accuracy, rmse from results.leaderboard"
+EXAMPLE = Path("examples/new_songs.csv")  # in the project's folder
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
 
 
@@ -41,10 +45,19 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _ledger(console, connection, run)
         _parity(console, connection, run)
         _failures(console, connection, run_id)
-    query = f'{warehouse.client} "select * from results.leaderboard"'
-    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
+        can_predict = connection.sql("from results.champions where is_current").fetchone() is not None
+    query = f'{warehouse.client} "{BOARD}"'
+    told = [f"\nQuery it: {query}  (run {run_id})"]
     if (report := warehouse.report(run_id)).exists():
-        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
+        told.append(f"Report:   {report}")
+    if can_predict:
+        songs = f"{EXAMPLE if EXAMPLE.exists() else EXAMPLE.name} --warehouse {shlex.quote(warehouse.address)}"
+        told += [
+            f"Predict:  python -m flows.predict {songs}",
+            f"Explain:  python -m flows.feedback {songs} --track-id 2",
+        ]
+    for line in told:
+        console.print(line, soft_wrap=True, markup=False, emoji=False)
     return str(run["status"])
 
 
@@ -73,7 +86,7 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
             rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
             console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
             console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
-    query = f'{warehouse.client} "select * from results.learning_curve"'
+    query = f'{warehouse.client} "select task, model, n_train, metric, value from results.learning_curve"'
     console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
     if (report := warehouse.report(run_id)).exists():
         console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
@@ -110,7 +123,12 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: dateti
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
     console = Console()
     console.print(table)
-    console.print(f'Query them: {warehouse.client} "from features.registry"', soft_wrap=True, markup=False, emoji=False)
+    console.print(
+        f'Query them: {warehouse.client} "select table_name, protocol, rows, path from features.registry"',
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+    )
 
 
 def _leaderboard(
