@@ -45,7 +45,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _ledger(console, connection, run)
         _parity(console, connection, run)
         _failures(console, connection, run_id)
-        can_predict = connection.sql("from results.champions where is_current").fetchone() is not None
+        can_predict = bool(connection.execute("from results.champions where is_current").fetchall())
     query = f'{warehouse.client} "{BOARD}"'
     told = [f"\nQuery it: {query}  (run {run_id})"]
     if (report := warehouse.report(run_id)).exists():

@@ -113,8 +113,8 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
 
 def predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
     """Predicts the rows of each evaluated split: arrays in one pass, because a large forest is slow to walk through."""
-    rows = [x[split] for split in EVALUATED]
-    if any(isinstance(part, StoredRows) for part in rows):
+    rows = [part for split in EVALUATED if not isinstance(part := x[split], StoredRows)]
+    if len(rows) < len(EVALUATED):
         return {split: predict_all(estimator, spec, x[split], n_genres) for split in EVALUATED}
     found = predict_all(estimator, spec, np.concatenate(rows), n_genres)
     ends = np.cumsum([len(part) for part in rows])
