@@ -20,25 +20,25 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
 SMALL = {"source": "sample:2000", "models": ["linear"], "feature_sets": ["all"], "protocol": "published"}
 
 
-def prefect(environment: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
+def prefect(of_worker: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=cwd, capture_output=True, text=True,
+        [sys.executable, "-m", "prefect", *arguments], env=of_worker, cwd=cwd, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
-def api(prefect_server) -> httpx.Client:
+def prefect_api(prefect_server) -> httpx.Client:
     from prefect.settings import PREFECT_API_URL
 
     return httpx.Client(base_url=PREFECT_API_URL.value(), timeout=60.0)
 
 
 @pytest.fixture(scope="module")
-def environment(api, tmp_path_factory) -> dict[str, str]:
+def of_worker(prefect_api, tmp_path_factory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("deployed")
-    url = str(api.base_url).rstrip("/")
+    url = str(prefect_api.base_url).rstrip("/")
     return clean_environment(PREFECT_API_URL=url, PREFECT_HOME=str(home), MUSIC_WAREHOUSE=str(home / "warehouse"))
 
 
@@ -58,26 +58,26 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def deployed(environment, api) -> dict[str, dict]:
+def deployed(of_worker, prefect_api) -> dict[str, dict]:
     """What the server knows of each deployment, by its name."""
-    prefect(environment, "work-pool", "create", "--overwrite", "--type", "process", "local-process")
-    prefect(environment, "--no-prompt", "deploy", "--all")
-    found = api.post("/deployments/filter", json={}).json()
+    prefect(of_worker, "work-pool", "create", "--overwrite", "--type", "process", "local-process")
+    prefect(of_worker, "--no-prompt", "deploy", "--all")
+    found = prefect_api.post("/deployments/filter", json={}).json()
     return {deployment["name"]: deployment for deployment in found}
 
 
-def start(api: httpx.Client, deployment: dict, **parameters: object) -> str:
-    answer = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+def start(prefect_api: httpx.Client, deployment: dict, **parameters: object) -> str:
+    answer = prefect_api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
     answer.raise_for_status()
     return answer.json()["id"]
 
 
-def state_of(api: httpx.Client, run_id: str) -> dict:
-    return api.get(f"/flow_runs/{run_id}").json()["state"]
+def state_of(prefect_api: httpx.Client, run_id: str) -> dict:
+    return prefect_api.get(f"/flow_runs/{run_id}").json()["state"]
 
 
-def is_over(api: httpx.Client, run_id: str) -> bool:
-    return state_of(api, run_id)["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+def is_over(prefect_api: httpx.Client, run_id: str) -> bool:
+    return state_of(prefect_api, run_id)["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def test_every_deployment_is_declared_as_its_flow_is(deployed) -> None:
@@ -102,8 +102,8 @@ def test_every_deployment_is_declared_as_its_flow_is(deployed) -> None:
         {"budget": "huge"}, {"min_genre_rows": "many"}, {"cell_memory": 0},
     ],
 )  # fmt: skip
-def test_a_wrong_parameter_is_refused_by_the_server(wrong, deployed, api) -> None:
-    answer = api.post(f"/deployments/{deployed['nightly']['id']}/create_flow_run", json={"parameters": wrong})
+def test_a_wrong_parameter_is_refused_by_the_server(wrong, deployed, prefect_api) -> None:
+    answer = prefect_api.post(f"/deployments/{deployed['nightly']['id']}/create_flow_run", json={"parameters": wrong})
     assert answer.is_client_error
     assert next(iter(wrong)) in answer.text or "Validation failed" in answer.text
 
@@ -117,28 +117,28 @@ def test_the_flow_refuses_what_the_server_refuses() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("place", ["checkout", "wheel"])
-def test_a_worker_runs_what_is_deployed(place, deployed, environment, api, wheel, tmp_path, monkeypatch) -> None:
+def test_a_worker_runs_what_is_deployed(place, deployed, of_worker, prefect_api, wheel, tmp_path, monkeypatch) -> None:
     """Of two nightly runs that are due at once one is cancelled; the other publishes, wherever the code comes from."""
-    environment = environment | {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
+    of_worker = of_worker | {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
     folder = ROOT
     if place == "wheel":
         folder = tmp_path
-        environment["PYTHONPATH"] = str(wheel)
+        of_worker["PYTHONPATH"] = str(wheel)
         where = [sys.executable, "-c", "import flows; print(flows.__file__)"]
-        found = subprocess.run(where, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+        found = subprocess.run(where, env=of_worker, cwd=folder, capture_output=True, text=True, check=True)
         assert found.stdout.startswith(str(wheel))
         declared = wheel / "share" / "music-benchmark" / "prefect.yaml"
-        prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(declared), cwd=folder)
-    runs = [start(api, deployed["nightly"], **SMALL) for _ in range(2)]
+        prefect(of_worker, "--no-prompt", "deploy", "--all", "--prefect-file", str(declared), cwd=folder)
+    runs = [start(prefect_api, deployed["nightly"], **SMALL) for _ in range(2)]
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local-process"]
     with subprocess.Popen(
-        worker, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        worker, env=of_worker, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until(lambda: all(is_over(api, run) for run in runs), seconds=200.0, every=0.5)
+            until(lambda: all(is_over(prefect_api, run) for run in runs), seconds=200.0, every=0.5)
         finally:
             process.terminate()
-    ended = {state_of(api, run)["type"]: run for run in runs}
+    ended = {state_of(prefect_api, run)["type"]: run for run in runs}
     assert set(ended) == {"COMPLETED", "CANCELLED"}
     home = Warehouse.at(tmp_path / "warehouse")
     assert query(home, "select status, flow_run_id from results.runs") == [("completed", ended["COMPLETED"])]

@@ -30,9 +30,9 @@ def curve(prefect_server, home) -> str:
 
 
 @pytest.fixture
-def own(curve, home, tmp_path) -> Warehouse:
+def copied(curve, home, tmp_path) -> Warehouse:
     """A copy for a test that adds runs, because the others count them."""
-    return Warehouse.at(shutil.copytree(home.root, tmp_path / "own"))
+    return Warehouse.at(shutil.copytree(home.root, tmp_path / "copied"))
 
 
 def test_a_curve_has_every_model_on_every_number_of_rows(curve, home) -> None:
@@ -103,14 +103,14 @@ def test_parts_of_the_rows_count_nowhere_else(curve, home) -> None:
     assert len(list((home.root / "cells").glob("*/*.ubj"))) + len(list((home.root / "cells").glob("*/*.skops"))) == 4
 
 
-def test_its_cells_are_reused_by_itself_and_by_a_benchmark(own) -> None:
+def test_its_cells_are_reused_by_itself_and_by_a_benchmark(copied) -> None:
     options = {name: OPTIONS[name] for name in ("source", "models")}
-    ordinary = benchmark(**options, protocol="cold_start", feature_sets=["all"], warehouse=str(own.root))
-    assert query(own, f"select distinct reused from results.cells where run_id = '{ordinary}'") == [(True,)]
-    assert query(own, f"select count(*) from results.learning_curve where run_id = '{ordinary}'") == [(0,)]
-    again = learning_curve(**OPTIONS, warehouse=str(own.root))
+    ordinary = benchmark(**options, protocol="cold_start", feature_sets=["all"], warehouse=str(copied.root))
+    assert query(copied, f"select distinct reused from results.cells where run_id = '{ordinary}'") == [(True,)]
+    assert query(copied, f"select count(*) from results.learning_curve where run_id = '{ordinary}'") == [(0,)]
+    again = learning_curve(**OPTIONS, warehouse=str(copied.root))
     found = f"select distinct reused, status from results.learning_curve where run_id = '{again}'"
-    assert query(own, found) == [(True, "ok")]
+    assert query(copied, found) == [(True, "ok")]
 
 
 def test_a_curve_is_printed_and_has_a_page_of_its_own(curve, home, capsys) -> None:

@@ -75,7 +75,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def environment(server, tmp_path) -> dict[str, str]:
+def impatient(server, tmp_path) -> dict[str, str]:
     """Impatient: a minute of waiting says no more than a few seconds."""
     patience = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "3"}
     places = {"MUSIC_WAREHOUSE": str(tmp_path / "warehouse"), "PREFECT_HOME": str(tmp_path / "home")}
@@ -83,9 +83,9 @@ def environment(server, tmp_path) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, environment) -> None:
-    with started(environment | {"PREFECT_CLIENT_MAX_RETRIES": "6"}, *SLOW) as process:
-        in_training(Path(environment["SCRIPTED_FOLDER"]))
+def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, impatient) -> None:
+    with started(impatient | {"PREFECT_CLIENT_MAX_RETRIES": "6"}, *SLOW) as process:
+        in_training(Path(impatient["SCRIPTED_FOLDER"]))
         server.send(signal.SIGKILL)
         server.start()
         printed = process.communicate(timeout=300)[0]
@@ -101,41 +101,41 @@ def test_a_server_that_goes_away_and_comes_back_is_told_everything(server, envir
 
 
 @pytest.mark.long
-def test_a_server_that_is_gone_for_good_costs_no_result(server, environment) -> None:
-    with started(environment, *SLOW) as process:
-        in_training(Path(environment["SCRIPTED_FOLDER"]))
+def test_a_server_that_is_gone_for_good_costs_no_result(server, impatient) -> None:
+    with started(impatient, *SLOW) as process:
+        in_training(Path(impatient["SCRIPTED_FOLDER"]))
         server.send(signal.SIGKILL)
         printed = process.communicate(timeout=300)[0]
     server.start()
-    _assert_published_without_prefect(process.returncode, printed, environment)
+    _assert_published_without_prefect(process.returncode, printed, impatient)
 
 
 @pytest.mark.long
-def test_a_server_that_stops_answering_costs_no_result(server, environment) -> None:
-    with started(environment, *SLOW) as process:
-        in_training(Path(environment["SCRIPTED_FOLDER"]))
+def test_a_server_that_stops_answering_costs_no_result(server, impatient) -> None:
+    with started(impatient, *SLOW) as process:
+        in_training(Path(impatient["SCRIPTED_FOLDER"]))
         server.send(signal.SIGSTOP)
         try:
             printed = process.communicate(timeout=300)[0]
         finally:
             server.send(signal.SIGCONT)
-    _assert_published_without_prefect(process.returncode, printed, environment)
+    _assert_published_without_prefect(process.returncode, printed, impatient)
 
 
-def _assert_published_without_prefect(code: int, printed: str, environment: dict[str, str]) -> None:
+def _assert_published_without_prefect(code: int, printed: str, impatient: dict[str, str]) -> None:
     assert code == 0, printed
     assert "Prefect's server does not answer any more" in printed
     assert "Traceback" not in printed
-    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
+    home = Warehouse.at(impatient["MUSIC_WAREHOUSE"])
     assert query(home, "select status from results.runs") == [("completed",)]
     assert query(home, "select count(*) from results.cells where status = 'ok'") == [(2,)]
 
 
 @pytest.mark.long
-def test_a_server_that_never_answers_is_told_before_anything_else(environment) -> None:
+def test_a_server_that_never_answers_is_told_before_anything_else(impatient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
-        done = run(environment | {"PREFECT_API_URL": url}, *QUICK)
+        done = run(impatient | {"PREFECT_API_URL": url}, *QUICK)
     assert done.returncode == 1
     assert f"PREFECT_API_URL is {url}, where no Prefect server answers (no answer within 30 s)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -176,19 +176,19 @@ LOST = [
 @pytest.mark.long
 @pytest.mark.parametrize(("flow", "answer"), LOST)
 def test_a_server_that_turns_into_something_else_costs_no_command_its_results(
-    flow, answer, server, environment, trained, tmp_path
+    flow, answer, server, impatient, trained, tmp_path
 ) -> None:
     options = {
         "benchmark": QUICK, "features": QUICK[:2], "upkeep": [],
         "predict": ["sample:100", "--out", str(tmp_path / "out.csv"), "--warehouse", str(trained.root)],
     }[flow]  # fmt: skip
-    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
+    home = Warehouse.at(impatient["MUSIC_WAREHOUSE"])
     if flow == "upkeep":
         make_run(home, "sample:2000", ["linear"])
-    environment |= {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.05"}  # the first line is of the body's beginning
+    impatient |= {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.05"}  # the first line is of the body's beginning
     with (
         front(server.port) as between,
-        started(environment | {"PREFECT_API_URL": between.url}, *options, flow=flow) as process,
+        started(impatient | {"PREFECT_API_URL": between.url}, *options, flow=flow) as process,
     ):
         until(lambda: between.n_passed("POST /api/logs/") or process.poll() is not None, every=0.01)
         between.pretend(answer)

@@ -22,15 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NIGHTLY = {"models": ["linear", "knn"], "feature_sets": ["all"], "min_genre_rows": 5}
 
 
-@pytest.fixture
-def environment(prefect_server) -> dict[str, str]:
-    from prefect.settings import PREFECT_API_URL
-
-    unwanted = {"MUSIC_SOURCE", "MUSIC_WAREHOUSE"}
-    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return kept | {"PREFECT_API_URL": PREFECT_API_URL.value()}
-
-
 def start(environment: dict[str, str], flow: str, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", f"flows.{flow}", *options],

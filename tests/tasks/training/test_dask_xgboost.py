@@ -36,7 +36,7 @@ def client(tmp_path_factory) -> Iterator[Client]:
 
 
 @pytest.fixture
-def job_of(sample_tables, shared_warehouse, client):
+def spread_job(sample_tables, shared_warehouse, client):
     def make(name: str, budget: str = "brief", **more: int) -> Job:
         task, model = name.split("/")
         cell = Cell(protocol="published", task=task, model=model, feature_set="all", seed=42, budget=budget)
@@ -64,28 +64,28 @@ def executed(client: Client) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", mostly_long(["popularity/xgboost", "genre/xgboost"], "popularity/xgboost"))
-def test_trees_are_those_of_one_process(name, job_of, client) -> None:
+def test_trees_are_those_of_one_process(name, spread_job, client) -> None:
     """With the same bins and no row left out, but for the order in which gradients are added up: they are floats."""
     before = executed(client)
-    found = of_test_rows(job_of(name, workers=2), **EXACT)
+    found = of_test_rows(spread_job(name, workers=2), **EXACT)
     assert all(n > before[worker] for worker, n in executed(client).items())
-    np.testing.assert_allclose(found, of_test_rows(job_of(name), **EXACT), rtol=1e-3)
+    np.testing.assert_allclose(found, of_test_rows(spread_job(name), **EXACT), rtol=1e-3)
 
 
-def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(job_of, shared_warehouse) -> None:
+def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(spread_job, shared_warehouse) -> None:
     """Rows are drawn for a tree by each worker for itself, bins cut from merged sketches: other trees, no worse."""
-    job = job_of("popularity/xgboost", workers=2)
+    job = spread_job("popularity/xgboost", workers=2)
     found = of_test_rows(job)
     np.testing.assert_array_equal(of_test_rows(job), found)
     truth = train.load(job).y["popularity"]["test"]
-    errors = [np.sqrt(np.mean((y - truth) ** 2)) for y in (found, of_test_rows(job_of("popularity/xgboost")))]
+    errors = [np.sqrt(np.mean((y - truth) ** 2)) for y in (found, of_test_rows(spread_job("popularity/xgboost")))]
     assert errors[0] == pytest.approx(errors[1], rel=0.05)
     assert errors[0] < 0.9 * truth.std()
 
 
 @pytest.mark.parametrize("train_rows", [None, 600])
-def test_shares_are_all_rows_once(job_of, train_rows) -> None:
-    job = job_of("popularity/xgboost", workers=3, train_rows=train_rows)
+def test_shares_are_all_rows_once(spread_job, train_rows) -> None:
+    job = spread_job("popularity/xgboost", workers=3, train_rows=train_rows)
     shares = [large_tables.share_of(job, number) for number in range(3)]
     assert min(len(y) for _, y in shares) > 0.25 * sum(len(y) for _, y in shares)
     whole = train.load(job)
@@ -94,13 +94,15 @@ def test_shares_are_all_rows_once(job_of, train_rows) -> None:
     np.testing.assert_array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])
 
 
-def test_only_xgboost_on_large_tables_is_spread_and_its_cells_are_others(job_of, sample_tables, monkeypatch) -> None:
+def test_only_xgboost_on_large_tables_is_spread_and_its_cells_are_others(
+    spread_job, sample_tables, monkeypatch
+) -> None:
     names = ("popularity/xgboost", "genre/xgboost_tuned", "popularity/linear", "genre/random_forest")
-    cells = [job_of(name).cell for name in names]
+    cells = [spread_job(name).cell for name in names]
     assert grid.distributed(cells, sample_tables, 2) == cells
     monkeypatch.setattr(large_tables, "LARGE_ROWS", 1999)
     assert [cell.workers for cell in grid.distributed(cells, sample_tables, 2)] == [2, 2, None, None]
-    assert len({job_of("popularity/xgboost", **more).key for more in ({}, {"workers": 2}, {"workers": 3})}) == 3
+    assert len({spread_job("popularity/xgboost", **more).key for more in ({}, {"workers": 2}, {"workers": 3})}) == 3
 
 
 @contextmanager
@@ -126,8 +128,8 @@ def is_idle(client: Client) -> bool:
 
 
 @pytest.mark.long
-def test_of_a_cell_that_is_ended_nothing_stays_behind_on_the_workers(job_of, client) -> None:
-    job = replace(job_of("genre/xgboost_tuned", "full", workers=2), result="ended")
+def test_of_a_cell_that_is_ended_nothing_stays_behind_on_the_workers(spread_job, client) -> None:
+    job = replace(spread_job("genre/xgboost_tuned", "full", workers=2), result="ended")
     with training_of(job) as ended:
         wait_for_trees(client)
         assert not ended.done()
@@ -136,8 +138,8 @@ def test_of_a_cell_that_is_ended_nothing_stays_behind_on_the_workers(job_of, cli
 
 
 @pytest.mark.long
-def test_a_worker_that_dies_ends_the_cell_and_not_the_others(job_of, client) -> None:
-    job = replace(job_of("popularity/xgboost", "full", workers=2), result="lost")
+def test_a_worker_that_dies_ends_the_cell_and_not_the_others(spread_job, client) -> None:
+    job = replace(spread_job("popularity/xgboost", "full", workers=2), result="lost")
     with training_of(job) as ended:
         wait_for_trees(client)
         doomed, pid = next(iter(client.run(os.getpid).items()))
@@ -148,5 +150,5 @@ def test_a_worker_that_dies_ends_the_cell_and_not_the_others(job_of, client) -> 
         f"RuntimeError: worker {doomed} died while fitting its share of it",
     )
     until(lambda: is_idle(client), seconds=10)
-    with training_of(replace(job_of("popularity/xgboost", workers=2), result="again")) as ended:
+    with training_of(replace(spread_job("popularity/xgboost", workers=2), result="again")) as ended:
         assert ended.result().status == "ok"
