@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows import cli, server
 from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Features, File, Share, StoredModelName, TracksFile, Units, WarehouseName
+from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TracksFile, Units, WarehouseName
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
@@ -27,12 +27,12 @@ def predict(
     warehouse: WarehouseName | None = None,
     model: StoredModelName | None = None,
     columns: Columns = "",
-    max_reject_share: Share = 0.05,
+    strict: bool = False,
     units: Units = "",
     min_features: Features = MIN_FEATURES,
     max_source_bytes: Bytes = MAX_BYTES,
 ) -> Path:
-    """Predict every track of a file. The result is the path of the predictions.
+    """Predict every track of a file, except rows with bad values. The result is the path of the predictions.
 
     Args:
         tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
@@ -41,7 +41,7 @@ def predict(
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this model instead of the champion of each task that it predicts.
         columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
-        max_reject_share: stop if a larger share of the rows has bad values.
+        strict: refuse the file if any row has bad values; without it, the other rows are predicted.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
@@ -53,7 +53,7 @@ def predict(
         opened,
         model,
         parse_mapping(columns),
-        max_reject_share,
+        strict,
         parse_units(units),
         min_features,
         max_source_bytes,

@@ -44,6 +44,7 @@ PART_ROWS = 500_000  # rows that are searched for rejects at a time
 UNREAD = ("popularity", "music_genre", "obtained_date")  # a row with only these and an id is blank
 REJECT_COLUMNS = ("line", "column_name", "error", "csv_line", "row_number")
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+EXAMPLES = 3  # bad values that a message quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class PredictionOutcome:
 
     out: Path
     rejects: Path | None  # file of the rows left out; None: no row was rejected or blank
+    examples: str  # the first bad values: line, column and reason
     rows_read: int
     rows_predicted: int
     rejected_rows: int
@@ -76,7 +78,11 @@ class PredictionOutcome:
         lines += [f"{task}: not predicted, no model for it is stored" for task in self.missing_tasks]
         if self.is_generated_model:
             lines.append(GENERATED)
-        lines += [f"written: {self.out}"] + ([f"left out, with reasons: {self.rejects}"] if self.rejects else [])
+        lines.append(f"written: {self.out}")
+        if self.rejected_rows:
+            rows = "1 row" if self.rejected_rows == 1 else f"{self.rejected_rows:,} rows"
+            lines.append(f"not predicted: {rows} with bad values. The first: {self.examples}.")
+        lines += [f"left out, with reasons: {self.rejects}"] if self.rejects else []
         return lines
 
 
@@ -86,12 +92,14 @@ def predict_file(
     warehouse: Warehouse,
     model: str | None = None,
     columns: Mapping[str, str] | None = None,
-    max_reject_share: float = 0.05,
+    strict: bool = False,
     units: Mapping[str, str] | None = None,
     min_features: int = MIN_FEATURES,
     max_bytes: int = MAX_BYTES,
 ) -> PredictionOutcome:
     """Predicts genre and popularity of every track of a file with the champions of `warehouse`.
+
+    Rows with bad values are left out; a file beside the predictions lists them.
 
     Args:
         tracks: path, URL or sample[:ROWS]; any of the 12 audio features may be missing.
@@ -100,17 +108,15 @@ def predict_file(
         warehouse: has the champions.
         model: name of a model that replaces the champion of each task that it predicts.
         columns: our column names to the file's.
-        max_reject_share: largest share of the rows with content that may be rejected, 0 to 1.
+        strict: refuse the file if any row is rejected.
         units: units of the columns that are in another unit than the project's.
         min_features: number of audio features that the file must have.
         max_bytes: largest size of the file.
 
-    Raises: UserError: there is no model, the input is refused, or more rows are rejected than `max_reject_share`
-        allows.
+    Raises: UserError: there is no model, or the input is refused; InputError: all rows with content are rejected, or
+        any row if `strict`.
     """
     started = time.perf_counter()
-    if not 0.0 <= max_reject_share <= 1.0:
-        raise UserError("--max-reject-share must be from 0 to 1.")
     target = output_path(tracks, out)
     threads = os.cpu_count() or 1
     warehouse.sweep()
@@ -121,11 +127,11 @@ def predict_file(
     ):
         chosen = predictors(warehouse, model, threads)
         loading = background.submit(Predictor.load, chosen, warehouse, threads)
-        with reading(file, columns or {}, warehouse, units or {}, min_features, max_reject_share) as read:
-            is_refused = read.rejected_rows > max_reject_share * (read.rows - read.blank_rows)
-            rejects = _write_rejects(read, file, target, SOME if is_refused else None)
+        with reading(file, columns or {}, warehouse, units or {}, min_features) as read:
+            is_refused = read.rejected_rows > 0 and (strict or read.rejected_rows == read.rows_with_content)
+            rejects, examples = _write_rejects(read, file, target, SOME if is_refused else None)
             if is_refused:
-                raise _too_many(read, file.label, max_reject_share, rejects)
+                raise InputError(_refusal(read, file.label, rejects, examples))
             predicted = filled = unlike = 0
             notes = [*read.notes, *_unlike_training(loading.result(), read)]
             with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
@@ -138,6 +144,7 @@ def predict_file(
     return PredictionOutcome(
         out=target,
         rejects=rejects,
+        examples=examples,
         rows_read=read.rows,
         rows_predicted=predicted,
         rejected_rows=read.rejected_rows,
@@ -192,9 +199,14 @@ class ReadTracks:
     connection: duckdb.DuckDBPyConnection
     rows: int
     blank_rows: int
-    rejected_rows: int  # a lower bound if there are too many: the search stops there
+    rejected_rows: int
     notes: tuple[str, ...]
     doubted: tuple[str, ...]  # columns that seem to be in another unit
+
+    @property
+    def rows_with_content(self) -> int:
+        """The rows that are not blank."""
+        return self.rows - self.blank_rows
 
 
 @contextmanager
@@ -204,12 +216,10 @@ def reading(
     warehouse: Warehouse,
     units: Mapping[str, str] = MappingProxyType({}),
     min_features: int = MIN_FEATURES,
-    max_share: float = 1.0,
 ) -> Iterator[ReadTracks]:
     """Reads a file as ingest does, but requires no column, into temporary files that are removed afterwards.
 
-    Args: mapping: our column names to the file's. max_share: share of the rows with content; above it the search for
-        rejects may stop.
+    Args: mapping: our column names to the file's.
 
     Raises: InputError: the file has fewer audio features than `min_features`.
     """
@@ -228,7 +238,7 @@ def reading(
             copy_typed(connection, typed, rows, units, is_respelled=False)
             duck.view(connection, "staging.typed_tracks", typed)
             with_content = pq.read_metadata(typed).num_rows
-            rejected = _find_rejects(connection, matched.present, rows, with_content, max_share)
+            rejected = _find_rejects(connection, matched.present, rows, has_blank_rows=rows > with_content)
             columns = with_values(connection, matched)
             absent = [name for name in AUDIO_COLUMNS if name not in columns] if with_content else []
             filled = f"audio features without a value, filled for every row: {', '.join(absent)}" if absent else None
@@ -267,14 +277,11 @@ def check_features(present: Collection[str], least: int, label: str, header: lis
 
 
 def _find_rejects(
-    connection: duckdb.DuckDBPyConnection, present: Collection[str], rows: int, with_content: int, max_share: float
+    connection: duckdb.DuckDBPyConnection, present: Collection[str], rows: int, *, has_blank_rows: bool
 ) -> int:
-    """Creates raw.rejects as `find_rejects` does, one part of a long file at a time, and returns the rows rejected.
-
-    Stops once the rejects exceed `max_share` of the rows with content.
-    """
+    """Creates raw.rejects as `find_rejects` does, one part of a long file at a time, and returns the rows rejected."""
     if rows <= PART_ROWS:
-        return find_rejects(connection, present, has_blank_rows=rows > with_content)
+        return find_rejects(connection, present, has_blank_rows=has_blank_rows)
     names = (("raw", "tracks"), ("staging", "typed_tracks"))
     for schema, name in names:
         connection.execute(f"alter view {schema}.{name} rename to all_{name}")
@@ -283,11 +290,9 @@ def _find_rejects(
         for schema, name in names:
             part = f"select * from {schema}.all_{name} where row_number between {first} and {first + PART_ROWS - 1}"
             connection.execute(f"create or replace view {schema}.{name} as {part}")
-        rejected += find_rejects(connection, present, has_blank_rows=rows > with_content)
+        rejected += find_rejects(connection, present, has_blank_rows=has_blank_rows)
         made = "create table raw.all_rejects as" if first == 1 else "insert into raw.all_rejects"
         connection.execute(f"{made} select * from raw.rejects")
-        if rejected > max_share * with_content:
-            break
     for schema, name in names:
         connection.execute(f"drop view {schema}.{name}")
         connection.execute(f"alter view {schema}.all_{name} rename to {name}")
@@ -296,31 +301,38 @@ def _find_rejects(
     return rejected
 
 
-def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> tuple[Path | None, str]:
     """Writes the rows left out to a CSV file beside the predictions: line, column and reason.
 
-    Args: most: how many rows to write, the first ones; None: all.
+    Args: most: how many rows to write, the first rejected ones before the first blank ones; None: all.
+
+    Returns: the file, or None if no row is left out; and the first bad values as text.
     """
     suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
     path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
     path.unlink(missing_ok=True)  # of an earlier run
     if not read.rejected_rows + read.blank_rows:
-        return None
+        return None, ""
     query = "from raw.rejects order by row_number, column_name"
     if most:
-        first_rows = f"select distinct row_number from raw.rejects order by 1 limit {most}"
-        query = f"from raw.rejects where row_number in ({first_rows}) order by row_number, column_name"
+        first_rows = f"select distinct is_blank, row_number from raw.rejects order by all limit {most}"
+        query = f"from raw.rejects where (is_blank, row_number) in ({first_rows}) order by row_number, column_name"
     rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
     located = file.located(row for (row,) in rows)
+    place = "row" if file.file_format == "parquet" else "line"
+    examples: list[str] = []
     with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         lines = csv.writer(handle, lineterminator="\n")
         lines.writerow(REJECT_COLUMNS)
         here, line, text = 0, 0, ""
-        for row, column, error in _stream(read.connection, f"select row_number, column_name, error {query}"):
+        found = _stream(read.connection, f"select row_number, column_name, error, is_blank {query}")
+        for row, column, error, is_blank in found:
             if row != here:
                 here, line, text = next(located, (row, row + 1, ""))
             lines.writerow([line, column, error, text, row])
-    return path
+            if not is_blank and len(examples) < EXAMPLES:
+                examples.append(f"{place} {line}, {column}: {error}")
+    return path, "; ".join(examples)
 
 
 def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -330,17 +342,14 @@ def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple
         yield from rows
 
 
-def _too_many(read: ReadTracks, label: str, max_share: float, rejects: Path | None) -> InputError:
-    first = read.connection.execute(
-        "select row_number, column_name, error from raw.rejects where not is_blank order by all limit 3"
-    ).fetchall()
-    examples = "; ".join(f"row {row}, {column}: {error}" for row, column, error in first)
-    n_rejected = f"{'at least ' if read.rows > PART_ROWS else ''}{read.rejected_rows:,}"
-    which = "All of them" if read.rejected_rows + read.blank_rows <= SOME else f"The first {SOME:,}"
-    return InputError(
-        f"{label}: {n_rejected} of {read.rows - read.blank_rows:,} rows have bad values, more than the "
-        f"{max_share:.1%} that --max-reject-share allows. The first: {examples}. "
-        f"A missing value ({MISSING_WORDING}) is none of them. {which} are in {rejects}."
+def _refusal(read: ReadTracks, label: str, rejects: Path | None, examples: str) -> str:
+    n, rows = read.rejected_rows, read.rows_with_content
+    why = "so none can be predicted" if n == rows else "and --strict allows none"
+    which = "All of them" if n <= SOME else f"The first {SOME:,}"
+    return (
+        f"{label}: {n:,} of {rows:,} rows {'has' if n == 1 else 'have'} bad values, {why}. The first: {examples}. "
+        f"A missing value ({MISSING_WORDING}) is none of them. {which} are in {rejects}. Correct these rows"
+        f"{'' if n == rows else ', or leave out --strict to predict the other rows'}."
     )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic import (
@@ -304,19 +304,26 @@ def make_app(service: Service) -> FastAPI:
         version="1",
         description="Predictions from 12 audio features by the champions of a warehouse. Models: see /healthz.",
         default_response_class=AsciiJSONResponse,
-        swagger_ui_parameters={"validatorUrl": None},  # otherwise the page may send its address to swagger.io
+        swagger_ui_parameters={
+            "validatorUrl": None,  # otherwise the page may send its address to swagger.io
+            "defaultModelsExpandDepth": 0,  # the list of schemas is folded; -1 would leave it out
+        },
     )
     app.add_middleware(Bounded, limit=MAX_BYTES, most=MAX_WAITING)
     app.router.route_class = StrictRoute
 
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")
+
     @app.post(
         "/predict",
-        summary="Predict tracks",
+        summary="Predict genre and popularity",
         response_model=Predictions,
         responses={422: {"model": Refusal}, 413: {"model": Reason}, 503: {"model": Reason}},
     )
     def predict(given: Tracks) -> Response:
-        """Genre (top three, calibrated) and popularity (90 % interval) of each track, all or none of them."""
+        """Predicts the three most probable genres and the popularity of each track, or refuses the whole request."""
         tracks = [track.row() for track in given.tracks]
         absent = [name for name in AUDIO_COLUMNS if all(is_missing(track[name]) for track in tracks)]
         if len(AUDIO_COLUMNS) - len(absent) < given.min_features:
@@ -331,9 +338,9 @@ def make_app(service: Service) -> FastAPI:
         said += doubt_messages(doubts(_seen(tracks)))
         return AsciiJSONResponse({"predictions": rows, "warning": " ".join(said) or None})
 
-    @app.get("/healthz", summary="Say which models predict", response_model=Health, responses={503: {"model": Health}})
+    @app.get("/healthz", summary="Show the models in use", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
-        """200 if tracks can be predicted, else 503 and what to do."""
+        """Names the models that predict, or says with status 503 why there are none and what to do."""
         by_task = service.predictor.by_task if service.predictor else {}
         used = [_in_use(champion) for champion in by_task.values()]
         health = Health(

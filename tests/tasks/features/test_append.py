@@ -309,7 +309,7 @@ def test_models_are_trained_on_kept_tables_and_predict_by_their_statistics(is_la
     # Prediction prepares tracks as training did: the model says of test tracks what it said then.
     said = pl.read_parquet(warehouse.root / "cells" / "*" / "predictions.parquet")
     said = said.filter(split="test", task="popularity").select("track_id", "y_pred").sort("track_id")
-    predict_file(str(warehouse.root / "base.csv"), str(warehouse.root / "out.parquet"), warehouse, None, {}, 0.05)
+    predict_file(str(warehouse.root / "base.csv"), str(warehouse.root / "out.parquet"), warehouse, None, {})
     out = pl.read_parquet(warehouse.root / "out.parquet").join(said, on="track_id").sort("track_id")
     assert out["popularity"].to_list() == said["y_pred"].clip(0.0, 100.0).to_list()
     assert out.height > 50

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_unlike_anything_in_training(predicted) -> None:
 def test_bad_values_are_rejects_by_name(predicted, tmp_path) -> None:
     frame = tracks({}, {"energy": "loud"}, {"mode": "Dorian"}, {"tempo": "-5", "key": "H"}, {"instance_id": "x"},
                    dict.fromkeys(AUDIO, ""), {"popularity": "many"})  # fmt: skip
-    found = predicted(frame, max_reject_share=1.0)
+    found = predicted(frame)
     assert found["row_number"].to_list() == [1, 7]  # what is predicted need not be there, or make sense
     assert reasons(tmp_path) == [
         ("3", "energy", "not a finite number: 'loud'"),
@@ -168,25 +169,76 @@ def test_bad_values_are_rejects_by_name(predicted, tmp_path) -> None:
         ("6", "instance_id", "not a whole number: 'x'"),
         ("7", "audio features", "none of the twelve is there"),
     ]
-    with pytest.raises(InputError, match=r"5 of 7 rows have bad values, more than the 5.0%.*row 2, energy") as refusal:
-        predicted(frame)
-    assert (tmp_path / "p.rejects.csv").exists()
-    assert str(tmp_path / "p.rejects.csv") in str(refusal.value)
     predicted(tracks({}))
     assert not (tmp_path / "p.rejects.csv").exists()
+
+
+@pytest.mark.parametrize(("suffix", "place"), [("csv", "line 4"), ("parquet", "row 3")])
+def test_one_bad_row_is_told_and_the_others_are_predicted(suffix, place, predicted, trained, tmp_path) -> None:
+    frame = tracks({}, {}, {"energy": "loud"}, {}, {})
+    expected = predicted(frame.filter(energy="0.3"))
+    frame.write_csv(tmp_path / "t.csv") if suffix == "csv" else frame.write_parquet(tmp_path / "t.parquet")
+    report = predict_file(str(tmp_path / f"t.{suffix}"), str(tmp_path / "p.parquet"), trained, "xgboost")
+    assert pl.read_parquet(report.out).drop("row_number").equals(expected.drop("row_number"))
+    assert report.summary[0].startswith("4 of 5 rows predicted") and ", 1 rejected" in report.summary[0]
+    assert report.summary[-2:] == [
+        f"not predicted: 1 row with bad values. The first: {place}, energy: not a finite number: 'loud'.",
+        f"left out, with reasons: {tmp_path / 'p.rejects.csv'}",
+    ]
+
+
+def test_the_first_bad_values_are_quoted_and_blank_rows_are_not(predicted, trained, tmp_path) -> None:
+    blank = dict.fromkeys([*AUDIO, "artist_name", "track_name"], "")
+    tracks(blank, {"energy": "loud", "mode": "x"}, {"tempo": "-5"}, {"key": "H"}, {}).write_csv(tmp_path / "t.csv")
+    report = predict_file(str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "xgboost")
+    [told] = [line for line in report.summary if line.startswith("not predicted: 3 rows")]
+    assert re.findall(r"line \d, \w+", told) == ["line 3, energy", "line 3, mode", "line 4, tempo"]
+    assert [line for line, *_ in reasons(tmp_path)] == ["2", "3", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("good", "strict", "told"),
+    [
+        (
+            1,
+            True,
+            r"t.csv: 2 of 3 rows have bad values, and --strict allows none\..*, or leave out --strict",
+        ),
+        (0, True, r"t.csv: 2 of 2 rows have bad values, so none can be predicted\..*Correct these rows\.$"),
+        (0, False, r"t.csv: 2 of 2 rows have bad values, so none can be predicted\..*Correct these rows\.$"),
+    ],
+)
+def test_a_file_is_refused_if_no_row_is_good_or_by_strict_if_one_is_bad(
+    good, strict, told, predicted, tmp_path, monkeypatch
+) -> None:
+    blank = dict.fromkeys([*AUDIO, "artist_name", "track_name"], "")
+    frame = tracks(blank, {"energy": "loud"}, *[{}] * good, {"tempo": "-5"})
+    monkeypatch.setattr(predict_files, "SOME", 1)
+    with pytest.raises(InputError, match=told) as refusal:
+        predicted(frame, strict=strict)
+    rejects = tmp_path / "p.rejects.csv"
+    assert "The first: line 3, energy: not a finite number: 'loud'. A missing" in str(refusal.value)
+    assert f"The first 1 are in {rejects}" in str(refusal.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", rejects.name}
+    assert [line for line, *_ in reasons(tmp_path)] == ["3"]
+
+
+def test_strict_predicts_a_file_without_bad_values(predicted) -> None:
+    blank = dict.fromkeys([*AUDIO, "artist_name", "track_name"], "")
+    assert predicted(tracks({}, {"tempo": "?"}, blank), strict=True).equals(predicted(tracks({}, {"tempo": "?"})))
 
 
 def test_rejects_found_part_by_part_are_the_same(predicted, tmp_path, monkeypatch) -> None:
     changes = [{"energy": "loud"} if number % 3 == 0 else {} for number in range(40)]
     frame = tracks(*changes, dict.fromkeys([*AUDIO, "artist_name", "track_name"], ""), {"instance_id": "x"})
-    whole = predicted(frame, max_reject_share=1.0), reasons(tmp_path)
+    whole = predicted(frame), reasons(tmp_path)
     monkeypatch.setattr(predict_files, "PART_ROWS", 7)
-    parts = predicted(frame, max_reject_share=1.0), reasons(tmp_path)
+    parts = predicted(frame), reasons(tmp_path)
     assert parts[0].equals(whole[0])
     assert parts[1] == whole[1]
     monkeypatch.setattr(predict_files, "SOME", 2)
-    with pytest.raises(InputError, match=r"at least 5 of 4\d rows have bad values.*The first 2 are in"):
-        predicted(frame, max_reject_share=0.1)
+    with pytest.raises(InputError, match=r"15 of 41 rows have bad values.*The first 2 are in"):
+        predicted(frame, strict=True)
     assert [line for line, *_ in reasons(tmp_path)] == ["2", "5"]
 
 
@@ -202,13 +254,13 @@ def test_rejects_found_part_by_part_are_the_same(predicted, tmp_path, monkeypatc
 )
 @settings(max_examples=amount(5, 25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_is_predicted_or_rejected(rows, batch, trained, predicted, tmp_path) -> None:
+    rows = [*rows, {"energy": "0.5", "tempo": "7", "key": "7", "mode": ""}]
     pl.DataFrame(rows).write_csv(tmp_path / "t.csv", quote_style="always")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_files, "BATCH_ROWS", batch)
         report = predict_file(
-            str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "gradient_boosting", max_reject_share=1.0,
-            min_features=1,
-        )  # fmt: skip
+            str(tmp_path / "t.csv"), str(tmp_path / "p.parquet"), trained, "gradient_boosting", min_features=1
+        )
     found = pl.read_parquet(report.out)["row_number"].to_list()
     rejected = set()
     if report.rejects:
@@ -241,7 +293,7 @@ def test_rows_in_memory_are_predicted_as_those_of_a_file(trained, predicted, cal
     frame = pl.DataFrame([{name: None if v is None else str(v) for name, v in row.items()} for row in rows],
                          infer_schema_length=None)  # fmt: skip
     frame = frame.with_columns(instance_id=pl.coalesce("instance_id", (pl.int_range(pl.len()) + 1).cast(pl.String)))
-    expected = predicted(frame, max_reject_share=1.0)
+    expected = predicted(frame)
     predictor = Predictor.load(calibrated("xgboost"), trained, 1)
     with duck.workspace(trained.root / "tmp") as connection:
         assert read_rows(connection, rows) == 2
@@ -365,7 +417,7 @@ def test_killed_while_writing_leaves_no_half_file(tmp_path) -> None:
 
 
 def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
-    tracks({}, {"tempo": ""}).write_csv(tmp_path / "t.csv")
+    tracks({}, {"tempo": ""}, {"energy": "loud"}).write_csv(tmp_path / "t.csv")
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "flows.predict", str(tmp_path / "t.csv"), "--warehouse", str(trained.root), "--model",
@@ -376,4 +428,5 @@ def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
     assert "temporary server" not in done.stderr
     assert "GENERATED DATA" in done.stderr
     assert str(tmp_path / "o.csv") in done.stderr
+    assert "not predicted: 1 row with bad values. The first: line 4, energy" in done.stderr
     assert pl.read_csv(tmp_path / "o.csv")["n_filled"].to_list() == [0, 1]
