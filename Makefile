@@ -14,7 +14,7 @@ ANSWERS = $(PY) -c "import httpx; httpx.get('$(PREFECT_API_URL)/health').raise_f
 .PHONY: benchmark test test-all check bench bench-check format server deploy worker up down clean
 
 benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
-	$(PY) -m flows.benchmark --source sample
+	$(PY) -m flows.benchmark --source sample --protocol main --feature-sets all
 
 test: $(INSTALLED)  ## the tests, without those that take long; those on the real file need MUSIC_SOURCE
 	$(PY) -m pytest -m "not alone and not long" --numprocesses 2 --dist loadfile

@@ -70,7 +70,7 @@ def benchmark(
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
         protocol: how rows are filled and split: published, label_free, cold_start, one that measures a leak
-            (docs/words.md), probes for those, or all.
+            (docs/words.md), main for the first three, probes for the others, or all.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default smoke for the sample, full for a real source.
         models: train only these models, or groups of them: study, better, single_head.

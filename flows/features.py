@@ -43,7 +43,7 @@ def features(
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
         columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
         protocol: how rows are filled and split: published, label_free, cold_start, one that measures a leak
-            (docs/words.md), probes for those, or all.
+            (docs/words.md), main for the first three, probes for the others, or all.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
             ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.

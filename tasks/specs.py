@@ -313,11 +313,15 @@ def protocol_named(name: str) -> Protocol:
     return PROBES[name] if name in PROBES else PROTOCOLS[name]
 
 
-SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {"all": [*PROTOCOLS, *PROBES], "probes": [*PROBES]}
+SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {
+    "main": [*PROTOCOLS],
+    "probes": [*PROBES],
+    "all": [*PROTOCOLS, *PROBES],
+}
 
 
 def protocols_of(name: str) -> list[str]:
-    """Returns the protocols of a name: one protocol or probe, every probe for `probes`, or all of both for `all`."""
+    """Returns the protocols of a name: one protocol or probe, every protocol for `main`, every probe, or `all`."""
     if name in SEVERAL_PROTOCOLS:
         return SEVERAL_PROTOCOLS[name]
     if name not in [*PROTOCOLS, *PROBES]:
