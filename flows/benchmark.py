@@ -80,7 +80,8 @@ def benchmark(
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
             ./warehouse.
-        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
+            public file (tidytuesday).
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: drop genres with fewer valid rows.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.

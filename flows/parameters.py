@@ -27,7 +27,7 @@ def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
 
 Source = Annotated[str, Option("PATH_OR_URL|sample[:ROWS]|snapshot:ID")]
 TracksFile = Annotated[str, Option("TRACKS", is_positional=True)]
-Columns = Annotated[str, Option("OURS=THEIRS,...")]
+Columns = Annotated[str, Option("PUBLIC_FILE|OURS=THEIRS,...")]
 Units = Annotated[str, Option("OURS=UNIT,...")]
 WarehouseName = Annotated[str, Option("DIR_OR_URL")]
 TrackId = Annotated[int, Option("ID", int)]

@@ -40,7 +40,8 @@ def predict(
         out: .parquet, .csv or .csv.gz. By default named after the tracks, in the current directory.
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this model instead of the champion of each task that it predicts.
-        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
+            public file (tidytuesday).
         strict: refuse the file if any row has bad values; without it, the other rows are predicted.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
         min_features: refuse a file with fewer of the 12 audio features.

@@ -63,7 +63,8 @@ def tune(
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
-        columns: the file's own column names, as ours=theirs,... or in a TOML file of such pairs.
+        columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
+            public file (tidytuesday).
         protocol: how rows are filled and split: published, label_free or cold_start.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
             ./warehouse.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,19 @@ MEASURED = (
 )
 TARGET_COLUMNS = ("popularity", "music_genre")
 NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
+# Columns of public files with Spotify's audio features whose names differ from ours (docs/commands.md, "Public files").
+PUBLIC_FILES: Mapping[str, Mapping[str, str]] = {
+    "tidytuesday": {
+        "artist_name": "track_artist",
+        "popularity": "track_popularity",
+        "music_genre": "playlist_genre",
+    },
+    "spotify_features": {"music_genre": "genre"},
+    "tracks_114": {"artist_name": "artists", "music_genre": "track_genre"},
+    "genres_v2": {"track_name": "song_name", "music_genre": "genre"},
+}
 MISSING_WORDING = "empty, ?, -, NA, N/A, nan, None, null or []"
+PAIR = "our_name=name_in_the_file"  # the form of a pair of --columns, for messages
 LONGEST_TOML = 1_000_000  # bytes; the rest of a file of column names is not read
 MIN_FEATURES = 6  # of the 12; fewer are accepted for predictions only on request
 SHOWN = 30  # names that a message lists
@@ -71,15 +83,24 @@ class Matched:
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """Parses a column mapping: `ours=theirs,...`, or the path of a TOML file of such pairs.
+    """Parses a column mapping: `ours=theirs,...`, a name of `PUBLIC_FILES`, or the path of a TOML file of such pairs.
 
-    A TOML file may have the pairs in a `[columns]` table.
+    Pairs after the name of a public file replace its own. A TOML file may have the pairs in a `[columns]` table.
 
-    Raises: UserError: another form, an unknown name on the left, or a name given twice.
+    Raises: UserError: another form, an unknown public file or column of ours, or a column given twice.
     """
     if not text.strip():
         return {}
-    pairs = _read_toml(text) if text.endswith(".toml") else read_pairs(text, "--columns", "our_name=name_in_the_file")
+    known: Mapping[str, str] = {}
+    pairs: Sequence[tuple[str, object]]
+    first, comma, rest = text.partition(",")
+    if text.endswith(".toml"):
+        pairs = _read_toml(text)
+    elif "=" in first:
+        pairs = read_pairs(text, "--columns", PAIR)
+    else:
+        known = _of_public_file(first.strip())
+        pairs = read_pairs(rest, "--columns", PAIR) if comma else []
     mapping: dict[str, str] = {}
     for ours, name in pairs:
         if ours not in EXPECTED:
@@ -89,7 +110,16 @@ def parse_mapping(text: str) -> dict[str, str]:
         if not isinstance(name, str):
             raise UserError(f"--columns: the name for '{ours}' is not a text.")
         mapping[ours] = name
-    return mapping
+    return {**known, **mapping}
+
+
+def _of_public_file(name: str) -> Mapping[str, str]:
+    if name not in PUBLIC_FILES:
+        raise UserError(
+            f"--columns: '{name}' is not of the form {PAIR}, and is no known public file. "
+            f"Known: {', '.join(PUBLIC_FILES)}."
+        )
+    return PUBLIC_FILES[name]
 
 
 def _read_toml(path: str) -> list[tuple[str, object]]:

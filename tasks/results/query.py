@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tasks.errors import UserError, is_text, one_line
 from tasks.results import database
+from tasks.results.descriptions import SCHEMAS
 from tasks.storage.warehouse import Warehouse
 
 SHOWN = 200  # rows of a printed table; csv and json have all rows
@@ -118,6 +119,34 @@ def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.s
     """Runs a query and writes its result. Raises: as `locked` and `ask`."""
     with locked(warehouse) as connection:
         FORMATS[format_name](*ask(connection, sql), out)
+
+
+def list_tables(format_name: str, warehouse: Warehouse, out: TextIO = sys.stdout) -> None:
+    """Writes the name of each published table and view, results first, and the first sentence of its comment.
+
+    Raises: as `locked`.
+    """
+    with locked(warehouse) as connection:
+        result = connection.execute(
+            """
+            with
+
+            published as (
+                select schema_name, table_name, comment from duckdb_tables() where database_name = current_database()
+                union all
+                select schema_name, view_name, comment from duckdb_views() where database_name = current_database()
+            )
+
+            select
+                schema_name || '.' || table_name as name,
+                trim(regexp_extract(comment, '^.*?([.?] |$)')) as description
+            from published
+            where list_contains($schemas, schema_name)
+            order by list_position($schemas, schema_name), table_name
+            """,
+            {"schemas": SCHEMAS[::-1]},
+        )
+        FORMATS[format_name](["name", "description"], iter(result.fetchall()), out)
 
 
 def _harmless(value: Any) -> Any:

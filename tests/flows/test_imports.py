@@ -27,6 +27,7 @@ COMMANDS = [
     ("feedback", ["--track-id", "TRACK", "--out", "page.html"]),
     ("report", ["--out", "report.html"]),
     ("api", ["--help"]),
+    ("query", []),
 ]
 
 

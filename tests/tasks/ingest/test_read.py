@@ -14,13 +14,13 @@ import pytest
 
 from tasks.errors import InputError, UserError
 from tasks.ingest import read as ingesting
-from tasks.ingest.columns import parse_mapping
+from tasks.ingest.columns import EXPECTED, PUBLIC_FILES, parse_mapping
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import attach
 from tasks.storage import duck
 from tasks.storage.urls import public_name
 from tasks.storage.warehouse import Warehouse
-from tests.helpers.tracks import many, tracks
+from tests.helpers.tracks import TRACK, many, tracks
 
 
 def rejects(warehouse: Warehouse, snapshot: str) -> list[tuple[int, str, str]]:
@@ -218,7 +218,9 @@ def test_another_catalogue(csv, warehouse, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("music_genre", "not of the form"),
+        ("music_genre", "'music_genre' is not .* Known: tidytuesday, spotify_features, tracks_114, genres_v2"),
+        ("tempo=a,tidytuesday", "'tidytuesday' is not of the form"),
+        ("tidytuesday,", "'' is not of the form"),
         ("genre=track_genre", "unknown column 'genre'"),
         ("tempo=a,tempo=b", "'tempo' is given twice"),
         ("nowhere.toml", r"nowhere.toml: cannot be read \(No such file or directory"),
@@ -227,6 +229,54 @@ def test_another_catalogue(csv, warehouse, tmp_path) -> None:
 def test_a_wrong_mapping_is_refused(text, message) -> None:
     with pytest.raises(UserError, match=message):
         parse_mapping(text)
+
+
+FEATURES_OF_SPOTIFY = (
+    "danceability,energy,key,loudness,mode,speechiness,acousticness,instrumentalness,liveness,valence,tempo"
+)
+PUBLIC_HEADERS = {
+    "tidytuesday": (
+        "track_id,track_name,track_artist,track_popularity,track_album_id,track_album_name,track_album_release_date,"
+        f"playlist_name,playlist_id,playlist_genre,playlist_subgenre,{FEATURES_OF_SPOTIFY},duration_ms"
+    ),
+    "spotify_features": (
+        "genre,artist_name,track_name,track_id,popularity,acousticness,danceability,duration_ms,energy,"
+        "instrumentalness,key,liveness,loudness,mode,speechiness,tempo,time_signature,valence"
+    ),
+    "tracks_114": (
+        ",track_id,artists,album_name,track_name,popularity,duration_ms,explicit,danceability,energy,key,loudness,"
+        "mode,speechiness,acousticness,instrumentalness,liveness,valence,tempo,time_signature,track_genre"
+    ),
+    "genres_v2": (
+        f"{FEATURES_OF_SPOTIFY},type,id,uri,track_href,analysis_url,duration_ms,time_signature,genre,song_name,"
+        "Unnamed: 0,title"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC_FILES)
+def test_the_columns_of_public_files_are_known_by_name(name, tmp_path, warehouse) -> None:
+    header = PUBLIC_HEADERS[name].split(",")
+    ours = {theirs: ours for ours, theirs in PUBLIC_FILES[name].items()}
+    row = [TRACK.get(ours.get(column, column), "of no use") for column in header]
+    path = tmp_path / "public.csv"
+    path.write_text("\n".join(map(",".join, [header, row, row])) + "\n")
+    snapshot = ingest(str(path), parse_mapping(name), 0.0, warehouse)
+    absent = {"instance_id", "obtained_date", *({"artist_name", "popularity"} if name == "genres_v2" else ())}
+    assert set(snapshot.columns) == set(EXPECTED) - absent
+    read = raw(warehouse, snapshot.snapshot)
+    assert {column: read[column][0] for column in snapshot.columns} == {
+        column: TRACK[column] for column in snapshot.columns
+    }
+
+
+def test_pairs_after_the_name_of_a_public_file_replace_its_own() -> None:
+    assert parse_mapping(" tidytuesday , popularity=streams,key=chord") == {
+        "artist_name": "track_artist",
+        "popularity": "streams",
+        "music_genre": "playlist_genre",
+        "key": "chord",
+    }
 
 
 def test_a_mapping_is_read_of_a_file_that_ends(tmp_path) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import psutil
 import pytest
 
 from tasks.errors import UserError
-from tasks.results.query import answer
+from tasks.results.descriptions import of_table
+from tasks.results.query import answer, list_tables
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import until
 from tests.helpers.runs import make_run
@@ -112,6 +115,36 @@ def test_the_command_is_one_line_on_an_error_and_survives_a_closed_pipe(home) ->
     piped = f"{sys.executable} -m flows.query 'from range(1000000)' --format csv --warehouse {home.root} | head -1"
     done = subprocess.run(piped, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.stderr == ""
+
+
+def test_without_a_question_all_tables_are_listed(home) -> None:
+    out = io.StringIO()
+    list_tables("csv", home, out)
+    described = dict(csv.reader(io.StringIO(out.getvalue())))
+    assert described.pop("name") == "description"
+    schemas = [name.split(".")[0] for name in described]
+    assert list(dict.fromkeys(schemas)) == ["results", "features", "staging", "raw"]
+    assert len(schemas) > 45
+    assert described["results.leaderboard"].startswith("results.figures with one column per metric")
+    assert described["raw.tracks"] == "One row per row of the source file, every value as text."
+    assert described["results.comparisons"].endswith("is one better on the same test rows?")
+    assert described["features.artist_groups"] == of_table("features.artist_groups")
+    assert all(described.values())
+
+
+def test_the_list_ends_with_commands_that_work(home) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "flows.query", "--warehouse", str(home.root)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "results.leaderboard" in listed.stdout
+    assert listed.stderr.count("\n") == 1
+    commands = re.findall(r'python (-m flows\.query .*?".*?")', listed.stderr)
+    assert len(commands) == 2
+    for command in commands:
+        line = [sys.executable, *shlex.split(command)]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "model" in done.stdout
 
 
 def test_json_is_json_or_refused(home) -> None:
