@@ -15,7 +15,7 @@ from flows.benchmark import benchmark
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, query, until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 SMALL = {"source": "sample:2000", "models": ["linear"], "feature_sets": ["all"], "protocol": "published"}
 

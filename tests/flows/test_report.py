@@ -274,7 +274,7 @@ def test_the_command_sets_two_runs_side_by_side(pair, tmp_path) -> None:
 # In a browser.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_browser
 class TestInABrowser:
     def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, any_report) -> None:

@@ -11,7 +11,6 @@ import pytest
 from flows import benchmark, cli, features, tune
 from flows.preparing import default_source
 from tasks.storage.warehouse import Warehouse
-from tests.helpers.amounts import mostly_long
 from tests.helpers.commands import run
 from tests.helpers.tracks import many
 from tests.helpers.web import serving
@@ -39,7 +38,8 @@ def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, flow, options, mon
         assert cli.parameters(parser, flow)["source"] == source
 
 
-@pytest.mark.parametrize("name", mostly_long(["tracks.csv", "403"], "tracks.csv"))
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["tracks.csv", "403"])
 def test_the_command_keeps_no_secret_anywhere(name, environment) -> None:
     api, home = environment["PREFECT_API_URL"], Warehouse.at(environment["MUSIC_WAREHOUSE"])
     with serving() as web:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from flows import tune
 from tasks.storage.warehouse import Warehouse
 
 
+@pytest.mark.long
 def test_a_tuning_run_resumes(prefect_server, tmp_path, capsys) -> None:
     options = {
         "task": "popularity", "model": "xgboost_tuned", "source": "sample:1000", "warehouse": str(tmp_path),

@@ -35,12 +35,9 @@ def predictions(named: tuple[str, dict]) -> tuple[dict[str, np.ndarray], np.ndar
 TUNED = ("single_head_tuned", {"epochs": 2, "members": 1})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("multitask", {"epochs": 8}),
-        pytest.param("multitask_tuned", {"epochs": 8, "members": 2}, marks=pytest.mark.long),
-    ],
+    ("name", "settings"), [("multitask", {"epochs": 8}), ("multitask_tuned", {"epochs": 8, "members": 2})]
 )
 def test_a_net_learns_both_tasks_the_same_way_twice(name, settings, warehouse) -> None:
     """In processes of their own, as cells are: Keras takes its seeds from Python's, which other threads draw from."""

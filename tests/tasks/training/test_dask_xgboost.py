@@ -19,7 +19,6 @@ from tasks.specs import Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_xgboost, grid, large_tables, train
 from tasks.training.jobs import Job, make_jobs
-from tests.helpers.amounts import mostly_long
 from tests.helpers.commands import dask_cluster, until
 
 EXACT = {"max_bin": 2048, "subsample": 1.0, "colsample_bytree": 1.0}  # a bin a value, and every row for every tree
@@ -63,7 +62,8 @@ def executed(client: Client) -> dict[str, int]:
     return client.run(lambda dask_worker: dask_worker.state.executed_count)
 
 
-@pytest.mark.parametrize("name", mostly_long(["popularity/xgboost", "genre/xgboost"], "popularity/xgboost"))
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["popularity/xgboost", "genre/xgboost"])
 def test_trees_are_those_of_one_process(name, spread_job, client) -> None:
     """With the same bins and no row left out, but for the order in which gradients are added up: they are floats."""
     before = executed(client)
