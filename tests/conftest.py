@@ -34,7 +34,8 @@ from tasks.training.train import train_cell
 
 MADE_SLOWLY = {"prefect_server", "trained"}
 ROOT = Path(__file__).resolve().parents[1]
-OF_TENSORFLOW = "__autograph_generated_file"  # which it removes when the process ends
+# What TensorFlow removes when the process ends, and locks: to remove one that another process has opened breaks it.
+STAYS = re.compile(r"^__autograph_generated_file|\.lock$")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,7 +74,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         started = [process for process in psutil.process_iter() if environment_of(process).get("TMPDIR") == folder]
         _, running = psutil.wait_procs([process for process in started if not of_this_process(process)], timeout=10)
         ports = [at.laddr for at in psutil.Process().net_connections("inet") if at.status == psutil.CONN_LISTEN]
-        files = [file for file in Path(folder).iterdir() if not file.name.startswith(OF_TENSORFLOW)]
+        files = [file for file in Path(folder).rglob("*") if file.is_file() and not STAYS.search(file.name)]
     assert (running, ports, files) == ([], [], [])
     shutil.rmtree(folder)
 
