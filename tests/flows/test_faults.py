@@ -26,7 +26,6 @@ from tests.helpers.amounts import amount, mostly_long
 from tests.helpers.commands import ROOT, command, in_training, query, run, scripted, started, until
 from tests.helpers.tracks import many
 
-pytestmark = pytest.mark.alone
 CROWD_SECONDS = float(os.environ.get("CROWD_SECONDS", str(amount(5, 30))))  # with runs and readers at once
 DATA = ["--source", "sample:2000", "--feature-sets", "all"]
 FEW = ["--source", "sample:2000", "--models", "linear,ridge", "--feature-sets", "all"]
@@ -121,6 +120,7 @@ def prefect_states(environment: dict[str, str]) -> dict[str, int]:
     return dict(Counter(run.state.type.value for run in runs))
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, home, tmp_path) -> None:
     with started(scripted(environment, tmp_path / "begun"), *DATA, "--models", "sleeps,linear") as process:
@@ -132,7 +132,8 @@ def test_a_killed_cell_is_a_row_and_the_rest_goes_on(environment, home, tmp_path
     assert rows == [("linear", "ok"), ("sleeps", "failed")]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.long
 def test_a_greedy_cell_an_endless_one_and_one_that_raises_are_rows(environment, home, tmp_path) -> None:
     limits = ["--cell-memory", "600", "--cell-timeout", "5", "--workers", "2"]
     done = run(scripted(environment, tmp_path / "begun"), *DATA, "--models", "grows,sleeps,raises,linear", *limits)
@@ -145,6 +146,7 @@ def test_a_greedy_cell_an_endless_one_and_one_that_raises_are_rows(environment, 
     assert rows["linear"] == "ok: "
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_model_that_raises_is_a_row(environment, home, tmp_path) -> None:
     """A library that is not installed whole."""
@@ -184,6 +186,7 @@ def test_a_signal_ends_a_run_at_once_with_its_state_recorded(number, environment
     assert prefect_states(environment) == {"CRASHED": 1}
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_full_disk_is_one_line_and_what_was_published_stays(environment, small_disk) -> None:
     environment = environment | {"MUSIC_WAREHOUSE": str(small_disk)}
@@ -252,6 +255,7 @@ class Reader(threading.Thread):
         self.reads += 1
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.long
 def test_two_runs_and_three_readers_share_a_warehouse(environment, home) -> None:

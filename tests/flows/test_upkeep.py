@@ -115,6 +115,7 @@ def test_options_that_cannot_be_are_refused(options, reason, tmp_path, monkeypat
     assert not (ROOT / "nowhere").exists()
 
 
+@pytest.mark.long
 def test_a_user_error_is_one_line_and_exit_code_1(environment) -> None:
     done = start(environment, "upkeep", "--keep-runs", "0")
     printed, told = done.communicate(timeout=120)
