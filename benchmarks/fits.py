@@ -47,8 +47,10 @@ def time_fit(fit: Fit) -> tuple[float, float]:
     popularity = {name: part["popularity"].to_numpy() for name, part in parts.items()}
     spec = MODELS[f"{fit.task}/{fit.model}"]
     estimator: Any = spec.build(spec.parameters_for("full"), 42, 1)
+    within = flushed_to_zero() if fit.is_ours else nullcontext()  # as cells train and predict
     if fit.task == "multitask":
-        return _time_net(estimator, fit.is_ours, x, genre, popularity), 0.0
+        with within:
+            return _time_net(estimator, fit.is_ours, x, genre, popularity), 0.0
     y = genre if fit.task == "genre" else popularity
     if fit.is_ours:
         x = {name: array.astype(spec.dtype) for name, array in x.items()}
@@ -56,9 +58,9 @@ def time_fit(fit: Fit) -> tuple[float, float]:
         estimator = (CLASSIFIERS if fit.task == "genre" else REGRESSORS)[fit.model]()
         if hasattr(estimator, "n_jobs"):
             estimator.set_params(n_jobs=1)
-    with flushed_to_zero() if fit.is_ours else nullcontext():  # as cells train
+    with within:
         seconds = _seconds_each(lambda: estimator.fit(x["train"], y["train"]))
-    return seconds, _seconds_each(lambda: estimator.predict(x["test"]))
+        return seconds, _seconds_each(lambda: estimator.predict(x["test"]))
 
 
 def _seconds_each(call: Callable[[], Any]) -> float:

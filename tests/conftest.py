@@ -88,7 +88,8 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
 def of_this_process(process: psutil.Process) -> bool:
     """Whether it is the fork server or the resource tracker of this process, which end with it."""
     with suppress(psutil.NoSuchProcess):
-        return process.ppid() == os.getpid() and "multiprocessing" in " ".join(process.cmdline())
+        own = re.search(r"multiprocessing\.(forkserver|resource_tracker)", " ".join(process.cmdline()))
+        return process.ppid() == os.getpid() and own is not None
     return False
 
 

@@ -11,11 +11,11 @@ import yaml
 
 from flows import api, features, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
 from flows.benchmark import parser
-from tasks.ingest.columns import EXPECTED
+from tasks.ingest.columns import EXPECTED, PUBLIC_FILES
 from tasks.models.registry import GROUPS, MODELS
 from tasks.results.descriptions import COMPARED_TABLES
 from tasks.results.publish import NEWEST_TABLES, RESULT_TABLES, RESULT_VIEWS
-from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS
+from tasks.specs import BUDGETS, FEATURE_SETS, PROBES, PROTOCOLS, SEVERAL_PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -65,7 +65,7 @@ def test_every_option_is_documented(command) -> None:
 
 
 NAMES = [
-    *(*EXPECTED, *PROTOCOLS, *PROBES, *BUDGETS, *FEATURE_SETS, *GROUPS),
+    *(*EXPECTED, *PROTOCOLS, *PROBES, *BUDGETS, *FEATURE_SETS, *GROUPS, *SEVERAL_PROTOCOLS, *PUBLIC_FILES),
     *sorted({spec.model for spec in MODELS.values()}),
     *(*RESULT_TABLES, *COMPARED_TABLES, *NEWEST_TABLES, *RESULT_VIEWS, "newest", "latest"),
 ]

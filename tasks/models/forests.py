@@ -1,6 +1,6 @@
 """scikit-learn's tree models: random forests, extremely randomized trees and gradient boosting.
 
-Random forests come from scikit-learn-intelex where it is installed. They are several times faster than scikit-learn's.
+Random forests come from scikit-learn-intelex where it is installed, which fits them several times faster.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from typing import Any
 
 from tasks.models.spec import WHOLE_TREES, ModelSpec, Parameters, Range
 
+HAS_INTELEX = importlib.util.find_spec("sklearnex") is not None
 INTELEX = ("numpy", "scikit-learn", "scikit-learn-intelex")
 EXTRA_TREES_GENRE = {"n_estimators": 300, "max_features": 0.79, "min_samples_leaf": 8}
 EXTRA_TREES_POPULARITY = {"n_estimators": 300, "max_features": 0.6, "min_samples_leaf": 3}
 EXTRA_TREES_QUICK = {"n_estimators": 30}
 SPACE = {"max_features": Range(low=0.2, high=1.0), "min_samples_leaf": Range(low=1, high=12)}
-
-
-HAS_INTELEX = importlib.util.find_spec("sklearnex") is not None
 
 
 def random_forest_classifier(parameters: Parameters, seed: int, n_jobs: int) -> Any:

@@ -219,12 +219,13 @@ def reading(
 ) -> Iterator[ReadTracks]:
     """Reads a file as ingest does, but requires no column, into temporary files that are removed afterwards.
 
-    Args: mapping: our column names to the file's.
+    Args: mapping: our column names to the file's; of those that predictions do not read, the file need not have any.
 
     Raises: InputError: the file has fewer audio features than `min_features`.
     """
     header, _ = file.header()
-    matched = match_columns(header, mapping, file.label)
+    read = {ours: theirs for ours, theirs in mapping.items() if ours not in UNREAD}
+    matched = match_columns(header, read, file.label)
     matched = replace(matched, positions=matched.positions | dict.fromkeys(UNREAD))
     check_features(matched.present, min_features, file.label, header)
     folder = warehouse.temporary("predict")

@@ -50,8 +50,8 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
     told = [f"\nQuery it: {query}  (run {run_id})"]
     if (report := warehouse.report(run_id)).exists():
         told.append(f"Report:   {report}")
-    if can_predict:
-        songs = f"{EXAMPLE if EXAMPLE.exists() else EXAMPLE.name} --warehouse {shlex.quote(warehouse.address)}"
+    if can_predict and EXAMPLE.exists():
+        songs = f"{EXAMPLE} --warehouse {shlex.quote(warehouse.address)}"
         told += [
             f"Predict:  python -m flows.predict {songs}",
             f"Explain:  python -m flows.feedback {songs} --track-id 2",

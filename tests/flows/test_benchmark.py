@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from flows.benchmark import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
-from tests.helpers.commands import ROOT, query, refusal, run
+from tests.helpers.commands import ROOT, clean_environment, query, refusal, run
 
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {
@@ -166,6 +169,29 @@ def test_the_summary_says_that_data_is_generated(first_run, home, capsys) -> Non
     assert "GENERATED DATA" in printed
     assert "generated sample" in printed
     assert "knn" in printed
+
+
+@pytest.mark.long
+def test_what_a_run_suggests_works_as_it_stands(prefect_server, tmp_path, capsys) -> None:
+    models = ["xgboost", "gradient_boosting"]
+    run_id = benchmark(
+        source="sample:2000", protocol="main", models=models, feature_sets=["all"], warehouse=str(tmp_path / "w")
+    )
+    terminal.print_run(run_id, Warehouse.at(tmp_path / "w"))
+    suggested = re.findall(
+        r"^\w[\w ]+: +python (-m flows\.\w+ .*?)(?:  \(run .*)?$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert [line.split()[1] for line in suggested] == ["flows.query", "flows.predict", "flows.feedback"]
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    for line in suggested:
+        done = subprocess.run(
+            [sys.executable, *shlex.split(line)], cwd=tmp_path, env=clean_environment(PYTHONPATH=str(ROOT)),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("new_songs*")} == {
+        "new_songs.predictions.parquet", "new_songs-2.feedback.html"
+    }  # fmt: skip
 
 
 def test_a_run_writes_its_report_and_the_summary_says_where(first_run, home, capsys) -> None:

@@ -115,7 +115,6 @@ def test_the_flow_refuses_what_the_server_refuses() -> None:
         benchmark.validate_parameters({"protocol": "cold"})
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("place", ["checkout", "wheel"])
 def test_a_worker_runs_what_is_deployed(place, deployed, of_worker, prefect_api, wheel, tmp_path, monkeypatch) -> None:
     """Of two nightly runs that are due at once one is cancelled; the other publishes, wherever the code comes from."""

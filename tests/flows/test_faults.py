@@ -256,7 +256,6 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 @pytest.mark.long
 def test_two_runs_and_three_readers_share_a_warehouse(environment, home) -> None:
     """One writer refreshes what the other reuses; nothing is lost, doubled, half visible or blocked."""

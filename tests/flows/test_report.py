@@ -248,6 +248,7 @@ def test_the_command_writes_any_run_and_refuses_unknown_ones_in_one_line(sample,
     done = command(*where)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(sample.path)
+    assert "Benchmark run" in write_report(sample.run_id, sample.home, tmp_path / "one.html").read_text("utf-8")
     refused = command(*where, "--run", "nope")
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1

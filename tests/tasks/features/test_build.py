@@ -197,7 +197,7 @@ def test_the_registry_names_files_that_are_there(sample_tables, shared_warehouse
 @pytest.mark.parametrize("protocol", mostly_long(["published", "cold_start"], "cold_start"))
 def test_two_builds_of_the_same_file_are_equal_to_the_last_bit(protocol, tmp_path, monkeypatch) -> None:
     def built(home: Warehouse) -> dict[str, pl.DataFrame]:
-        snapshot = ingest(f"sample:{amount(10_000, 60_000)}", {}, 0.0, home)
+        snapshot = ingest(f"sample:{amount(40_000, 60_000)}", {}, 0.0, home)
         raw = pl.read_parquet(home.table("raw", "tracks", snapshot.snapshot))
         return {"raw": raw} | read(build_features(snapshot, protocol, 20, home), home)
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import InputError, ModelFileError, UserError
 from tasks.features.registry import read_registry
+from tasks.ingest.columns import parse_mapping
 from tasks.ingest.sample import sample_file
 from tasks.prediction import batch as predict_files
 from tasks.prediction.batch import output_path, predict_file, writing
@@ -414,6 +415,11 @@ def test_killed_while_writing_leaves_no_half_file(tmp_path) -> None:
         write(pa.table({"n": [1]}))
     assert list(tmp_path.iterdir()) == [target]  # the next run cleans up
     assert pl.read_parquet(target)["n"].to_list() == [1]
+
+
+def test_the_columns_of_a_public_file_are_known_of_new_tracks_without_targets(predicted) -> None:
+    frame = tracks({}, {}).drop("popularity", "music_genre").rename({"artist_name": "track_artist"})
+    assert predicted(frame, columns=parse_mapping("tidytuesday")).height == 2
 
 
 def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
