@@ -125,12 +125,14 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """Returns the names of the objects directly in a folder, sorted."""
+        path = self._path(folder)
         with self._errors_reported("listed"):
             try:
-                found = self._filesystem.ls(self._path(folder), detail=True)
+                found = self._filesystem.ls(path, detail=True)
             except FileNotFoundError:
                 return []
-        return sorted(entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "file")
+        parts = [entry["name"].rpartition("/") for entry in found if entry["type"] == "file"]
+        return sorted(name for parent, _, name in parts if parent.strip("/") == path.strip("/"))  # not an object's own
 
     def below(self, folder: str, start: str) -> list[str]:
         """Returns the paths, relative to `folder`, of all objects below it whose paths begin with `start`, sorted."""

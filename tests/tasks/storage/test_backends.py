@@ -32,7 +32,7 @@ def backend(request, tmp_path) -> Backend:
 
 def test_what_is_stored_is_listed(backend) -> None:
     assert backend.names("runs/finished") == ["a.parquet", "b.parquet"]
-    assert backend.names("runs") == backend.names("nowhere") == []
+    assert backend.names("runs") == backend.names("nowhere") == backend.names("manifest.json") == []
     assert sorted(backend.folders("cells")) == ["key1-run", "key2-run"]
     assert backend.folders("nowhere") == []
     assert backend.below("cells", "key1-") == ["key1-run/part/1.parquet", "key1-run/result.parquet"]
