@@ -23,9 +23,9 @@ COMPARED = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(tmp_path_factory) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler, and its two workers of one thread each."""
+    """The address of a scheduler, and its two workers of one thread each; one that is killed is gone for good."""
     with dask_cluster(tmp_path_factory.mktemp("cluster"), "--no-nanny") as found:
         yield found
 
