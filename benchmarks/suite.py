@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import fan_outs, fits, orchestration, records, scale
@@ -92,29 +92,29 @@ def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
         built = build_features(ingest(f"sample:{rows}", {}, 0.05, warehouse), "published", 20, warehouse)
         return next(warehouse.root / row.path for row in built if row.table_name == "features.tracks_std")
 
-    def named(fit: fits.Fit) -> str:
-        more = "" if fit.features == AUDIO_FEATURES else f" on rhythm, {MANY_FITTED_ROWS:,} tracks"
-        return f"{fit.task} {fit.model}{more}"
-
     pairs = [("genre", name) for name in CLASSIFIERS] + [("popularity", name) for name in REGRESSORS]
-    few = standardized(FITTED_ROWS)
-    chosen = [fits.Fit(task, model, few) for task, model in [*pairs, ("multitask", "multitask")]]
-    chosen.append(fits.Fit("genre", "mlp", standardized(MANY_FITTED_ROWS), FEATURE_SETS["rhythm"].columns))
+    chosen: list[tuple[str, str, int, tuple[str, ...]]] = [
+        *((*pair, FITTED_ROWS, AUDIO_FEATURES) for pair in [*pairs, ("multitask", "multitask")]),
+        ("genre", "mlp", MANY_FITTED_ROWS, FEATURE_SETS["rhythm"].columns),
+    ]
     with Processes(1, 600.0) as processes:
-        for one in chosen:
-            if only and not {f"fit {named(one)}", f"predict {named(one)}"} & {*only}:
+        for task, model, rows, features in chosen:
+            name = f"{task} {model}" if rows == FITTED_ROWS else f"{task} {model} on rhythm, {rows:,} tracks"
+            if only and not {f"fit {name}", f"predict {name}"} & {*only}:
                 continue
+            table = standardized(rows)  # built once
             sides = []
             for is_ours in (True, False):
-                ended = processes.run(fits.time_fit, replace(one, is_ours=is_ours), warehouse.temporary("log"))
+                fit_of_side = fits.Fit(task, model, is_ours, table, features)
+                ended = processes.run(fits.time_fit, fit_of_side, warehouse.temporary("log"))
                 if ended.status != "ok":
-                    raise SystemExit(f"{named(one)}: {ended.error}")
+                    raise SystemExit(f"{name}: {ended.error}")
                 sides.append(ended.value)
             (fit, predict), (plain_fit, plain_predict) = sides
-            beside = "the study's Keras model" if one.task == "multitask" else "the library's estimator, one thread"
-            yield Measured(f"fit {named(one)}", beside, fit, plain_fit, "CPU")
-            if one.task != "multitask":
-                yield Measured(f"predict {named(one)}", beside, predict, plain_predict, "CPU")
+            named = "the study's Keras model" if task == "multitask" else "the library's estimator, one thread"
+            yield Measured(f"fit {name}", named, fit, plain_fit, "CPU")
+            if task != "multitask":
+                yield Measured(f"predict {name}", named, predict, plain_predict, "CPU")
 
 
 def orchestrating(folder: Path) -> Iterator[Measured]:

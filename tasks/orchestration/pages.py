@@ -15,7 +15,7 @@ from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.reporting import report
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
+from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -201,7 +201,6 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
         ["cells", f"{counts['n']}: {counts['ok']} ok ({counts['reused']} of them reused), {counts['failed']} failed"],
         ["source", quoted(run["source"])],
     ]
-    board = "select protocol, task, model, feature_set, accuracy, rmse from results.leaderboard"
     code = f", code `{run['git_commit'][:12]}`" if run["git_commit"] else ""
     sections = [
         _table(["", ""], facts),
@@ -210,7 +209,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
         _table(["task", "protocol", "model", "features", "metric", "95 % interval"], best) or "None.",
         "## Query it",
         f"Run `{run_id}`, snapshot `{run['snapshot']}`{code}, by {quoted(warehouse.client)}:",
-        f"```sql\n{board};\n{board.replace('leaderboard', 'scores')} where run_id = '{run_id}';\n```",
+        f"```sql\n{BOARD};\n{BOARD.replace('leaderboard', 'scores')} where run_id = '{run_id}';\n```",
     ]
     return "\n\n".join(sections)
 

@@ -18,11 +18,10 @@ from tasks.errors import one_line
 from tasks.features.registry import BuiltTable
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import LEADERBOARDS, interval_text, number
+from tasks.results.run_queries import BOARD, LEADERBOARDS, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
-BOARD = "select protocol, model, feature_set, accuracy, rmse from results.leaderboard"
 EXAMPLE = Path("examples/new_songs.csv")  # in the project's folder
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
 
@@ -46,18 +45,11 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _parity(console, connection, run)
         _failures(console, connection, run_id)
         can_predict = bool(connection.execute("from results.champions where is_current").fetchall())
-    query = f'{warehouse.client} "{BOARD}"'
-    told = [f"\nQuery it: {query}  (run {run_id})"]
-    if (report := warehouse.report(run_id)).exists():
-        told.append(f"Report:   {report}")
+    _suggest(console, warehouse, run_id, BOARD)
     if can_predict and EXAMPLE.exists():
         songs = f"{EXAMPLE} --warehouse {shlex.quote(warehouse.address)}"
-        told += [
-            f"Predict:  python -m flows.predict {songs}",
-            f"Explain:  python -m flows.feedback {songs} --track-id 2",
-        ]
-    for line in told:
-        console.print(line, soft_wrap=True, markup=False, emoji=False)
+        _literal(console, f"Predict:  python -m flows.predict {songs}")
+        _literal(console, f"Explain:  python -m flows.feedback {songs} --track-id 2")
     return str(run["status"])
 
 
@@ -86,11 +78,18 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
             rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
             console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
             console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
-    query = f'{warehouse.client} "select task, model, n_train, metric, value from results.learning_curve"'
-    console.print(f"\nQuery it: {query}  (run {run_id})", soft_wrap=True, markup=False, emoji=False)
-    if (report := warehouse.report(run_id)).exists():
-        console.print(f"Report:   {report}", soft_wrap=True, markup=False, emoji=False)
+    _suggest(console, warehouse, run_id, "select task, model, n_train, metric, value from results.learning_curve")
     return str(run["status"])
+
+
+def _suggest(console: Console, warehouse: Warehouse, run_id: str, select: str) -> None:
+    _literal(console, f'\nQuery it: {warehouse.client} "{select}"  (run {run_id})')
+    if (report := warehouse.report(run_id)).exists():
+        _literal(console, f"Report:   {report}")
+
+
+def _literal(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, emoji=False)
 
 
 def _curve_table(metric: str, points: list[dict[str, Any]]) -> Table:
@@ -123,11 +122,8 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: dateti
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
     console = Console()
     console.print(table)
-    console.print(
-        f'Query them: {warehouse.client} "select table_name, protocol, rows, path from features.registry"',
-        soft_wrap=True,
-        markup=False,
-        emoji=False,
+    _literal(
+        console, f'Query them: {warehouse.client} "select table_name, protocol, rows, path from features.registry"'
     )
 
 

@@ -17,6 +17,8 @@ LEADERBOARDS: dict[str, tuple[str, ...]] = {
     )
     for task in HEADLINES
 }
+# The question that is suggested after a run: few columns, of every model.
+BOARD = "select protocol, model, feature_set, accuracy, rmse from results.leaderboard"
 Row = dict[str, Any]
 
 

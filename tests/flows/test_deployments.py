@@ -20,9 +20,9 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")
 SMALL = {"source": "sample:2000", "models": ["linear"], "feature_sets": ["all"], "protocol": "published"}
 
 
-def prefect(of_worker: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
+def prefect(environment: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments], env=of_worker, cwd=cwd, capture_output=True, text=True,
+        [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=cwd, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

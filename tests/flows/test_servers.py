@@ -122,11 +122,11 @@ def test_a_server_that_stops_answering_costs_no_result(server, impatient) -> Non
     _assert_published_without_prefect(process.returncode, printed, impatient)
 
 
-def _assert_published_without_prefect(code: int, printed: str, impatient: dict[str, str]) -> None:
+def _assert_published_without_prefect(code: int, printed: str, environment: dict[str, str]) -> None:
     assert code == 0, printed
     assert "Prefect's server does not answer any more" in printed
     assert "Traceback" not in printed
-    home = Warehouse.at(impatient["MUSIC_WAREHOUSE"])
+    home = Warehouse.at(environment["MUSIC_WAREHOUSE"])
     assert query(home, "select status from results.runs") == [("completed",)]
     assert query(home, "select count(*) from results.cells where status = 'ok'") == [(2,)]
 
