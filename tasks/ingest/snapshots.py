@@ -38,6 +38,7 @@ SNAPSHOT = pa.schema(
         pa.field("columns", pa.list_(pa.string())),  # expected columns that have values
         pa.field("scales", pa.list_(pa.string())),  # column=unit for columns that seem to be in another unit
         pa.field("notes", pa.list_(pa.string())),  # messages on how the file was read
+        pa.field("catalogue", pa.string()),  # whose tracks it has; NULL in records of earlier versions
     ]
 )
 
@@ -62,6 +63,9 @@ class Snapshot:
     columns: tuple[str, ...] = tuple(EXPECTED)
     scales: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    catalogue: str | None = (
+        None  # see sources.catalogue_of; of a stored snapshot that is read again, it is not known yet
+    )
 
     @property
     def base(self) -> str | None:

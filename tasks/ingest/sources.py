@@ -157,6 +157,14 @@ def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
     return None
 
 
+def catalogue_of(source: str) -> str:
+    """Returns the catalogue that a source is: an absolute path, a URL without secrets, or `sample` of any size."""
+    if SAMPLE.fullmatch(source):
+        return "sample"
+    local = _local(source)
+    return one_line(os.path.abspath(local[0])) if local else public_name(source)  # noqa: PTH100 - it resolves no link
+
+
 def check(source: str, max_bytes: int = MAX_BYTES) -> None:
     """Checks a source without reading it. Raises: UserError: it cannot be read."""
     if sample_rows(source, max_bytes) is None and (local := _local(source)):

@@ -7,7 +7,8 @@ These files are needed and stay:
 - the cells that a kept run trained, whether it finished or not;
 - the newest version of each feature table of these snapshots;
 - the raw, staging and feature tables that the published database shows;
-- the current champions, and the tables that prepare tracks for them;
+- the current champions, and the tables that prepare tracks for them (the champions of another catalogue stay as long as
+  a kept run reports their cells);
 - the data of each search for settings.
 
 Everything else that follows the project's naming may be removed, and so may leftovers of killed processes.
@@ -33,6 +34,7 @@ Why that is safe:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -71,9 +73,10 @@ REGISTRY_FILES = 20  # more are merged; each build adds one
 class Policy:
     """The rule for which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; by default 14 runs.
 
-    Completed and other runs are counted separately, so that a series of failures does not displace results. The newest
-    completed run always stays. A run also stays if it has the newest result of a cell (results.newest) on the same
-    tracks as a kept run, so that runs of a few models do not displace the results of other models.
+    Completed and other runs are counted separately, so that a series of failures does not displace results, and so are
+    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays, and also
+    the run that made it the current one. A run also stays if it has the newest result of a cell (results.newest) on the
+    same tracks as a kept run, so that runs of a few models do not displace the results of other models.
 
     Raises: UserError: a number is out of range.
     """
@@ -105,14 +108,16 @@ class Policy:
 
     def _chosen(self, newest_first: list[StoredRun], now: datetime) -> set[str]:
         count = self.keep_runs or (0 if self.keep_days else KEEP_RUNS)
-        left = {True: max(1, count), False: count}  # by whether the run completed
+        # By whether the run completed, and whether it is of the current catalogue.
+        left = dict.fromkeys(itertools.product((True, False), repeat=2), count)
+        left[True, True] = max(1, count)
         since = now - timedelta(days=self.keep_days) if self.keep_days else now
         chosen = set()
         for run in newest_first:
-            is_completed = run.status == "completed"
-            if run.status == "running" or run.started_at >= since or left[is_completed] > 0:
+            kind = run.status == "completed", run.is_current
+            if run.decides or run.status == "running" or run.started_at >= since or left[kind] > 0:
                 chosen.add(run.run_id)
-            left[is_completed] -= run.status != "running"
+            left[kind] -= run.status != "running"
         return chosen
 
 
