@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -63,9 +63,8 @@ class Snapshot:
     columns: tuple[str, ...] = tuple(EXPECTED)
     scales: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    catalogue: str | None = (
-        None  # see sources.catalogue_of; of a stored snapshot that is read again, it is not known yet
-    )
+    # See sources.catalogue_of; None if the source is a stored snapshot. Equal tracks are equal, whoever names them.
+    catalogue: str | None = field(default=None, compare=False)
 
     @property
     def base(self) -> str | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ from tasks.storage.damage import read_rows
 from tasks.storage.warehouse import Warehouse
 from tasks.training import runs
 
+Run = TypeVar("Run")
 ENDED = pa.schema([runs.FINISHED.field("run_id"), runs.FINISHED.field("status")])
 
 
@@ -52,7 +53,7 @@ class Catalogues:
                 files.setdefault(PurePosixPath(name).name, name)
         of_run = {run["run_id"]: files.get(name := _recorded(run), name) for run in oldest_first}
         completed = {run["run_id"] for run in ended if run["status"] == "completed"}
-        decided_by = _deciding([run for run in oldest_first if run["run_id"] in completed])
+        decided_by = deciding((run["run_id"], asked(run)) for run in oldest_first if run["run_id"] in completed)
         current = of_run.get(decided_by or "")
         read = frozenset(run["snapshot"] for run in oldest_first if of_run[run["run_id"]] == current)
         return cls(of_run, current, decided_by, read, files)
@@ -106,11 +107,18 @@ def _recorded(record: Mapping[str, Any]) -> str:
     return "sample" if record["is_generated"] else str(record["source"]).split(" + ")[0]  # appended: the base's
 
 
-def _deciding(completed: Iterable[Mapping[str, Any]]) -> str | None:
-    """Returns the run that decides which catalogue is current. Args: completed: completed runs, oldest first."""
-    oldest = asked = None
-    for run in completed:
-        oldest = oldest or run["run_id"]
-        if run["as_current"] or (run["as_current"] is None and not run["is_generated"]):
-            asked = run["run_id"]
-    return asked or oldest
+def asked(run: Mapping[str, Any]) -> bool:
+    """Whether a run, a row of runs.STARTED, asked that its catalogue become the current one, or counts as if it had."""
+    return bool(run["as_current"] or (run["as_current"] is None and not run["is_generated"]))
+
+
+def deciding(completed: Iterable[tuple[Run, bool]]) -> Run | None:
+    """Returns the run whose catalogue is the current one.
+
+    Args: completed: completed runs, oldest first, and whether each asked.
+    """
+    oldest = newest = None
+    for run, has_asked in completed:
+        oldest = oldest or run
+        newest = run if has_asked else newest
+    return newest or oldest

@@ -49,6 +49,7 @@ from tasks.results.open_tables import GRACE, remove_superseded, superseded
 from tasks.results.publish import publish
 from tasks.storage import checksums
 from tasks.storage.warehouse import Warehouse, in_use_message
+from tasks.training.catalogues import deciding
 from tasks.upkeep.inventory import (
     RETIRED,
     Inventory,
@@ -74,9 +75,10 @@ class Policy:
     """The rule for which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; by default 14 runs.
 
     Completed and other runs are counted separately, so that a series of failures does not displace results, and so are
-    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays, and also
-    the run that made it the current one. A run also stays if it has the newest result of a cell (results.newest) on the
-    same tracks as a kept run, so that runs of a few models do not displace the results of other models.
+    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays. So does the
+    run that made it the current one, if another would be that without it. A run also stays if it has the newest result
+    of a cell (results.newest) on the same tracks as a kept run, so that runs of a few models do not displace the
+    results of other models.
 
     Raises: UserError: a number is out of range.
     """
@@ -104,6 +106,8 @@ class Policy:
             if run.run_id in chosen or any(cell[0] in tracks for cell in run.shown - seen):
                 kept.append(run)
             seen |= run.shown
+        if (decides := _deciding(kept)) and not decides.is_current:
+            kept = [run for run in newest_first if run in kept or run is _deciding(newest_first)]
         return kept
 
     def _chosen(self, newest_first: list[StoredRun], now: datetime) -> set[str]:
@@ -115,10 +119,15 @@ class Policy:
         chosen = set()
         for run in newest_first:
             kind = run.status == "completed", run.is_current
-            if run.decides or run.status == "running" or run.started_at >= since or left[kind] > 0:
+            if run.status == "running" or run.started_at >= since or left[kind] > 0:
                 chosen.add(run.run_id)
             left[kind] -= run.status != "running"
         return chosen
+
+
+def _deciding(newest_first: list[StoredRun]) -> StoredRun | None:
+    """Returns the run that decides which catalogue is the current one, if there are no other runs than these."""
+    return deciding((run, run.has_asked) for run in reversed(newest_first) if run.status == "completed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from tasks.storage.object_store import Store
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import OWNER, Warehouse
 from tasks.training import runs
-from tasks.training.catalogues import Catalogues
+from tasks.training.catalogues import Catalogues, asked
 from tasks.training.tuning import TRIALS
 
 Kind = Literal[
@@ -63,11 +63,11 @@ class StoredRun:
     status: str  # as in results.runs
     snapshot: str
     is_current: bool = True  # whether it is of the current catalogue
+    has_asked: bool = False  # that its catalogue become the current one
     sample: str | None = None  # path of the generated file that it read
     results: frozenset[str] = frozenset()  # the cells that it reports, even if another run trained them
     versions: frozenset[str] = frozenset()  # versions of the tables that its cells were trained on
     shown: frozenset[tuple[str, ...]] = frozenset()  # CELL_OF of each successful cell; all have the same tracks
-    decides: bool = False  # whether the current catalogue is the current one because of this run
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | Non
             status=finished["status"] if finished else "running" if _is_running(row, now, users) else "killed",
             snapshot=row["snapshot"],
             is_current=catalogue == catalogues.current,
-            decides=row["run_id"] == catalogues.decided_by,
+            has_asked=asked(row),
             sample=sample and _below(sample_path(warehouse, int(sample[1] or DEFAULT_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
             versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),

@@ -189,15 +189,18 @@ def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
     assert shown(home) == all_of("a.csv")
 
 
-def test_the_run_that_decides_stays(home, files) -> None:
-    decided_by = run(home, files["b"], as_current=True)
-    for rows in (150, 160):
-        many(rows).write_csv(files["b"])
-        run(home, files["b"])
-    run(home, files["a"])
+def test_the_run_that_decides_stays_as_long_as_that_needs_it(home, files, tmp_path) -> None:
+    nightly = tmp_path / "nightly.csv"
+    many(140).write_csv(nightly)
+    decided_by = make_run(home, str(nightly), ["linear"], as_current=True)
+    make_run(home, str(files["b"]), ["linear"])
+    many(150).write_csv(nightly)
+    make_run(home, str(nightly), ["linear"])
     tidy(Policy(keep_runs=1, grace_hours=0), 0.0, lambda: None, home)
-    assert Catalogues.of(home).decided_by == decided_by
-    assert shown(home) == all_of("b.csv")
+    assert Catalogues.of(home).decided_by == decided_by  # without it, the oldest run left would be of another catalogue
+    make_run(home, str(nightly), ["linear"], as_current=True)
+    tidy(Policy(keep_runs=1, grace_hours=0), 0.0, lambda: None, home)
+    assert (decided_by,) not in query(home, "select run_id from results.runs")
 
 
 def without(home: Warehouse, *tables: tuple[str, str], columns: tuple[str, ...] = ("catalogue", "as_current")) -> None:
