@@ -75,10 +75,10 @@ class Policy:
     """The rule for which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; by default 14 runs.
 
     Completed and other runs are counted separately, so that a series of failures does not displace results, and so are
-    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays. So does the
-    run that made it the current one, if another would be that without it. A run also stays if it has the newest result
-    of a cell (results.newest) on the same tracks as a kept run, so that runs of a few models do not displace the
-    results of other models.
+    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays. So does
+    the run that made it the current one, if another would be that without it. A run also stays if it has the newest
+    result of a cell (results.newest) on the same tracks as a kept run, so that runs of a few models do not displace
+    the results of other models.
 
     Raises: UserError: a number is out of range.
     """

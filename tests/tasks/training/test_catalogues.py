@@ -191,7 +191,7 @@ def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
 
 def test_the_run_that_decides_stays_as_long_as_that_needs_it(home, files, tmp_path) -> None:
     nightly = tmp_path / "nightly.csv"
-    many(140).write_csv(nightly)
+    many(170).write_csv(nightly)
     decided_by = make_run(home, str(nightly), ["linear"], as_current=True)
     make_run(home, str(files["b"]), ["linear"])
     many(150).write_csv(nightly)
