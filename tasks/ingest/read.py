@@ -24,16 +24,15 @@ from tasks.ingest.genres import know_spellings
 from tasks.ingest.snapshots import (
     SNAPSHOT,
     Snapshot,
-    Statistics,
     attach,
     define_raw_tracks,
     find_snapshot,
     is_stored,
     load_snapshot,
 )
-from tasks.ingest.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
+from tasks.ingest.sources import BYTES_OF_ROW, SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, typed_select
-from tasks.specs import MISSING
+from tasks.specs import MAX_SOURCE_BYTES, MISSING, Statistics
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, flush
 
@@ -90,7 +89,7 @@ def ingest(
     append: Append | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     required: Collection[str] = (),
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> Snapshot:
     """Reads a source into the warehouse, unless the same content was read in the same way before.
 
@@ -144,7 +143,7 @@ def ingest(
     return snapshot
 
 
-def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
+def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_SOURCE_BYTES) -> None:
     """Checks a source and its options before it is read. Args, Raises: as for `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import ByteSize
-
 from tasks.errors import InputError, UserError, one_line
 from tasks.ingest import parquet
 from tasks.ingest.columns import MIN_FEATURES
@@ -24,13 +22,13 @@ from tasks.ingest.download import download
 from tasks.ingest.files import check_regular, regular_file, unreadable
 from tasks.ingest.records import CHUNK, check_text, records
 from tasks.ingest.sample import DEFAULT_ROWS, sample_file
+from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.urls import public_name
 from tasks.storage.warehouse import Warehouse
 
 Format = Literal["csv", "gzip", "parquet"]
 SAMPLE = re.compile(r"sample(?::(\d+))?")
 LOCAL = re.compile(r"(?:file|local)://")  # URLs of local files
-MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked; changed by --max-source-bytes
 MOST_TITLE_LINES = 10
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 MOST_COLUMNS = 10_000
@@ -50,7 +48,7 @@ class SourceFile:
     sha256: str
     seen: tuple[int, ...]  # identity, size and time of change, from before the digest was computed
     title_lines: int = 0  # above a CSV's header
-    max_bytes: int = MAX_BYTES  # largest size when unpacked
+    max_bytes: int = MAX_SOURCE_BYTES  # largest size when unpacked
 
     def check_unchanged(self) -> None:
         """Raises: InputError: the file has changed, so that its digest may not match what was read."""
@@ -141,7 +139,7 @@ class SourceFile:
                     return
 
 
-def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
+def sample_rows(source: str, max_bytes: int = MAX_SOURCE_BYTES) -> int | None:
     """Returns how many generated tracks `source` asks for; None if it is not `sample[:ROWS]`.
 
     Raises: UserError: ROWS is not a whole number, or more rows than `max_bytes` can contain.
@@ -157,14 +155,14 @@ def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
     return None
 
 
-def check(source: str, max_bytes: int = MAX_BYTES) -> None:
+def check(source: str, max_bytes: int = MAX_SOURCE_BYTES) -> None:
     """Checks a source without reading it. Raises: UserError: it cannot be read."""
     if sample_rows(source, max_bytes) is None and (local := _local(source)):
         check_regular(*local)
 
 
 @contextmanager
-def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Iterator[SourceFile]:
+def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_SOURCE_BYTES) -> Iterator[SourceFile]:
     """Yields the local file of a source; a download is removed afterwards.
 
     Args: source: a path, a URL that fsspec can read, or `sample[:ROWS]`. max_bytes: largest size, also when unpacked.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, query, refusal, run
