@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.errors import UserError
+from tasks.ingest import source_names
 from tasks.storage.urls import has_secrets
 
 PROGRAM = "music-benchmark"
@@ -217,7 +218,8 @@ def _checked(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]
 
     Prefect stores the parameters of a flow run, so a source URL with secrets is passed by $MUSIC_SOURCE instead.
 
-    Raises: UserError: the type of a parameter refuses an option, or it is not text that Prefect can store.
+    Raises: UserError: the type of a parameter refuses an option, it is not text that Prefect can store, or there is no
+        such file.
     """
     found = dict(options)
     for parameter in parameters:
@@ -234,6 +236,10 @@ def _checked(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]
             TypeAdapter(parameter.annotation).validate_python(value)
         except ValidationError as error:
             raise UserError(f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    if "source" in found:
+        source_names.check(source_names.default_source(found["source"]), found["max_source_bytes"])
+    if found.get("tracks"):
+        source_names.check(found["tracks"], found["max_source_bytes"])
     if found.get("source") and has_secrets(found["source"]):
         os.environ["MUSIC_SOURCE"] = found["source"]
         found["source"] = None

@@ -5,7 +5,6 @@ Command modules do not do so themselves: the import of Prefect takes a second, f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,6 +13,7 @@ from prefect import Flow, flow
 from prefect.runtime import flow_run
 
 from flows.options import signature_of
+from tasks.ingest.source_names import default_source
 from tasks.storage.urls import public_name
 
 
@@ -26,11 +26,6 @@ def flow_of(function: Callable[..., Any]) -> Flow[..., Any]:
 
     body.__signature__ = signature_of(function)  # type: ignore[attr-defined]
     return flow(name=function.__name__.replace("_", "-"), flow_run_name=_run_name)(body)
-
-
-def default_source(source: str | None) -> str:
-    """Returns the source, by default $MUSIC_SOURCE, else the sample."""
-    return source or os.environ.get("MUSIC_SOURCE") or "sample"
 
 
 def _run_name() -> str:

@@ -9,7 +9,6 @@ from prefect import get_run_logger
 
 from flows import cli
 from flows.holding import tell_of_upkeep
-from flows.prefect_flow import default_source
 from tasks.errors import ProtocolError, UserError
 from tasks.features import targets
 from tasks.features.append import left_out
@@ -20,6 +19,7 @@ from tasks.features.tables import rare_genres
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import Append, check, ingest
 from tasks.ingest.snapshots import Snapshot
+from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
 from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
