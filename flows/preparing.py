@@ -1,17 +1,14 @@
-"""Code that flows share: the lock against upkeep, the default source, and the preparation of each protocol."""
+"""Code that flows share: the preparation of each protocol."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 from prefect import get_run_logger
 
 from flows import cli
+from flows.holding import tell_of_upkeep
 from tasks.errors import ProtocolError, UserError
 from tasks.features import targets
 from tasks.features.append import left_out
@@ -21,15 +18,13 @@ from tasks.features.registry import BuiltTable
 from tasks.features.tables import rare_genres
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import Append, check, ingest
-from tasks.ingest.snapshots import Snapshot, Statistics
-from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.snapshots import Snapshot
+from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
 from tasks.orchestration.prefect_tasks import features_task, ingest_task
-from tasks.specs import protocols_of
+from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 SOURCE_OPTIONS = (
     "source",
     "columns",
@@ -41,24 +36,6 @@ SOURCE_OPTIONS = (
     "artist_separators",
     "units",
 )
-
-
-def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorates a flow with a parameter `warehouse`: while the flow runs, upkeep removes nothing there."""
-    signature = inspect.signature(body, eval_str=True)  # else Prefect would look up the names of types in this module
-
-    @functools.wraps(body)
-    def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        warehouse = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
-        with warehouse.in_use(_tell_of_upkeep):
-            return body(*args, **kwargs)
-
-    held.__signature__ = signature  # type: ignore[attr-defined]
-    return held
-
-
-def _tell_of_upkeep() -> None:
-    cli.tell("Waiting for upkeep of another machine to end ...")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +63,7 @@ class Preparation:
         warehouse: str | None,
         max_reject_share: float,
         min_genre_rows: int,
-        max_source_bytes: int = MAX_BYTES,
+        max_source_bytes: int = MAX_SOURCE_BYTES,
         artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
@@ -127,7 +104,7 @@ class Preparation:
         So a source can be refused at once. A URL is left to the flow, so that it is fetched only once.
         """
         if "://" not in self.source:
-            with self.warehouse.in_use(_tell_of_upkeep):
+            with self.warehouse.in_use(tell_of_upkeep):
                 known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
                 self._carry_out(ingest, build_features, cli.tell, known)
 
@@ -178,8 +155,3 @@ def appending(append_to: str | None, statistics: Statistics) -> Append | None:
     if not append_to and statistics == "kept":
         raise UserError("--statistics kept needs --append-to, the snapshot whose statistics are kept.")
     return Append(append_to, statistics) if append_to else None
-
-
-def default_source(source: str | None) -> str:
-    """Returns the source, by default $MUSIC_SOURCE, else the sample."""
-    return source or os.environ.get("MUSIC_SOURCE") or "sample"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -13,12 +12,12 @@ import pyarrow.parquet as pq
 
 from tasks.errors import UserError, one_line
 from tasks.ingest.columns import EXPECTED
+from tasks.specs import Statistics
 from tasks.storage import duck
 from tasks.storage.damage import is_whole, read_rows
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import Warehouse
 
-Statistics = Literal["relearned", "kept"]
 STORED_TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # of each ingested file
 SNAPSHOT = pa.schema(
     [
@@ -63,7 +62,7 @@ class Snapshot:
     columns: tuple[str, ...] = tuple(EXPECTED)
     scales: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    # See sources.catalogue_of; None if the source is a stored snapshot. Equal tracks are equal, whoever names them.
+    # See source_names.catalogue_of; None for a stored snapshot. Equal tracks are equal, whoever names them.
     catalogue: str | None = field(default=None, compare=False)
 
     @property

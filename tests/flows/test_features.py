@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
-from flows.features import features
+from flows.deployed import features
 from tasks.errors import UserError
 from tasks.ingest import sample
 from tasks.reporting import terminal

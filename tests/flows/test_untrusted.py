@@ -7,7 +7,7 @@ import os
 import duckdb
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import clean_environment, run

@@ -16,7 +16,7 @@ from tasks.features.build import build_features
 from tasks.features.registry import read_registry
 from tasks.feedback.nearest import known_tracks
 from tasks.ingest.read import Append, ingest
-from tasks.ingest.sources import catalogue_of
+from tasks.ingest.source_names import catalogue_of
 from tasks.prediction.candidates import predictors_named
 from tasks.prediction.champions import predictors
 from tasks.reporting import report, terminal
