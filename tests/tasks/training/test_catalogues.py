@@ -143,15 +143,14 @@ def test_a_copy_of_the_current_file_is_another_catalogue_that_shares_its_cells(h
 def test_another_night_is_another_snapshot_of_the_same_catalogue(home, files, tmp_path, monkeypatch) -> None:
     night = tmp_path / "night.csv"
     many(130).write_csv(night)
-    run(home, night, as_current=True)
+    make_run(home, str(night), MODELS, protocols=["cold_start"], as_current=True)
     many(150).write_csv(night)
     monkeypatch.chdir(tmp_path)
-    run(home, "night.csv")
-    assert shown(home) == all_of("night.csv")  # each model once, on the newest tracks
-    assert query(home, "select n_train from results.leaderboard where model = 'linear'") == query(
-        home, "select max(n_train) from results.cells where source = 'night.csv'"
-    )
+    latest = make_run(home, "night.csv", MODELS, protocols=["cold_start"])
+    board = query(home, "select model, run_id from results.leaderboard order by all")
+    assert board == [(model, latest) for model in MODELS]  # each once, on the newest tracks
     assert query(home, "select count(*) from results.leaderboards where source = 'night.csv'") == [(4,)]
+    assert (known_tracks(home).source, known_tracks(home).n_rows) == ("night.csv", 150)
 
 
 def test_appended_tracks_belong_to_the_catalogue_that_they_were_appended_to(home, files, tmp_path) -> None:
@@ -159,8 +158,7 @@ def test_appended_tracks_belong_to_the_catalogue_that_they_were_appended_to(home
     more = tmp_path / "more.csv"
     many(40).with_columns(instance_id=(10_000 + pl.int_range(pl.len())).cast(pl.String)).write_csv(more)
     appended = ingest(str(more), {}, 0.5, home, Append(base.snapshot))
-    run(home, f"snapshot:{appended.snapshot}")
-    assert Catalogues.of(home).current == str(files["a"])
+    make_run(home, f"snapshot:{appended.snapshot}", MODELS, protocols=["cold_start"])
     assert set(Catalogues.of(home).of_run.values()) == {str(files["a"])}
     assert query(home, "select distinct source from results.leaderboard") == [("a.csv + more.csv",)]
     assert known_tracks(home).source == "a.csv + more.csv"
