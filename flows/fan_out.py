@@ -97,7 +97,7 @@ def run_cells(
     report_task(snapshot, tables, run.run_id, warehouse)
 
     for line in decided:
-        cli.tell(line)
+        cli.tell(f"Trial: {line}" if trial else line)
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
     if (report := warehouse.report(run.run_id)).exists():

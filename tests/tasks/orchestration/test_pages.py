@@ -166,3 +166,10 @@ def test_data_quality_counts_what_was_read_rejected_missing_and_doubled(warehous
     assert 1 <= int(recordings) < int(tracks)
     outside = re.sub(r"`[^`]*`", "", text + page.description)
     assert not re.search(r"[<\[]|evil|javascript", outside)
+
+
+def test_pages_of_a_trial_say_so(published) -> None:
+    assert {page.description.count("Trial r1, budget full") for page in pages.run_pages("r1", published)} == {0}
+    with duckdb.connect(str(published.database)) as connection:
+        connection.execute("update results.runs set is_current = false")
+    assert {page.description.count("Trial r1, budget full") for page in pages.run_pages("r1", published)} == {1}
