@@ -206,10 +206,13 @@ def history(warehouse: Warehouse) -> list[Champion]:
 
 
 def current(warehouse: Warehouse) -> list[Champion]:
-    """Returns the current champions: those of the current catalogue, one per task."""
-    catalogue = Catalogues.of(warehouse).current
-    newest = {one.candidate.task: one for one in history(warehouse) if one.candidate.catalogue == catalogue}
-    return list(newest.values())
+    """Returns the current champions: those of the current catalogue, one per task.
+
+    If the records of runs are lost, they are those of the newest champion's catalogue.
+    """
+    oldest_first = history(warehouse)
+    catalogue = Catalogues.of(warehouse).current or (oldest_first[-1].candidate.catalogue if oldest_first else None)
+    return list({one.candidate.task: one for one in oldest_first if one.candidate.catalogue == catalogue}.values())
 
 
 def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[str, Champion]:
