@@ -25,6 +25,8 @@ from tests.helpers.commands import run
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
+pytestmark = pytest.mark.slow
+
 KIB = 1024
 Disk = Callable[[int], Warehouse]
 MODELS = ["linear", "logistic_regression"]

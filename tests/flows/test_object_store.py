@@ -54,6 +54,8 @@ from tests.helpers.runs import make_run
 from tests.helpers.stored import trial_rows, try_until
 from tests.helpers.tracks import many
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("s3fs")
 MODELS = ("linear", "ridge", "knn")
 

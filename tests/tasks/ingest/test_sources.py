@@ -23,6 +23,8 @@ from tests.helpers.amounts import amount, mostly_long
 from tests.helpers.tracks import many
 from tests.helpers.web import serving
 
+pytestmark = pytest.mark.slow
+
 SECRETS = ("me:", "pa/ss", "pa%2Fss", "pa%2fss", "to/ken", "to%2Fken", "to%2fken", "frag", "signed")
 
 

@@ -14,6 +14,8 @@ from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import carry_out, refusal
 from tests.helpers.runs import make_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def worse_model(tmp_path_factory) -> tuple[Warehouse, str, str]:

@@ -20,6 +20,8 @@ from tasks.upkeep.policy import Policy
 from tests.helpers.amounts import mostly_long
 from tests.helpers.runs import make_run
 
+pytestmark = pytest.mark.slow
+
 SOURCE = "sample:600"
 MODELS = ("linear", "logistic_regression")
 ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{16}|\d{8}T\d{6,12}-[0-9a-f]{6}")

@@ -45,6 +45,8 @@ from tasks.upkeep.policy import MOST, Policy
 from tests.helpers.amounts import amount
 from tests.helpers.runs import everything, files, night
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 AT_ONCE = 0.0  # hours of grace
