@@ -97,6 +97,7 @@ def publish_again(home: Warehouse) -> None:
     publish(snapshot, [row for row in read_registry(home) if row.snapshot == snapshot.snapshot], home)
 
 
+@pytest.mark.slow
 def test_the_story_of_a_trial_and_of_another_catalogue(home, files, capsys) -> None:
     of_a = query(home, "select run_id from results.runs")
     assert shown(home) == all_of("a.csv")
@@ -128,6 +129,7 @@ def test_the_story_of_a_trial_and_of_another_catalogue(home, files, capsys) -> N
     assert [report.write_report(run_id, home).exists() for (run_id,) in of_a] == [True]
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_current_file_is_another_catalogue_that_shares_its_cells(home, files, tmp_path) -> None:
     copy = tmp_path / "copy.csv"
     shutil.copy(files["a"], copy)
@@ -140,6 +142,7 @@ def test_a_copy_of_the_current_file_is_another_catalogue_that_shares_its_cells(h
     assert Catalogues.of(home).placed(latest, home).catalogue == str(copy)
 
 
+@pytest.mark.slow
 def test_another_night_is_another_snapshot_of_the_same_catalogue(home, files, tmp_path, monkeypatch) -> None:
     night = tmp_path / "night.csv"
     many(130).write_csv(night)
@@ -153,6 +156,7 @@ def test_another_night_is_another_snapshot_of_the_same_catalogue(home, files, tm
     assert (known_tracks(home).source, known_tracks(home).n_rows) == ("night.csv", 150)
 
 
+@pytest.mark.slow
 def test_appended_tracks_belong_to_the_catalogue_that_they_were_appended_to(home, files, tmp_path) -> None:
     base = ingest("snapshot:latest", {}, 0.05, home)
     more = tmp_path / "more.csv"
@@ -164,11 +168,13 @@ def test_appended_tracks_belong_to_the_catalogue_that_they_were_appended_to(home
     assert known_tracks(home).source == "a.csv + more.csv"
 
 
+@pytest.mark.slow
 def test_features_of_another_file_change_no_known_tracks(home, files) -> None:
     build_features(ingest(str(files["b"]), {}, 0.05, home), "cold_start", 2, home)
     assert known_tracks(home).source == "a.csv"
 
 
+@pytest.mark.slow
 def test_a_catalogue_without_champions_predicts_nothing(home, files) -> None:
     make_run(home, str(files["b"]), ["linear"], protocols=["published"], as_current=True)
     with pytest.raises(NoModelError, match=rf"Its current catalogue is {files['b']}\."):
@@ -179,6 +185,7 @@ def test_a_catalogue_without_champions_predicts_nothing(home, files) -> None:
         predictors_named("linear", ("popularity",), home)
 
 
+@pytest.mark.slow
 def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
     for number in range(3):
         make_run(home, f"sample:{200 + number}", ["linear"])
@@ -187,6 +194,7 @@ def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
     assert shown(home) == all_of("a.csv")
 
 
+@pytest.mark.slow
 def test_the_run_that_decides_stays_as_long_as_that_needs_it(home, files, tmp_path) -> None:
     nightly = tmp_path / "nightly.csv"
     many(170).write_csv(nightly)
@@ -212,6 +220,7 @@ def without(home: Warehouse, *tables: tuple[str, str], columns: tuple[str, ...] 
 RECORDS = (("runs", "started"), ("raw", "snapshots"), ("champions", "decisions"))
 
 
+@pytest.mark.slow
 def test_a_warehouse_of_an_earlier_version_goes_on_with_its_real_data(home, files) -> None:
     run(home, "sample:300")
     run(home, files["b"])
@@ -233,6 +242,7 @@ def test_a_warehouse_of_an_earlier_version_goes_on_with_its_real_data(home, file
     assert TOLD in str(Catalogues.of(home).trial(ingest(str(files["a"]), {}, 0.05, home)))
 
 
+@pytest.mark.slow
 def test_a_publication_of_an_earlier_version_is_told_of_in_one_line(home) -> None:
     with duckdb.connect(str(home.database)) as connection:
         connection.execute("alter table results.runs drop column is_current")
@@ -302,6 +312,7 @@ def test_a_link_is_a_catalogue_whatever_it_leads_to(files, tmp_path, monkeypatch
     assert catalogue_of("current.csv") == catalogue_of("./current.csv") == str(tmp_path / "current.csv")
 
 
+@pytest.mark.slow
 def test_every_table_of_cells_or_metrics_says_of_which_source_it_is(first) -> None:
     columns = query(
         first,
