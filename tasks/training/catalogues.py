@@ -6,8 +6,9 @@ catalogue of their base.
 
 A warehouse shows the results of one catalogue, the current one: its champions, known tracks, leaderboard and reports.
 It is that of the newest completed run that asked for it (`--as-current`); if none did, that of the oldest completed
-run. Runs of other catalogues are trials. So the records of runs decide, which are never rewritten: a run that is killed
-or fails decides nothing, and of two runs at once the later one decides.
+run of real data; if there is none, the generated sample. Runs of other catalogues are trials. So the records of runs
+decide, which are never rewritten: a run that is killed or fails decides nothing, and of two runs at once the later one
+decides.
 
 Runs of earlier versions could not ask. Those of real data count as if they had, because the newest real data was shown
 then. Their catalogue is known by the file's name alone, and is the file of that name that a later run reads.
@@ -40,6 +41,7 @@ class Catalogues:
     decided_by: str | None  # the run that made it current
     read: frozenset[str]  # snapshots that runs of the current catalogue read
     files: Mapping[str, str]  # absolute paths by file name, for records that have only the name
+    gives_way: bool  # the current one is the generated sample, and none asked for it: real data takes its place
 
     @classmethod
     def of(cls, warehouse: Warehouse) -> Catalogues:
@@ -53,10 +55,13 @@ class Catalogues:
                 files.setdefault(PurePosixPath(name).name, name)
         of_run = {run["run_id"]: files.get(name := _recorded(run), name) for run in oldest_first}
         completed = {run["run_id"] for run in ended if run["status"] == "completed"}
-        decided_by = deciding((run["run_id"], asked(run)) for run in oldest_first if run["run_id"] in completed)
+        decided_by = deciding(
+            (run["run_id"], asked(run), run["is_generated"]) for run in oldest_first if run["run_id"] in completed
+        )
         current = of_run.get(decided_by or "")
+        gives_way = any(run["run_id"] == decided_by and run["is_generated"] and not asked(run) for run in started)
         read = frozenset(run["snapshot"] for run in oldest_first if of_run[run["run_id"]] == current)
-        return cls(of_run, current, decided_by, read, files)
+        return cls(of_run, current, decided_by, read, files, gives_way)
 
     def of_record(self, record: Mapping[str, Any]) -> str:
         """Returns the catalogue of a record with the columns catalogue, source and is_generated."""
@@ -86,7 +91,8 @@ class Catalogues:
 
         Args: snapshot: with its catalogue.
         """
-        if self.current is None or self._is_current(self.of_record(_fields(snapshot))):
+        takes_over = self.current is None or (self.gives_way and not snapshot.is_generated)
+        if takes_over or self._is_current(self.of_record(_fields(snapshot))):
             return None
         return (
             f"This run is a trial: {snapshot.catalogue} is not the current catalogue of the warehouse, which is "
@@ -112,13 +118,14 @@ def asked(run: Mapping[str, Any]) -> bool:
     return bool(run["as_current"] or (run["as_current"] is None and not run["is_generated"]))
 
 
-def deciding(completed: Iterable[tuple[Run, bool]]) -> Run | None:
+def deciding(completed: Iterable[tuple[Run, bool, bool]]) -> Run | None:
     """Returns the run whose catalogue is the current one.
 
-    Args: completed: completed runs, oldest first, and whether each asked.
+    Args: completed: completed runs, oldest first, whether each asked, and whether its data is generated.
     """
-    oldest = newest = None
-    for run, has_asked in completed:
+    newest_asked = oldest_real = oldest = None
+    for run, has_asked, is_generated in completed:
+        newest_asked = run if has_asked else newest_asked
+        oldest_real = oldest_real or (None if is_generated else run)
         oldest = oldest or run
-        newest = run if has_asked else newest
-    return newest or oldest
+    return newest_asked or oldest_real or oldest

@@ -64,6 +64,7 @@ class StoredRun:
     snapshot: str
     is_current: bool = True  # whether it is of the current catalogue
     has_asked: bool = False  # that its catalogue become the current one
+    is_generated: bool = False
     sample: str | None = None  # path of the generated file that it read
     results: frozenset[str] = frozenset()  # the cells that it reports, even if another run trained them
     versions: frozenset[str] = frozenset()  # versions of the tables that its cells were trained on
@@ -201,6 +202,7 @@ def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | Non
             snapshot=row["snapshot"],
             is_current=catalogue == catalogues.current,
             has_asked=asked(row),
+            is_generated=row["is_generated"],
             sample=sample and _below(sample_path(warehouse, int(sample[1] or SAMPLE_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
             versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),

@@ -77,4 +77,5 @@ def _deciding(newest_first: list[StoredRun]) -> StoredRun | None:
     """Returns the run that decides which catalogue is the current one, if there are no other runs than these."""
     from tasks.training.catalogues import deciding
 
-    return deciding((run, run.has_asked) for run in reversed(newest_first) if run.status == "completed")
+    completed = [run for run in reversed(newest_first) if run.status == "completed"]
+    return deciding((run, run.has_asked, run.is_generated) for run in completed)

@@ -276,7 +276,9 @@ def recorded(home: Warehouse, records: list[Record]) -> Catalogues:
         ([("/a", False, None), ("/b", False, "failed"), ("/c", True, "interrupted")], None),
         ([("/a", False, "completed"), ("/b", False, "completed")], "/a"),
         ([("/a", False, None), ("/b", False, "completed")], "/b"),  # the first was killed
-        ([("sample", False, "completed"), ("/a", False, "completed")], "sample"),
+        ([("sample", False, "completed"), ("/a", False, "completed"), ("/b", False, "completed")], "/a"),
+        ([("sample", True, "completed"), ("/a", False, "completed")], "sample"),
+        ([("/a", False, "completed"), ("sample", False, "completed")], "/a"),
         ([("/a", False, "completed"), ("/b", True, "completed"), ("/a", False, "completed")], "/b"),
         ([("/a", False, "completed"), ("/b", True, None)], "/a"),  # killed, or not yet ended
         ([("/a", True, "completed"), ("/b", True, "completed")], "/b"),
@@ -289,6 +291,15 @@ def recorded(home: Warehouse, records: list[Record]) -> Catalogues:
 )
 def test_the_records_of_runs_decide(records, current, warehouse) -> None:
     assert recorded(warehouse, records).current == current
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_real_data_takes_the_place_of_the_sample_unless_it_was_asked_for(asked, warehouse, files) -> None:
+    real = ingest(str(files["a"]), {}, 0.05, warehouse)
+    found = recorded(warehouse, [("sample", asked, "completed")])
+    assert (found.trial(real) is None) is not asked
+    found = recorded(warehouse, [("sample", asked, "completed"), ("/b", False, "completed")])
+    assert found.trial(real)
 
 
 @pytest.mark.parametrize(
