@@ -160,13 +160,14 @@ def span(scale: Scale, start: float, end: float, series: int = 0) -> Markup:
 
 
 def axis(scale: Scale, label: Callable[[float], str]) -> Markup:
-    """Draws the ticks of a column of strips."""
-    parts = []
-    for value in scale.ticks():
+    """Draws the ticks of a column of strips; of three or more a phone has room for every second label."""
+    parts, ticks = [], scale.ticks()
+    for place, value in enumerate(ticks):
         at, share = scale.percent(value), scale.share(value)
         anchor = "start" if share < 0.08 else "end" if share > 0.92 else "middle"
+        kind = "axis secondary" if place % 2 and len(ticks) > 2 else "axis"
         parts.append(tag("line", x1=at, x2=at, y1=0, y2=5, class_="tick"))
-        parts.append(tag("text", label(value), x=at, y=17, text_anchor=anchor, class_="axis"))
+        parts.append(tag("text", label(value), x=at, y=17, text_anchor=anchor, class_=kind))
     return _strip(parts)
 
 
@@ -184,10 +185,10 @@ def signed(value: float) -> str:
     return f"{value:+g}" if value else "0"
 
 
-def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str) -> Markup:
+def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str, unit: str) -> Markup:
     """Draws bars in lanes, as wide as the page; the three series differ in height as well as in colour.
 
-    Args: rows: the lanes; a bar is (start, end, title, series).
+    Args: rows: the lanes; a bar is (start, end, title, series). unit: of the scale, for its ticks.
     """
     height, parts = 30, []
     for place, row in enumerate(rows):
@@ -206,5 +207,5 @@ def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]],
         at, share = scale.percent(value), scale.share(value)
         anchor = "start" if share < 0.05 else "end" if share > 0.95 else "middle"
         parts.append(tag("line", x1=at, x2=at, y1=0, y2=bottom + 4, class_="tick"))
-        parts.append(tag("text", f"{value:g} s", x=at, y=bottom + 17, text_anchor=anchor, class_="axis"))
+        parts.append(tag("text", f"{value:g} {unit}", x=at, y=bottom + 17, text_anchor=anchor, class_="axis"))
     return tag("svg", *parts, class_="wide", height=bottom + 22, role="img", aria_label=alt)
