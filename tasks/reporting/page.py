@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from tasks.errors import one_line
+from tasks.reporting import sparklines
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 HtmlCell = str | Markup  # text is escaped; markup comes from tasks.reporting.sparklines alone
@@ -126,7 +127,7 @@ class Page:
 def render(page: Page) -> str:
     """Returns the page as HTML."""
     css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of ours
-    return _environment().get_template("report.html").render(page=page, css=css)
+    return _environment().get_template("report.html").render(page=page, css=css, shapes=sparklines.shapes())
 
 
 def percent(share: float | None, digits: int = 0) -> str:

@@ -111,11 +111,17 @@ class Mark:
     series: int = 0
 
 
-def mark(series: int) -> Markup:
-    """Draws the mark of a series, around the point 0 0."""
+def mark(series: int, x: str = "0", y: int = 0) -> Markup:
+    """Draws the mark of a series around a point. Its shape is one of `shapes`, which the page has once."""
     shape = MARKS[series % len(MARKS)]
     kind = "open" if shape in {"ring", "cross"} else "solid"
-    return tag("path", d=_SHAPES[shape], class_=f"{kind} s{series % 6}")
+    return tag("use", href=f"#{shape}", x=x, y=y, class_=f"{kind} s{series % 6}")
+
+
+def shapes() -> Markup:
+    """Returns the shapes of all marks, for the top of a page; nothing is drawn there."""
+    paths = [tag("path", id=name, d=path) for name, path in _SHAPES.items()]
+    return tag("svg", tag("defs", *paths), width=0, height=0, aria_hidden="true")
 
 
 def key(series: int) -> Markup:
@@ -148,7 +154,7 @@ def dots(scale: Scale, marks: Sequence[Mark | None], line: float | None = None) 
             left, right = scale.percent(one.low), scale.percent(one.high)
             parts.append(tag("line", x1=left, x2=right, y1=11, y2=11, class_=f"whisker {colour}"))
             parts += [tag("line", x1=x, x2=x, y1=7, y2=15, class_=f"whisker {colour}") for x in (left, right)]
-        parts.append(tag("svg", mark(one.series), x=scale.percent(one.value), y=11, overflow="visible"))
+        parts.append(mark(one.series, scale.percent(one.value), 11))
     return _strip(parts)
 
 
@@ -172,7 +178,7 @@ def axis(scale: Scale, label: Callable[[float], str]) -> Markup:
 
 
 def _strip(parts: Iterable[Markup]) -> Markup:
-    return tag("svg", *parts, class_="strip", height=22, aria_hidden="true", focusable="false")
+    return tag("svg", *parts, class_="strip", aria_hidden="true")
 
 
 def plain(value: float) -> str:

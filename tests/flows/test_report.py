@@ -472,6 +472,7 @@ class TestInABrowser:
         assert hidden.is_visible()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.evaluate("document.querySelector('nav').offsetHeight") == 0
+        assert not page.locator("pre").first.is_visible()
         pdf = page.pdf(format="A4", print_background=True)
         assert pdf.startswith(b"%PDF")
         assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
