@@ -17,7 +17,10 @@ ODDS = (
     "\u00d72: the track's value of the feature doubles the odds of the genre against the others, compared with not "
     "knowing it; \u00f72 halves them."
 )
-INSTEAD = "The model that predicts is not made of trees, so the best stored model of trees is explained in its place."
+INSTEAD = (
+    "Only XGBoost models on audio features can be explained. The model that predicts is not one, so the best stored one "
+    "is explained in its place."
+)
 ALIKE = (
     "By Euclidean distance between the 12 standardized audio features; a recording that is listed twice counts once."
 )
