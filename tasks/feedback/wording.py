@@ -18,8 +18,8 @@ ODDS = (
     "knowing it; \u00f72 halves them."
 )
 INSTEAD = (
-    "Only XGBoost models on audio features can be explained. The model that predicts is not one, so the best stored one "
-    "is explained in its place."
+    "Only XGBoost models on audio features can be explained. The model that predicts is not one, so the best stored "
+    "one is explained in its place."
 )
 ALIKE = (
     "By Euclidean distance between the 12 standardized audio features; a recording that is listed twice counts once."
