@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -12,18 +13,24 @@ from tasks.feedback.explain import Reasons
 from tasks.feedback.what_if import CAUTION, WhatIf
 from tasks.feedback.wording import (
     ALIKE,
+    INSTEAD,
+    ODDS,
     along,
     cautions,
+    changes_most,
+    difference,
+    factor,
     focus,
+    last_step,
     listed,
-    model_of,
+    models,
     named,
     order,
     own,
     predicted_genre,
     predicted_popularity,
     shown,
-    which_model,
+    unexplained,
 )
 from tasks.reporting import plots, sparklines
 from tasks.reporting.page import (
@@ -46,6 +53,8 @@ from tasks.specs import GENERATED
 STEPPED = ("key_code", "mode_code")  # features of a few values: a row each, no curve
 MOST_GENRES = 12  # a table has no room for more
 UP, DOWN = 0, 1  # series
+DOUBLING = math.log(2)  # a contribution to the logarithm of the odds that doubles them
+LEAST = 0.05  # a smaller contribution to the logarithm of the odds is a factor of 1.0
 
 
 def html(feedback: Feedback) -> str:
@@ -71,10 +80,10 @@ def page(feedback: Feedback) -> Page:
     return Page(
         title=shortened(feedback.title),
         kind="Feedback on one track",
-        facts=_facts(feedback),
         findings=_findings(feedback),
         sections=sections,
         warnings=cautions(feedback),
+        footer=_facts(feedback),
         generated=GENERATED if feedback.is_generated else None,
         made="Made by music-benchmark. Predictions, intervals and probabilities: as flows.predict makes them.",
     )
@@ -85,14 +94,7 @@ def _facts(feedback: Feedback) -> list[tuple[str, str]]:
     if text := listed(feedback):
         facts.append(("listed", shortened(text)))
     facts.append(("known tracks", f"{feedback.n_known:,} of {shortened(feedback.known_source)}"))
-    runs: dict[str, None] = {}
-    for task, one in sorted(feedback.because.items()):
-        models = {f"predicts {task}": one.champion.candidate}
-        if one.explainer and not one.is_champion:
-            models[f"explained for {task}"] = one.explainer.candidate
-        facts += [(what, model_of(candidate)) for what, candidate in models.items()]
-        runs |= {candidate.run_id: None for candidate in models.values()}
-    return [*facts, ("models of run", ", ".join(runs))]
+    return facts + models(feedback)
 
 
 def _findings(feedback: Feedback) -> list[str]:
@@ -101,9 +103,8 @@ def _findings(feedback: Feedback) -> list[str]:
         found.append(f"Genre: {shortened(predicted_genre(feedback))}.")
     if "popularity" in feedback.because:
         found.append(f"Popularity: {predicted_popularity(feedback)}.")
-    if feedback.similar:
-        first = feedback.similar[0]
-        found.append(f"Most like it: {shortened(title(first['artist_name'], first['track_name']))}.")
+    if text := changes_most(feedback):
+        found.append(text)
     return found
 
 
@@ -111,49 +112,43 @@ def _popularity(feedback: Feedback, because: Because) -> Figure:
     """Returns the figure that leads from the model's average popularity to its prediction, feature by feature."""
     heading = "Popularity"
     if because.reasons is None or because.explainer is None:
-        return Figure(name="why-popularity", title=heading, finding=which_model(because))
+        return Figure(name="why-popularity", title=heading, finding=unexplained(because))
     reasons = because.reasons
-    pushes, places = reasons.contributions[0], order(reasons, 0)
-    ends = reasons.average[0] + np.cumsum(pushes[places])
-    starts = [reasons.average[0], *ends[:-1]]
+    places = order(reasons, 0)
+    names = [named(reasons.features[at]) for at in places]
+    values = [own(feedback, reasons.features[at]) for at in places]
+    pushes = [float(reasons.contributions[0, at]) for at in places]
+    if away := last_step(feedback, reasons):
+        names.append("last step")
+        values.append("")
+        pushes.append(away)
+    average = float(reasons.average[0])
+    ends = [float(end) for end in average + np.cumsum(pushes)]
+    starts = [average, *ends[:-1]]
     scale = Scale.over([*starts, *ends])
-    rows: list[list[HtmlCell]] = [
-        ["(average)", f"{reasons.average[0]:.1f}", sparklines.dots(scale, [Mark(starts[0], series=4)]), ""]
-    ]
-    for at, start, end in zip(places, starts, ends, strict=True):
-        name = reasons.features[at]
+    rows: list[list[HtmlCell]] = [["average", f"{average:.1f}", sparklines.dots(scale, [Mark(average, series=4)]), ""]]
+    for name, value, push, start, end in zip(names, values, pushes, starts, ends, strict=True):
         bar = sparklines.span(scale, min(start, end), max(start, end), UP if end >= start else DOWN)
-        rows.append([named(name), f"{pushes[at]:+.2f}", bar, own(feedback, name)])
-    rows.append(["(prediction)", f"{reasons.outputs[0]:.1f}", sparklines.dots(scale, [Mark(ends[-1], series=4)]), ""])
-    model = because.explainer.candidate.cell.model
-    finding = (
-        f"{which_model(because)}\n"
-        f"{model} predicts {reasons.outputs[0]:.1f}: its average, {reasons.average[0]:.1f}, and what each feature adds "
-        f"to it or takes away; most of all {_most(reasons, places, 0)}."
-    )
-    if not because.is_champion:
-        finding += f" The prediction itself is {feedback.prediction['popularity']:.1f}."
+        rows.append([name, f"{push:+.2f}", bar, value])
+    popularity = feedback.prediction["popularity"]
+    rows.append(["this track", f"{popularity:.1f}", sparklines.dots(scale, [Mark(popularity, series=4)]), ""])
     return Figure(
         name="why-popularity",
         title=heading,
-        finding=finding,
+        finding=f"The average is {average:.1f}. The features of this track lead to {popularity:.1f}, most of all "
+        f"{_most(reasons, places, 0, '{:+.1f}'.format)}.\n{difference(feedback, because)}".strip(),
         tables=[
             HtmlTable(
-                caption="From the average to the prediction, in points of popularity",
-                columns=[
-                    *texts("feature"),
-                    *numbers("points"),
-                    Column("from the average on", "plot"),
-                    *texts("this track"),
-                ],
+                caption="From the average to this track, in points of popularity",
+                columns=[*texts("feature"), *numbers("points"), Column("", "plot"), Column("its value", "wrap")],
                 rows=rows,
                 axis=sparklines.axis(scale, sparklines.plain),
                 legend=[(sparklines.key_bar(UP), "up"), (sparklines.key_bar(DOWN), "down")],
                 shown=20,
             )
         ],
-        note="Exact Shapley values of the model's trees, not samples of them: average and points add up to the "
-        "prediction. They say how the model came to it, not what caused anything.",
+        note="The points say how the model came to its prediction, not what caused anything. They are exact Shapley "
+        "values of the model's trees: the average and all points add up to the prediction.",
     )
 
 
@@ -161,59 +156,40 @@ def _genre(feedback: Feedback, because: Because) -> list[Figure]:
     """Returns the figures of what speaks for and against the most probable genres."""
     heading = "Genre"
     if because.reasons is None or because.explainer is None:
-        return [Figure(name="why-genre", title=heading, finding=which_model(because))]
+        return [Figure(name="why-genre", title=heading, finding=unexplained(because))]
     reasons = because.reasons
-    shares = reasons.probabilities
-    ranked = [int(at) for at in np.argsort(-shares, kind="stable")]
+    ranked = [int(at) for at in np.argsort(-reasons.outputs, kind="stable")]
     first = focus(feedback, reasons)
-    others = [at for at in ranked if at != first][:2]
     pushes, places = reasons.contributions[first], order(reasons, first)
-    scale = Scale.over(pushes, zero=True)
+    doublings = pushes / DOUBLING
+    scale = Scale.over(doublings, zero=True)
     genre = shortened(reasons.genres[first])
     rows: list[list[HtmlCell]] = [
         [
             named(reasons.features[at]),
-            f"{pushes[at]:+.2f}",
-            sparklines.span(scale, min(0.0, pushes[at]), max(0.0, pushes[at]), UP if pushes[at] >= 0 else DOWN),
+            factor(pushes[at]),
+            sparklines.span(scale, min(0.0, doublings[at]), max(0.0, doublings[at]), UP if pushes[at] >= 0 else DOWN),
             own(feedback, reasons.features[at]),
-            *(f"{reasons.contributions[other, at]:+.2f}" for other in others),
         ]
         for at in places
     ]
-    columns = [first, *others]
-    ends: list[tuple[str, Sequence[str]]] = [
-        ("(average)", [f"{reasons.average[at]:+.2f}" for at in columns]),
-        ("(score)", [f"{reasons.outputs[at]:+.2f}" for at in columns]),
-        ("(probability)", [f"{shares[at]:.2f}" for at in columns]),
-    ]
-    rows += [[name, figures[0], "", "", *figures[1:]] for name, figures in ends]
-    model = because.explainer.candidate.cell.model
-    finding = (
-        f"{which_model(because)}\n"
-        f"{model} gives {genre} a probability of {shares[first]:.2f} (not calibrated); most is made of "
-        f"{_most(reasons, places, first)}."
-    )
-    if not because.is_champion:
-        finding += f" The prediction itself: {shortened(predicted_genre(feedback))}."
     why = Figure(
         name="why-genre",
         title=f"{heading}: {genre}",
-        finding=finding,
+        finding=f"What does most to the odds of {genre}: {_most(reasons, places, first, factor)}.\n{ODDS}",
         tables=[
             HtmlTable(
-                caption="What speaks for a genre and against it, in log-odds",
-                columns=[*texts("feature"), *numbers(genre), Column(f"for {genre}", "plot"), *texts("this track"),
-                         *numbers(*(shortened(reasons.genres[at]) for at in others))],
+                caption=f"What speaks for {genre} and against it",
+                columns=[*texts("feature"), *numbers("odds"), Column("", "plot"), Column("its value", "wrap")],
                 rows=rows,
-                axis=sparklines.axis(scale, sparklines.signed),
+                axis=sparklines.axis(scale, lambda doubled: factor(doubled * DOUBLING)),
                 legend=[(sparklines.key_bar(UP), "for"), (sparklines.key_bar(DOWN), "against")],
                 shown=20,
             )
         ],
-        note="Exact Shapley values of the model's trees. A genre's score is the logarithm of its probability less the "
-        "mean of all genres' logarithms; average and log-odds add up to it. 0.7 more than another genre gets "
-        "doubles the odds against that.",
-    )  # fmt: skip
+        note="Exact Shapley values of the model's trees; the factors multiply."
+        + ("" if because.is_champion else f" {INSTEAD}"),
+    )
     return [why, _all_genres(reasons, ranked[:MOST_GENRES])]
 
 
@@ -221,34 +197,41 @@ def _all_genres(reasons: Reasons, ranked: list[int]) -> Figure:
     names = [shortened(reasons.genres[at]) for at in ranked]
     values = [list(map(float, reasons.contributions[at])) for at in ranked]
     most = max((abs(value) for row in values for value in row), default=1.0) or 1.0
-    alt = f"Contributions of {len(reasons.features)} features to the scores of {len(names)} genres."
+    alt = f"Factors of {len(reasons.features)} features for the odds of {len(names)} genres."
     drawn = plots.matrix(
         names, [named(name) for name in reasons.features], values,
-        lambda value: f"{value:+.1f}", lambda value: (abs(value) / most) ** 0.5, alt, signed=True, least=0.05,
+        factor, lambda value: (abs(value) / most) ** 0.5, alt, signed=True, least=LEAST,
     )  # fmt: skip
     return Figure(
         name="genres",
         title="Every genre",
-        finding="What each feature adds to a genre's score, the most probable genre first.",
+        finding="What each feature does to the odds of a genre, the most probable genre first.",
         plots=[Plot("", drawn)],
         tables=[
             HtmlTable(
-                caption="Log-odds by genre and feature",
-                columns=[*texts("genre"), *numbers("probability", "score", *map(named, reasons.features))],
+                caption="What speaks most for each genre and against it",
+                columns=[Column("genre", "wrap"), Column("for", "wrap"), Column("against", "wrap")],
                 rows=[
-                    [name, f"{reasons.probabilities[at]:.3f}", f"{reasons.outputs[at]:+.2f}",
-                     *(f"{value:+.2f}" for value in row)]
-                    for at, name, row in zip(ranked, names, values, strict=True)
+                    [name, *(_strongest(reasons, at, sign) for sign in (1, -1))]
+                    for at, name in zip(ranked, names, strict=True)
                 ],
-                shown=0,
+                shown=MOST_GENRES,
             )
         ],
         size="whole",
     )  # fmt: skip
 
 
-def _most(reasons: Reasons, places: Sequence[int], output: int) -> str:
-    return ", ".join(f"{named(reasons.features[at])} ({reasons.contributions[output, at]:+.1f})" for at in places[:3])
+def _strongest(reasons: Reasons, output: int, sign: int) -> str:
+    """Returns the two features that push a genre most in one direction. Args: sign: 1 for, -1 against."""
+    pushes = reasons.contributions[output]
+    places = [at for at in order(reasons, output) if sign * pushes[at] >= LEAST][:2]
+    return ", ".join(f"{named(reasons.features[at])} {factor(pushes[at])}" for at in places)
+
+
+def _most(reasons: Reasons, places: Sequence[int], output: int, shown_as: Callable[[float], str]) -> str:
+    pushes = reasons.contributions[output]
+    return ", ".join(f"{named(reasons.features[at])} ({shown_as(float(pushes[at]))})" for at in places[:3])
 
 
 def _what_if(feedback: Feedback) -> Figure:
@@ -258,8 +241,7 @@ def _what_if(feedback: Feedback) -> Figure:
     drawn = [Plot(named(one.feature), _curve(one, y), along(one)) for one in ranked if one.feature not in STEPPED]
     steps: list[list[HtmlCell]] = [
         [
-            f"{named(one.feature)} {shown(one.feature, value)}",
-            "this track" if at == one.at else "",
+            f"{named(one.feature)} {shown(one.feature, value)}{' (this track)' if at == one.at else ''}",
             f"{points:.1f}",
             sparklines.dots(y, [Mark(points, series=1 if at == one.at else 0)], feedback.prediction["popularity"]),
         ]
@@ -276,25 +258,29 @@ def _what_if(feedback: Feedback) -> Figure:
         tables=[
             HtmlTable(
                 caption="Lowest and highest along each feature",
-                columns=[*texts("feature", "this track"), *numbers("lowest", "at", "highest", "at", "difference")],
+                columns=[*texts("feature"), *numbers("span"),
+                         *(Column(name, "wrap") for name in ("lowest", "highest", "its value"))],
                 rows=[
-                    [named(one.feature), own(feedback, one.feature), f"{one.popularity[one.lowest]:.1f}",
-                     shown(one.feature, one.values[one.lowest]), f"{one.popularity[one.highest]:.1f}",
-                     shown(one.feature, one.values[one.highest]), f"{one.span:.1f}"]
+                    [named(one.feature), f"{one.span:.1f}", _point(one, one.lowest), _point(one, one.highest),
+                     own(feedback, one.feature)]
                     for one in ranked
                 ],
             ),
             HtmlTable(
                 caption="Key and mode",
-                columns=[*texts("if it were", ""), *numbers("popularity"), Column("popularity", "plot")],
+                columns=[Column("if it were", "wrap"), *numbers("popularity"), Column("", "plot")],
                 rows=steps,
                 axis=sparklines.axis(y, sparklines.plain),
                 shown=0,
             ),
         ],
-        note=f"Predictions of {model_of(feedback.because['popularity'].champion.candidate)} for this track with one "
-        "feature changed, from the 1st to the 99th percentile of its training rows: beyond, there is hardly any data.",
+        note="Predictions for this track with one feature changed, from the 1st to the 99th percentile of the training "
+        "rows: beyond, there is hardly any data.",
     )  # fmt: skip
+
+
+def _point(one: WhatIf, at: int) -> str:
+    return f"{one.popularity[at]:.1f} at {shown(one.feature, one.values[at])}"
 
 
 def _curve(one: WhatIf, y: Scale) -> Markup:
@@ -310,7 +296,6 @@ def _curve(one: WhatIf, y: Scale) -> Markup:
 
 def _similar(feedback: Feedback) -> Figure:
     rows = feedback.similar
-    scale = Scale.over([row["distance"] for row in rows], zero=True)
     return Figure(
         name="similar",
         title="The known tracks nearest to it",
@@ -318,19 +303,16 @@ def _similar(feedback: Feedback) -> Figure:
         tables=[
             HtmlTable(
                 caption="Nearest first",
-                columns=[Column("track", "wrap"), *texts("genre"), *numbers("popularity", "distance"),
-                         Column("distance", "plot")],
+                columns=[Column("track", "wrap"), Column("genre", "wrap"), *numbers("popularity", "distance")],
                 rows=[
                     [
                         shortened(title(row["artist_name"], row["track_name"])),
                         shortened(row["music_genre"] or ""),
                         f"{row['popularity']:.0f}" if row["popularity"] is not None else "",
                         f"{row['distance']:.2f}",
-                        sparklines.span(scale, 0.0, row["distance"]),
                     ]
                     for row in rows
                 ],
-                axis=sparklines.axis(scale, sparklines.plain),
                 shown=20,
             )
         ],

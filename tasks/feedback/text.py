@@ -15,16 +15,22 @@ from tasks.feedback.adviser import Because, Feedback, title
 from tasks.feedback.what_if import CAUTION
 from tasks.feedback.wording import (
     ALIKE,
+    ODDS,
     cautions,
+    changes_most,
+    difference,
+    factor,
     focus,
+    last_step,
     listed,
+    models,
     named,
     order,
     own,
     predicted_genre,
     predicted_popularity,
     shown,
-    which_model,
+    unexplained,
 )
 from tasks.reporting import bars
 from tasks.specs import GENERATED
@@ -44,6 +50,7 @@ def print_feedback(feedback: Feedback) -> None:
         listed(feedback),
         f"Genre: {predicted_genre(feedback)}" if "genre" in row else None,
         f"Popularity: {predicted_popularity(feedback)}" if "popularity" in row else None,
+        changes_most(feedback),
         *cautions(feedback),
     ):
         if line:
@@ -53,6 +60,8 @@ def print_feedback(feedback: Feedback) -> None:
             _pushes(console, feedback, task, row[task])
     _what_if(console, feedback)
     print_nearest(feedback.similar[:5], "Tracks like this", console)
+    for what, model in models(feedback):
+        console.print(Text(one_line(f"{what}: {model}"), style="dim"))
 
 
 def print_nearest(rows: Sequence[dict[str, Any]], heading: str, console: Console | None = None) -> None:
@@ -70,17 +79,16 @@ def print_nearest(rows: Sequence[dict[str, Any]], heading: str, console: Console
 def _pushes(console: Console, feedback: Feedback, task: str, because: Because) -> None:
     """Prints the features that push a prediction most."""
     if because.reasons is None:
-        console.print(Text(f"\n{task.capitalize()}: {which_model(because)}"))
+        console.print(Text(f"\n{task.capitalize()}: {unexplained(because)}"))
         return
     reasons = because.reasons
     output = focus(feedback, reasons) if task == "genre" else 0
     pushes, places = reasons.contributions[output], order(reasons, output)
-    heading = (
-        f"What pushes its popularity, from {reasons.average[0]:.1f} on average to {reasons.outputs[0]:.1f}, in points"
-    )
+    heading = f"What pushes its popularity, from {reasons.average[0]:.1f} on average, in points"
+    note, shown_as = difference(feedback, because), _points
     if task == "genre":
-        share = f"probability {reasons.probabilities[output]:.2f}, not calibrated"
-        heading = f"What speaks for and against {one_line(reasons.genres[output])} ({share}), in log-odds"
+        heading = f"What speaks for and against {one_line(reasons.genres[output])}: what is done to its odds"
+        note, shown_as = ODDS, factor
     table = _table(["feature", "this track"], ["push"])
     table.add_column("down", justify="right", no_wrap=True)
     table.add_column("up", no_wrap=True)
@@ -89,11 +97,17 @@ def _pushes(console: Console, feedback: Feedback, task: str, because: Because) -
         bar = bars.bar(abs(pushes[at]), most, console.encoding)
         sides = (bar, "") if pushes[at] < 0 else ("", bar)
         name = reasons.features[at]
-        table.add_row(named(name), own(feedback, name), f"{pushes[at]:+.2f}", *sides)
+        table.add_row(named(name), own(feedback, name), shown_as(pushes[at]), *sides)
     if places[MOST:]:
         rest = sum(pushes[at] for at in places[MOST:])
-        table.add_row(f"{len(places) - MOST} others", "", f"{rest:+.2f}", "", "", style="dim")
-    _print(console, heading, table, which_model(because))
+        table.add_row(f"{len(places) - MOST} others", "", shown_as(rest), "", "", style="dim")
+    if task == "popularity" and (away := last_step(feedback, reasons)):
+        table.add_row("last step", "", shown_as(away), "", "", style="dim")
+    _print(console, heading, table, note)
+
+
+def _points(push: float) -> str:
+    return f"{push:+.2f}"
 
 
 def _what_if(console: Console, feedback: Feedback) -> None:
@@ -118,7 +132,8 @@ def _print(console: Console, heading: str, table: Table, note: str) -> None:
     """Prints a table with a heading above and a note below; all of them may hold untrusted text."""
     console.print(Text(f"\n{heading}", style="italic"))
     console.print(table)
-    console.print(Text(note, style="dim"))
+    if note:
+        console.print(Text(note, style="dim"))
 
 
 def _console() -> Console:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tasks.feedback.adviser import Because, Feedback
 from tasks.feedback.explain import Reasons
 from tasks.feedback.what_if import WhatIf
@@ -10,6 +12,15 @@ from tasks.specs import BUDGETS
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FEATURE_NAMES = {"duration_ms": "duration", "key_code": "key", "mode_code": "mode"}
+SAME = 0.05  # points of popularity that nobody sees
+ODDS = (
+    "\u00d72: the track's value of the feature doubles the odds of the genre against the others, compared with not "
+    "knowing it; \u00f72 halves them."
+)
+INSTEAD = (
+    "Only XGBoost models on audio features can be explained. The model that predicts is not one, so the best stored "
+    "one is explained in its place."
+)
 ALIKE = (
     "By Euclidean distance between the 12 standardized audio features; a recording that is listed twice counts once."
 )
@@ -66,22 +77,66 @@ def model_of(one: Candidate) -> str:
     return f"{one.cell.model} on {one.cell.feature_set} ({one.cell.protocol})"
 
 
-def which_model(because: Because) -> str:
-    """Returns a sentence on which model is explained, and why this one."""
+def unexplained(because: Because) -> str:
+    """Returns what to do if no stored model can be explained."""
     champion = because.champion.candidate
-    if because.explainer is None:
-        return (
-            f"Predicted by {model_of(champion)}, which cannot be explained, and no XGBoost model on audio features "
-            "is stored that could be explained instead. Train one: python -m flows.benchmark "
-            f"--protocol {champion.cell.protocol} --models xgboost_tuned"
-        )
-    explained = because.explainer.candidate
-    if because.is_champion:
-        return f"Explained here: the prediction itself, by {model_of(explained)}."
     return (
-        f"Explained here: the prediction of {model_of(explained)}, the best stored model that is made of XGBoost's "
-        f"trees. The prediction itself is by {model_of(champion)}, which is not."
+        f"Predicted by {model_of(champion)}, which cannot be explained, and no XGBoost model on audio features "
+        "is stored that could be explained instead. Train one: python -m flows.benchmark "
+        f"--protocol {champion.cell.protocol} --models xgboost_tuned"
     )
+
+
+def models(feedback: Feedback) -> list[tuple[str, str]]:
+    """Returns which model predicts each task, and which is explained in its place."""
+    found = []
+    for task, one in sorted(feedback.because.items()):
+        named_as = {f"predicts {task}": one.champion.candidate}
+        if one.explainer and not one.is_champion:
+            named_as[f"explained for {task}"] = one.explainer.candidate
+        found += [(what, f"{model_of(model)}, run {model.run_id}") for what, model in named_as.items()]
+    return found
+
+
+def difference(feedback: Feedback, because: Because) -> str:
+    """Returns a sentence on why the explained popularity is not the predicted one; empty if it is.
+
+    Args: because: of popularity, with reasons.
+    """
+    if because.reasons is None or not (away := last_step(feedback, because.reasons)):
+        return ""
+    if because.is_champion:
+        return f"The last step, {away:+.1f}, keeps the prediction within 0 to 100."
+    return f"The last step, {away:+.1f}, is the difference of two models. {INSTEAD}"
+
+
+def last_step(feedback: Feedback, reasons: Reasons) -> float:
+    """Returns the predicted popularity minus that of the explained model, in points; 0 if it is the same."""
+    away = float(feedback.prediction["popularity"]) - float(reasons.outputs[0])
+    return away if abs(away) >= SAME else 0.0
+
+
+def changes_most(feedback: Feedback) -> str:
+    """Returns a sentence on the single change of a feature that would change the predicted popularity most."""
+    if not feedback.what_if:
+        return ""
+    own_popularity = feedback.prediction["popularity"]
+    options = [(one, at) for one in feedback.what_if for at in (one.lowest, one.highest)]
+    one, at = max(options, key=lambda option: abs(option[0].popularity[option[1]] - own_popularity))
+    return (
+        f"One change would change it most: {named(one.feature)} {shown(one.feature, one.values[at])} in place of "
+        f"{own(feedback, one.feature)}. The predicted popularity would be {one.popularity[at]:.1f}, not "
+        f"{own_popularity:.1f}."
+    )
+
+
+def factor(push: float) -> str:
+    """Returns what a feature does to the odds of a genre, such as \u00d72.1 or \u00f71.4.
+
+    Args: push: its contribution to the logarithm of the odds.
+    """
+    times = f"{math.exp(abs(push)):.1f}"
+    return f"\u00f7{times}" if push < 0 and times != "1.0" else f"\u00d7{times}"
 
 
 def focus(feedback: Feedback, reasons: Reasons) -> int:

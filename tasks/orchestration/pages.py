@@ -15,7 +15,7 @@ from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.reporting import report
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, interval_text, number
+from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, Rows, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -214,7 +214,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, run: Row, warehouse: Warehou
     return "\n\n".join(sections)
 
 
-def _quality(snapshot: Snapshot, found: dict[str, list[Row]]) -> str:
+def _quality(snapshot: Snapshot, found: dict[str, Rows]) -> str:
     kept = sum(row["n"] for row in found["genres"] if not row["is_dropped"])
     rare = sum(row["n"] for row in found["genres"] if row["is_dropped"])
     read = [

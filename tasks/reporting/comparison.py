@@ -9,10 +9,21 @@ import pyarrow as pa
 
 from tasks.evaluation.comparisons import contrast
 from tasks.reporting import sparklines
-from tasks.reporting.page import Column, Figure, HtmlTable, Page, Section, numbers, shortened, texts
+from tasks.reporting.page import (
+    Column,
+    Figure,
+    HtmlTable,
+    Page,
+    Section,
+    duration,
+    numbers,
+    secondary,
+    shortened,
+    texts,
+)
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row, interval_text
+from tasks.results.run_queries import Row, Rows, interval_text
 from tasks.specs import GENERATED, HEADLINES, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -33,11 +44,12 @@ PAIRS = pa.schema(
 def comparison_page(connection: duckdb.DuckDBPyConnection, run: Row, other: Row, warehouse: Warehouse) -> Page:
     """Returns the page that compares two runs; differences are `run` minus `other`."""
     both = {"run_id": run["run_id"], "other": other["run_id"]}
-    figures = paired(run_queries.rows(connection, duck.render("report/compared"), **both), warehouse)
+    compared = run_queries.rows(connection, duck.render("report/compared"), **both)
+    figures = paired(compared, warehouse)
     cells = run_queries.rows(connection, duck.render("report/changed_cells"), **both)
     settings = _settings(connection, run, other)
     failures = _failures(cells)
-    drawn = [_figure(task, metric.name, figures) for task, metric in HEADLINES.items()]
+    drawn = [_figure(task, metric.name, figures, compared.sql) for task, metric in HEADLINES.items()]
     return Page(
         title=f"{run['run_id']} against {other['run_id']}",
         kind="Two benchmark runs",
@@ -83,9 +95,15 @@ def _warnings(run: Row, other: Row) -> list[str]:
 
 def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Figure:
     facts = [_facts(connection, side) for side in (run, other)]
+    runs = run_queries.rows(
+        connection,
+        "select * from results.runs where run_id in ($run_id, $other)",
+        run_id=run["run_id"],
+        other=other["run_id"],
+    )
     names = list(dict.fromkeys([*facts[0], *facts[1]]))
     rows = [[name, *(side.get(name, "") for side in facts)] for name in names]
-    changed = [name for name, a, b in rows if a != b and name not in {"status", "cells", "seconds", "started (UTC)"}]
+    changed = [name for name, a, b in rows if a != b and name not in {"status", "cells", "took", "started (UTC)"}]
     return Figure(
         name="settings",
         title="Settings, source and versions",
@@ -95,6 +113,7 @@ def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Fi
                 caption="Both runs",
                 columns=[Column(""), Column("this run", "wrap"), Column("the other run", "wrap"), Column("same")],
                 rows=[[name, shortened(a), shortened(b), "yes" if a == b else "NO"] for name, a, b in rows],
+                sql=runs.sql,
                 shown=50,
             )
         ],
@@ -119,7 +138,7 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
         "started (UTC)": _started(run),
         "status": run["status"],
         "cells": f"{counts['n']}, {counts['ok']} ok, {counts['reused']} reused, {counts['failed']} failed",
-        "seconds": "" if seconds is None else f"{seconds:,.0f}",
+        "took": duration(seconds),
         "source": run["source"],
         "snapshot": run["snapshot"],
         "budget": run["budget"],
@@ -130,7 +149,7 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
     }
 
 
-def _parameters(cells: list[Row]) -> Figure:
+def _parameters(cells: Rows) -> Figure:
     rows = {
         (row["model"], row["tasks"]): [
             row["model"],
@@ -142,12 +161,14 @@ def _parameters(cells: list[Row]) -> Figure:
         if row["params_a"] and row["params_b"] and row["params_a"] != row["params_b"]
     }  # fmt: skip
     columns = [Column("model"), Column("task"), Column("this run", "wrap"), Column("the other run", "wrap")]
-    table = HtmlTable(caption="Settings of models that differ", columns=columns, rows=list(rows.values()))
+    table = HtmlTable(
+        caption="Settings of models that differ", columns=columns, rows=list(rows.values()), sql=cells.sql
+    )
     finding = f"{len(rows)} models had other settings." if rows else "Models that both have had the same settings."
     return Figure(name="parameters", title="Settings of the models", finding=finding, tables=[table] if rows else [])
 
 
-def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
+def _figure(task: str, metric: str, figures: list[Row], sql: str) -> Figure:
     rows = [row for row in figures if row["metric"] == metric]
     title, name = f"{task.capitalize()}: difference in {METRICS[metric].label}", f"difference-{task}"
     if not rows:
@@ -163,18 +184,19 @@ def _figure(task: str, metric: str, figures: list[Row]) -> Figure:
     table = HtmlTable(
         caption=f"{METRICS[metric].label}, this run minus the other",
         columns=[
-            *texts("model", "features", "protocol"), Column("difference", "plot"),
-            *numbers("difference", "interval", "this", "other"), Column("how"),
+            *texts("model", "protocol"), Column("features", is_secondary=True), *numbers("difference"),
+            Column("difference", "plot"), *secondary([*numbers("interval", "this", "other"), *texts("how")]),
         ],
         rows=[
             [
-                row["model"], row["feature_set"], row["protocol"],
+                row["model"], row["protocol"], row["feature_set"], f"{row['value_a'] - row['value_b']:+.{digits}f}",
                 sparklines.dots(scale, [Mark(row["value_a"] - row["value_b"], row["ci_low"], row["ci_high"])], line=0),
-                f"{row['value_a'] - row['value_b']:+.{digits}f}", interval_text(row["ci_low"], row["ci_high"], digits),
+                interval_text(row["ci_low"], row["ci_high"], digits),
                 f"{row['value_a']:.{digits}f}", f"{row['value_b']:.{digits}f}", _how(row),
             ]
             for row in rows
         ],
+        sql=sql,
         axis=sparklines.axis(scale, sparklines.signed),
         shown=20,
     )  # fmt: skip
@@ -196,22 +218,23 @@ def _how(row: Row) -> str:
     return "plain" if row["ci_low"] is None else "paired"
 
 
-def _failures(cells: list[Row]) -> Figure:
+def _failures(cells: Rows) -> Figure:
     newly = [row for row in cells if row["status_a"] not in {"ok", None} and row["status_b"] == "ok"]
     still = [row for row in cells if row["status_a"] not in {"ok", None} and row["status_b"] != "ok"]
     mended = [row for row in cells if row["status_a"] == "ok" and row["status_b"] not in {"ok", None}]
     alone = [sum(row[side] is None for row in cells) for side in ("status_b", "status_a")]
-    columns = [Column("model"), Column("features"), Column("protocol"), Column("seed", "number"), Column("task"),
-               Column("this run"), Column("the other run"), Column("error", "wrap")]  # fmt: skip
+    columns = [*texts("model", "protocol"), *secondary([*texts("features", "task"), *numbers("seed")]),
+               *texts("this run", "the other run"), Column("error", "wrap")]  # fmt: skip
     tables = [
         HtmlTable(
             caption=caption,
             columns=columns,
             rows=[
-                [row["model"], row["feature_set"], row["protocol"], str(row["seed"]), row["tasks"],
+                [row["model"], row["protocol"], row["feature_set"], row["tasks"], str(row["seed"]),
                  row["status_a"] or "not run", row["status_b"] or "not run", shortened(row["error_a"] or "")]
                 for row in found
             ],
+            sql=cells.sql,
         )
         for caption, found in (("Newly failing", newly), ("Failing in this run", still), ("No longer failing", mended))
         if found

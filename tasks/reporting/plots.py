@@ -16,6 +16,8 @@ from tasks.reporting.sparklines import Scale, tag
 SHADES = 9  # classes q0 to q8 of the style sheet
 NUMBERED_CELLS = 14  # a matrix with more rows or columns has no numbers in its cells
 LABELLED_CELLS = 36  # a matrix with more rows or columns has no labels
+LONGEST_LABEL = 24  # characters; names of genres may have any length
+LETTER = 6.0  # width of a letter of a label
 
 
 def matrix(
@@ -31,9 +33,9 @@ def matrix(
     """
     n, m = len(rows), len(columns)
     has_labels, has_numbers = max(n, m) <= LABELLED_CELLS, max(n, m) <= NUMBERED_CELLS
-    left = 8 + 5.6 * min(14, max(map(len, rows), default=0)) if has_labels else 4.0
+    left = _left(rows, columns) if has_labels else 4.0
     size = (392 - left) / max(m, 1)
-    height = min(size, 26.0) if has_numbers else size
+    height = min(size, 22.0) if has_numbers else size
     parts: list[Markup] = []
     shades: dict[tuple[int, bool], list[str]] = {}
     for i, row in enumerate(values):
@@ -53,19 +55,32 @@ def matrix(
     ]
     below = 6.0
     if has_labels:
-        parts += [
-            tag("text", _short(name), x=left - 4, y=i * height + height / 2 + 3.2, text_anchor="end", class_="axis")
-            for i, name in enumerate(rows)
-        ]
+        parts += [_label(name, x=left - 4, y=i * height + height / 2 + 3.2) for i, name in enumerate(rows)]
         bottom = n * height + 6
         for j, name in enumerate(columns):
             x = left + (j + 0.5) * size + 3
-            turned = f"rotate(-60 {x:.1f} {bottom + 4:.1f})"
-            label = _short(name)
-            parts.append(tag("text", label, x=x, y=bottom + 4, text_anchor="end", class_="axis", transform=turned))
-        below = 18 + 5 * min(14, max(map(len, columns), default=0))
+            parts.append(_label(name, x=x, y=bottom + 4, transform=f"rotate(-60 {x:.1f} {bottom + 4:.1f})"))
+        below = 18 + 0.87 * LETTER * max(map(_width, columns), default=0)
     border = tag("rect", x=left, y=0.5, width=m * size - 0.5, height=n * height, class_="frame")
-    return _plot(400, n * height + below, [*cells, border, *parts], alt)
+    return _plot(400, n * height + below, [*cells, border, *parts], alt, kind="plot matrix")
+
+
+def _left(rows: Sequence[str], columns: Sequence[str]) -> float:
+    """Returns the width of the labels of a matrix's rows, and of what its columns' turned labels need beside them."""
+    beside = 8 + LETTER * max(map(_width, rows), default=0)
+    size = (392 - beside) / max(len(columns), 1)
+    return max([beside, *(LETTER * _width(name) / 2 - (j + 0.5) * size for j, name in enumerate(columns))])
+
+
+def _width(name: str) -> int:
+    return min(len(name), LONGEST_LABEL)
+
+
+def _label(name: str, **places: object) -> Markup:
+    """Draws a label that ends at a place; a very long one is cut, and its whole text is its title."""
+    is_whole = len(name) <= LONGEST_LABEL
+    text = [name] if is_whole else [f"{name[: LONGEST_LABEL - 1]}…", tag("title", name)]
+    return tag("text", *text, text_anchor="end", class_="axis", **places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +178,8 @@ def _ticks(x: Scale, y: Scale, width: float, height: float, x_label: str, y_labe
     parts = [tag("path", d=f"M{_LEFT} {_TOP}V{floor}H{width - 8}", class_="frame")]
     for value in x.ticks():
         parts.append(tag("line", x1=at_x(value), x2=at_x(value), y1=floor, y2=floor + 4, class_="tick"))
-        parts.append(tag("text", f"{value:g}", x=at_x(value), y=floor + 14, text_anchor="middle", class_="axis"))
+        anchor = "end" if at_x(value) > width - 12 else "middle"
+        parts.append(tag("text", f"{value:g}", x=at_x(value), y=floor + 14, text_anchor=anchor, class_="axis"))
     for value in y.ticks():
         parts.append(tag("line", x1=_LEFT, x2=width - 8, y1=at_y(value), y2=at_y(value), class_="grid"))
         parts.append(tag("text", f"{value:g}", x=_LEFT - 4, y=at_y(value) + 3.5, text_anchor="end", class_="axis"))
@@ -173,11 +189,8 @@ def _ticks(x: Scale, y: Scale, width: float, height: float, x_label: str, y_labe
     return parts
 
 
-def _plot(width: float, height: float, parts: Iterable[Markup], alt: str) -> Markup:
+def _plot(width: float, height: float, parts: Iterable[Markup], alt: str, kind: str = "plot") -> Markup:
+    """Draws a plot. Args: kind: its classes in the style sheet, by which a matrix is wider than other plots."""
     box = f"0 0 {width:g} {height:.0f}"
-    style = f"max-width:{1.35 * width:.0f}px"
-    return tag("svg", *parts, class_="plot", viewBox=box, style=style, role="img", aria_label=alt)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
+    style = None if "matrix" in kind else f"max-width:{1.35 * width:.0f}px"
+    return tag("svg", *parts, class_=kind, viewBox=box, style=style, role="img", aria_label=alt)

@@ -13,7 +13,7 @@ from tasks.reporting.figures import champions, learning_curve, models
 from tasks.reporting.figures import results as report_results
 from tasks.reporting.figures import run as report_run
 from tasks.reporting.figures.results import Results
-from tasks.reporting.page import Page, Section, render, shortened
+from tasks.reporting.page import Page, Section, duration, render, shortened
 from tasks.results import database, run_queries
 from tasks.results.run_queries import Row
 from tasks.specs import BUDGETS, GENERATED
@@ -70,16 +70,20 @@ def write(html: str, path: Path, warehouse: Warehouse) -> Path:
 def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
     """Returns the report of a run. Args: connection: from database.as_of."""
     results = Results.of(connection, run)
-    leaks = report_results.ledger(results)
-    parity = report_results.parity(results)
+    leaks, found = results.rows("leaks"), results.rows("champions")
     sections = [
         Section(
             name="leaderboards",
             title="Which model is best",
             figures=[report_results.leaderboard(results, task) for task in run_queries.LEADERBOARDS],
+            links=report_results.model_links(results),
         ),
-        Section(name="champions", title="Which models predict new tracks", figures=champions.champions(results)),
-        Section(name="honesty", title="What the figures are worth", figures=[leaks, parity]),
+        Section(name="champions", title="Which models predict new tracks", figures=champions.champions(found)),
+        Section(
+            name="leaks",
+            title="What the figures are worth",
+            figures=[report_results.ledger(results, leaks), report_results.parity(results)],
+        ),
         Section(
             name="features",
             title="Feature sets and features",
@@ -101,15 +105,18 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         ),
         Section(name="data", title="The data", figures=report_run.quality(connection, run)),
     ]
-    findings = report_results.headlines(results) or ["No cell of this run has results."]
-    findings += [line for figure in (parity, leaks) if figure.tables for line in figure.finding.splitlines()]
     return Page(
         title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",
         kind=f"Benchmark run {run['run_id']}",
         facts=facts(connection, run),
-        findings=findings,
+        findings=[
+            report_results.best_honest(results),
+            champions.champions_in_words(found, is_trial=not run["is_current"]),
+            report_results.leak_in_words(leaks),
+        ],
         sections=sections,
         warnings=warnings(connection, run),
+        definitions=definitions(connection, run),
         generated=GENERATED if run["is_generated"] else None,
     )
 
@@ -126,8 +133,23 @@ def curve_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page | None:
         findings=findings,
         sections=[*sections, Section(name="data", title="The data", figures=report_run.quality(connection, run))],
         warnings=warnings(connection, run),
+        definitions=definitions(connection, run),
         generated=GENERATED if run["is_generated"] else None,
     )
+
+
+def definitions(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, str]]:
+    """Returns what each protocol of a run means."""
+    found = run_queries.rows(
+        connection,
+        """
+        select protocol, description from results.protocols
+        where protocol in (select protocol from results.cells where run_id = $run_id)
+        order by is_probe, protocol desc
+        """,
+        run_id=run["run_id"],
+    )
+    return [(f"Protocol {row['protocol']}", row["description"]) for row in found]
 
 
 def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, str]]:
@@ -143,7 +165,7 @@ def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, st
         ("cells", f"{counts['n']}, {counts['ok']} ok, {counts['failed']} failed"),
         ("reused cells", f"{counts['reused']}"),
         ("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"),
-        ("seconds", "" if seconds is None else f"{seconds:,.0f}"),
+        ("took", duration(seconds)),
         ("cores", f"{run['cpu_count']}"),
         ("code", run["git_commit"][:12] if run["git_commit"] else "not a git checkout"),
         ("snapshot of the data", run["snapshot"]),

@@ -111,11 +111,17 @@ class Mark:
     series: int = 0
 
 
-def mark(series: int) -> Markup:
-    """Draws the mark of a series, around the point 0 0."""
+def mark(series: int, x: str = "0", y: int = 0) -> Markup:
+    """Draws the mark of a series around a point. Its shape is one of `shapes`, which the page has once."""
     shape = MARKS[series % len(MARKS)]
     kind = "open" if shape in {"ring", "cross"} else "solid"
-    return tag("path", d=_SHAPES[shape], class_=f"{kind} s{series % 6}")
+    return tag("use", href=f"#{shape}", x=x, y=y, class_=f"{kind} s{series % 6}")
+
+
+def shapes() -> Markup:
+    """Returns the shapes of all marks, for the top of a page; nothing is drawn there."""
+    paths = [tag("path", id=name, d=path) for name, path in _SHAPES.items()]
+    return tag("svg", tag("defs", *paths), width=0, height=0, aria_hidden="true")
 
 
 def key(series: int) -> Markup:
@@ -148,7 +154,7 @@ def dots(scale: Scale, marks: Sequence[Mark | None], line: float | None = None) 
             left, right = scale.percent(one.low), scale.percent(one.high)
             parts.append(tag("line", x1=left, x2=right, y1=11, y2=11, class_=f"whisker {colour}"))
             parts += [tag("line", x1=x, x2=x, y1=7, y2=15, class_=f"whisker {colour}") for x in (left, right)]
-        parts.append(tag("svg", mark(one.series), x=scale.percent(one.value), y=11, overflow="visible"))
+        parts.append(mark(one.series, scale.percent(one.value), 11))
     return _strip(parts)
 
 
@@ -160,18 +166,19 @@ def span(scale: Scale, start: float, end: float, series: int = 0) -> Markup:
 
 
 def axis(scale: Scale, label: Callable[[float], str]) -> Markup:
-    """Draws the ticks of a column of strips."""
-    parts = []
-    for value in scale.ticks():
+    """Draws the ticks of a column of strips; of three or more a phone has room for every second label."""
+    parts, ticks = [], scale.ticks()
+    for place, value in enumerate(ticks):
         at, share = scale.percent(value), scale.share(value)
         anchor = "start" if share < 0.08 else "end" if share > 0.92 else "middle"
+        kind = "axis secondary" if place % 2 and len(ticks) > 2 else "axis"
         parts.append(tag("line", x1=at, x2=at, y1=0, y2=5, class_="tick"))
-        parts.append(tag("text", label(value), x=at, y=17, text_anchor=anchor, class_="axis"))
+        parts.append(tag("text", label(value), x=at, y=17, text_anchor=anchor, class_=kind))
     return _strip(parts)
 
 
 def _strip(parts: Iterable[Markup]) -> Markup:
-    return tag("svg", *parts, class_="strip", height=22, aria_hidden="true", focusable="false")
+    return tag("svg", *parts, class_="strip", aria_hidden="true")
 
 
 def plain(value: float) -> str:
@@ -184,10 +191,10 @@ def signed(value: float) -> str:
     return f"{value:+g}" if value else "0"
 
 
-def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str) -> Markup:
+def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]], alt: str, unit: str) -> Markup:
     """Draws bars in lanes, as wide as the page; the three series differ in height as well as in colour.
 
-    Args: rows: the lanes; a bar is (start, end, title, series).
+    Args: rows: the lanes; a bar is (start, end, title, series). unit: of the scale, for its ticks.
     """
     height, parts = 30, []
     for place, row in enumerate(rows):
@@ -206,5 +213,5 @@ def lanes(scale: Scale, rows: Sequence[Sequence[tuple[float, float, str, int]]],
         at, share = scale.percent(value), scale.share(value)
         anchor = "start" if share < 0.05 else "end" if share > 0.95 else "middle"
         parts.append(tag("line", x1=at, x2=at, y1=0, y2=bottom + 4, class_="tick"))
-        parts.append(tag("text", f"{value:g} s", x=at, y=bottom + 17, text_anchor=anchor, class_="axis"))
+        parts.append(tag("text", f"{value:g} {unit}", x=at, y=bottom + 17, text_anchor=anchor, class_="axis"))
     return tag("svg", *parts, class_="wide", height=bottom + 22, role="img", aria_label=alt)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import duckdb
 
-from tasks.results.run_queries import Row, rows
+from tasks.results.run_queries import Row, Rows, rows
 from tasks.specs import HEADLINES, METRICS
 
 
-def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Rows:
     """Returns a run's learning curves by the headline metric; no rows if the run is of another flow.
 
     Args: connection: to the published database.
@@ -27,7 +27,7 @@ def curve_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
     )
 
 
-def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+def last_gains(connection: duckdb.DuckDBPyConnection, run_id: str) -> Rows:
     """Returns the last step of each curve of a run from results.learning_gains, the largest gain first.
 
     Returns: rows with two more columns: `gain_before`, the gain of the step before (None for a curve of two points),

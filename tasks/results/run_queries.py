@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import dedent
 from typing import Any
 
 import duckdb
 
 from tasks.errors import one_line
 from tasks.specs import HEADLINES, METRICS
+from tasks.storage import duck
 
 # The metrics that a task's leaderboard lists; models are ranked by the first.
 LEADERBOARDS: dict[str, tuple[str, ...]] = {
@@ -25,11 +28,32 @@ BOARD_OF_RUN = "select protocol, model, feature_set, accuracy, rmse from results
 Row = dict[str, Any]
 
 
-def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) -> list[Row]:
+class Rows(list[Row]):
+    """Rows by column name, with the SELECT that returns them."""
+
+    sql = ""
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) -> Rows:
     """Returns a query's rows by column name; `values` are bound as `$name`."""
     result = connection.execute(query, values)
     names = [column[0] for column in result.description]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    found = Rows(dict(zip(names, row, strict=True)) for row in result.fetchall())
+    found.sql = _with_values(query, values)
+    return found
+
+
+def _with_values(query: str, values: dict[str, object]) -> str:
+    """Returns a query with its values in place of their names, for a reader to run."""
+    return re.sub(
+        r"\$(\w+)", lambda name: _literal(values[name[1]]) if name[1] in values else name[0], dedent(query).strip()
+    )
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return duck.literal(value) if isinstance(value, str) else str(value)
 
 
 def run_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
@@ -64,7 +88,7 @@ def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
     return [row["protocol"] for row in found]
 
 
-def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> list[Row]:
+def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> Rows:
     """Returns the run's models and feature sets, best first, as means over seeds.
 
     `low` and `high` are the ends of the first metric's interval.
@@ -131,7 +155,7 @@ def cell_counts(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
     )[0]
 
 
-def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
+def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> Rows:
     """Returns the run's cells that did not succeed, with their errors."""
     return rows(
         connection,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from tasks.feedback.nearest import known_tracks
 from tasks.feedback.page import html
 from tasks.feedback.text import print_feedback
 from tasks.feedback.track import selected_track
+from tasks.feedback.wording import factor
 from tests.helpers.commands import clean_environment, run
-from tests.helpers.pages import CONTRAST, SCRIPT, STRUCTURE, Outline, needs_browser
+from tests.helpers.pages import CONTRAST, CUT, SCRIPT, SIDEWAYS, STRUCTURE, Outline, needs_browser
 from tests.helpers.tracks import tracks
 from tests.helpers.untrusted import UNTRUSTED
 
@@ -53,17 +56,64 @@ def page(told, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def ordinary(trained, tmp_path_factory) -> Path:
+    """The page of a track with an ordinary name."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    tracks({"tempo": ""}).write_csv(folder / "t.csv")
+    return feedback(str(folder / "t.csv"), None, str(folder / "o.html"), "gradient_boosting", str(trained.root))
+
+
 def test_the_page_says_what_there_is_to_say(told, page) -> None:
     outline = Outline(page.read_text(encoding="utf-8"))
     assert set(outline.figures) == FIGURES
     assert not {tag for tag, _ in outline.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
     assert "Association, not cause" in outline.figures["what-if"]
-    assert "gradient_boosting on" in outline.figures["why-popularity"]
-    assert "Explained here: the prediction of xgboost on all" in outline.figures["why-popularity"]
-    assert f"The prediction itself is {told.prediction['popularity']:.1f}" in outline.figures["why-popularity"]
     assert "(filled in)" in outline.figures["why-popularity"]
     assert all("Generated data, not real music" in text for text in outline.figures.values())
+
+
+def test_the_result_comes_first_then_what_is_missing_and_the_models_last(told, page) -> None:
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split("<main")
+    main, footer = rest.split("<footer")
+    popularity = told.prediction["popularity"]
+    assert head.index(f"Popularity: {popularity:.1f} (90 % interval") < head.index("Missing and filled in")
+    assert head.index("One change would change it most") < head.index("Missing and filled in")
+    changed = max(
+        (one.popularity[at] for one in told.what_if for at in (one.lowest, one.highest)),
+        key=lambda other: abs(other - popularity),
+    )
+    assert f"The predicted popularity would be {changed:.1f}, not {popularity:.1f}." in head
+    assert "gradient_boosting" not in head + main
+    assert re.search(r"predicts popularity</dt><dd>gradient_boosting on all \(cold_start\), run", footer)
+    assert re.search(r"explained for popularity</dt><dd>xgboost on all \(cold_start\), run", footer)
+
+
+def test_there_is_one_popularity_and_a_sentence_on_the_difference(told, page) -> None:
+    popularity, reasons = told.prediction["popularity"], told.because["popularity"].reasons
+    away = popularity - reasons.outputs[0]
+    assert abs(away) > 0.1
+    why = Outline(page.read_text(encoding="utf-8")).figures["why-popularity"]
+    assert f"The features of this track lead to {popularity:.1f}," in why
+    assert f"The last step, {away:+.1f}, is the difference of two models." in why
+    assert not re.search(rf"\b{reasons.outputs[0]:.1f}\b", why)
+    points = re.findall(r"[+-]\d+\.\d\d", why)
+    assert reasons.average[0] + sum(map(float, points)) == pytest.approx(popularity, abs=0.1)
+
+
+def test_odds_are_told_as_factors(told, page) -> None:
+    reasons = told.because["genre"].reasons
+    pushes = reasons.contributions[reasons.genres.index(SCRIPT)]
+    assert f"({factor(max(pushes, key=abs))})" in Outline(page.read_text(encoding="utf-8")).figures["why-genre"]
+    assert "log-odds" not in page.read_text(encoding="utf-8")
+    assert [factor(math.log(odds)) for odds in (2.0, 0.5, 1.02, 0.98)] == [
+        "\u00d72.0",
+        "\u00f72.0",
+        "\u00d71.0",
+        "\u00d71.0",
+    ]
 
 
 @pytest.mark.parametrize("task", ["genre", "popularity"])
@@ -90,7 +140,8 @@ def test_the_summary_takes_no_text_for_markup(told, capsys) -> None:
     assert "\x1b[31m" not in out
     assert "\u202e" not in out
     assert "Association, not cause" in out
-    assert "Explained here: the prediction of xgboost on all" in " ".join(out.split())
+    assert "explained for popularity: xgboost on all (cold_start)" in out
+    assert "log-odds" not in out
 
 
 def test_the_flows_write_a_page_and_list_tracks(trained, tmp_path, capsys) -> None:
@@ -123,6 +174,13 @@ class TestInABrowser:
             assert all(figure.is_visible() for figure in seen.locator("figure").all())
             assert seen.locator("figure").count() == len(FIGURES)
             assert seen.evaluate("document.documentElement.scrollWidth") <= width
+
+    def test_a_phone_shows_every_column_and_every_label(self, look, ordinary) -> None:
+        seen = look(ordinary, 390)
+        seen.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert all(head.is_visible() for head in seen.locator("thead th").all())
+        assert seen.evaluate(SIDEWAYS) == []
+        assert seen.evaluate(CUT) == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_contrast_and_structure(self, look, page, scheme) -> None:

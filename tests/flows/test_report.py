@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import unescape
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from tasks.reporting.report import write_comparison, write_report
+from tasks.reporting.page import Figure, Section, render
+from tasks.reporting.report import run_page, write_comparison, write_report
+from tasks.results import database
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import refusal
-from tests.helpers.pages import CONTRAST, SCRIPT, STRUCTURE, Outline, needs_browser
+from tests.helpers.pages import CONTRAST, CUT, SCRIPT, STRUCTURE, Outline, needs_browser
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
@@ -30,6 +34,10 @@ FIGURES = {
     "importance-genre", "importance-popularity", "confusion", "predicted-popularity", "reliability", "history", "time",
     "failures", "quality", "genres", "distributions", "correlations", "champions", "coverage", "champion-calibration",
 }  # fmt: skip
+# The columns that are seen of the first table of each figure.
+HEADS = """() => Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => [figure.id,
+  [...(figure.querySelector('table')?.tHead.rows[0].cells || [])].filter((e) => e.offsetWidth)
+    .map((e) => e.textContent)]))"""
 MODELS = ("knn", "linear", "xgboost", "mlp", "logistic_regression")
 
 
@@ -116,7 +124,82 @@ def test_a_report_holds_every_figure_and_needs_nothing_else(any_report) -> None:
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
     assert "url(" not in any_report.html
     assert "@import" not in any_report.html
-    assert len(any_report.html) < 2_000_000
+    assert len(any_report.html) < 1_000_000
+
+
+def test_a_report_with_fifty_tables_is_below_a_megabyte(sample) -> None:
+    with database.published(sample.home) as connection:
+        run = database.find_run(connection, None)
+    with database.as_of(run, sample.home) as connection:
+        page = run_page(connection, run)
+    figures = [figure for section in page.sections for figure in section.figures]
+    largest = sorted((table for figure in figures for table in figure.tables), key=lambda table: -len(table.rows))
+    plots = [figure for figure in figures if figure.plots]
+    tables = list(islice(cycle(largest), 50))
+    html = render(
+        replace(
+            page,
+            sections=[
+                Section(
+                    name="all", title="All", figures=[*plots, Figure(name="x", title="X", finding="", tables=tables)]
+                )
+            ],
+        )
+    )
+    assert html.count("<caption>") >= 50
+    assert len(html.encode()) < 1_000_000
+
+
+def test_a_report_begins_with_its_contents_and_three_sentences(sample) -> None:
+    head = sample.html.split("<main")[0]
+    assert head.index('aria-label="Contents"') < head.index('class="findings"')
+    sentences = [" ".join(one.split()) for one in re.findall(r"<li>([^<]+)</li>", head.split('class="findings"')[1])]
+    [(genre, accuracy), (popularity, rmse)] = sample.query(
+        """
+        select arg_max(model, accuracy), max(accuracy) from results.scores
+        where task = 'genre' and protocol = 'cold_start'
+        union all
+        select arg_min(model, rmse), min(rmse) from results.scores
+        where task = 'popularity' and protocol = 'cold_start'
+        """
+    )
+    assert len(sentences) == 3
+    assert f"models are {genre} for genre (accuracy {accuracy:.3f}, 95 % interval " in sentences[0]
+    assert f"{popularity} for popularity (RMSE {rmse:.2f}, " in sentences[0]
+    assert sentences[1] == "No champion predicts new tracks yet."
+    assert "The leak was not measured" in sentences[2]  # label_free was not trained
+
+
+def test_a_report_says_what_its_protocols_mean(sample) -> None:
+    meanings = dict(re.findall(r"<dt>Protocol (\w+)</dt><dd>([^<]+)</dd>", sample.html))
+    told = sample.query("select protocol, description from results.protocols")
+    assert {name: unescape(meaning) for name, meaning in meanings.items()} == {
+        name: description for name, description in told if name in {"published", "cold_start"}
+    }
+
+
+def test_the_sql_of_a_table_returns_its_rows(any_report) -> None:
+    outline = Outline(any_report.html)
+    tables = {attributes["aria-label"] for _, attributes in outline.tags if attributes.get("class") == "scroll"}
+    shown = {attributes["aria-label"] for tag, attributes in outline.tags if tag == "pre"}
+    assert shown == {f"SQL of {str(name).removesuffix(', the others')}" for name in tables}
+    for sql in set(outline.sql):
+        assert any_report.query(sql), sql
+
+
+def test_a_model_has_an_anchor_to_which_links_lead(sample) -> None:
+    ids = {str(attributes["id"]) for _, attributes in Outline(sample.html).tags if "id" in attributes}
+    links = re.findall(r'href="#([^"]+)"', sample.html)
+    assert set(links) <= ids
+    trained = sample.query("select distinct task, model from results.scores where protocol = 'cold_start'")
+    assert {f"{task}-{model}" for task, model in trained} <= set(links)
+
+
+def test_one_confusion_matrix_is_drawn(sample) -> None:
+    confusion = sample.html.split('id="figure-confusion"')[1].split("</figure>")[0]
+    assert confusion.count('class="plot matrix"') == 1
+    assert "Under cold_start" in confusion
+    assert confusion.count("<caption>Each genre, protocol ") == 2
 
 
 def test_generated_data_is_marked_on_every_figure_and_real_data_on_none(sample, hostile) -> None:
@@ -138,7 +221,8 @@ def test_the_figures_are_those_of_the_database(sample) -> None:
     )
     assert len(best) == 2
     for protocol, accuracy in best:
-        assert re.search(rf"{protocol}: \w+ on \w+ is best, accuracy {accuracy:.3f} ", figures["leaderboard-genre"])
+        said = rf"Under {protocol} the best model is \w+ on \w+: accuracy {accuracy:.3f}, "
+        assert re.search(said, figures["leaderboard-genre"])
     [(read,)] = sample.query("select rows_read from raw.snapshots")
     assert f"{read:,} rows read" in figures["quality"]
     epochs = sample.query("select max(epoch) from results.history where model = 'mlp'")[0][0]
@@ -168,12 +252,37 @@ def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained,
             "select any_value(model) filter (task = 'popularity'), max(coverage), max(half_width), max(ece) "
             "from results.champions where is_current"
         ).fetchall()
-    figures = Outline(write_report(None, Warehouse.at(home)).read_text(encoding="utf-8")).figures
-    assert f"Popularity: {model} on all (cold_start), champion since this run: better." in figures["champions"]
+        chosen = connection.execute("select task, model, chosen_at from results.champions order by all").fetchall()
+    html = write_report(None, Warehouse.at(home)).read_text(encoding="utf-8")
+    figures = Outline(html).figures
+    assert (
+        f"The champion for popularity is {model} on all (cold_start), since this run. Why: better."
+        in (figures["champions"])
+    )
     assert re.search(r"knn on all.*this run.*knn.*before", figures["champions"], re.DOTALL)
-    assert f"{100 * coverage:.1f}\u00a0% of the test tracks are within" in figures["coverage"]
-    assert f"plus or minus {width:.1f} points, 90\u00a0% were promised" in figures["coverage"]
+    assert f"popularity of {100 * coverage:.1f}\u00a0% of the test tracks is within" in figures["coverage"]
+    assert f"plus or minus {width:.1f} points. It promised 90\u00a0%." in figures["coverage"]
     assert f"off by {error:.3f} on average" in figures["champion-calibration"]
+    for task, name, since in chosen:
+        of_task = figures["coverage" if task == "popularity" else "champion-calibration"]
+        assert f"{name} since {since:%Y-%m-%d %H:%M}" in of_task
+    current = [f"{name} for {task} (since this run)" for task, name, _ in chosen if name != "knn"]
+    assert f"New tracks are predicted by the champions {' and '.join(current)}." in html
+
+
+def test_the_champions_calibration_is_drawn_and_the_others_are_folded(trained) -> None:
+    with duckdb.connect(str(trained.database), read_only=True) as connection:
+        [(champion,)] = connection.execute(
+            "select model from results.champions where is_current and task = 'genre'"
+        ).fetchall()
+        [(models,)] = connection.execute(
+            "select count(distinct model) from results.calibration where split = 'test' and feature_set = 'all'"
+        ).fetchall()
+    html = write_report(None, trained).read_text(encoding="utf-8")
+    seen, folded = html.split('id="figure-reliability"')[1].split("</figure>")[0].split("<details>")
+    assert f"s model is {champion}." in seen
+    assert seen.count("<h4>") == 1
+    assert folded.count("<h4>") == models - 1
 
 
 def test_a_failed_run_says_so_and_names_what_failed(failed) -> None:
@@ -301,6 +410,41 @@ class TestInABrowser:
             )
             assert outside == 0
 
+    def test_no_label_is_cut(self, look, sample) -> None:
+        for width in (1280, 390):
+            page = look(sample.path, width)
+            page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            assert page.evaluate(CUT) == []
+
+    def test_a_phone_has_the_number_before_the_strip_and_no_secondary_columns(self, look, sample) -> None:
+        seen = {width: look(sample.path, width).evaluate(HEADS) for width in (601, 599, 390)}
+        assert seen[601]["figure-leaderboard-genre"] == [
+            "model", "features", "accuracy", "95 % interval", "interval", "precision", "recall", "f1",
+        ]  # fmt: skip
+        assert seen[599] == seen[390]
+        assert seen[390]["figure-leaderboard-genre"] == ["model", "features", "accuracy", "95 % interval"]
+        assert seen[390]["figure-time"] == ["model", "protocol", "took", "time"]
+
+    def test_a_table_that_scrolls_has_a_shadow_at_its_end_until_that_is_seen(self, look, hostile) -> None:
+        for scheme in ("light", "dark"):
+            page = look(hostile.path, 320, scheme)
+            table = page.locator("#figure-failures .scroll")
+            table.evaluate("(e) => { e.style.width = '120px'; }")
+            assert table.evaluate("(e) => e.scrollWidth > e.clientWidth + 50")
+            before = table.screenshot()
+            table.evaluate("(e) => { e.style.background = 'none'; }")
+            assert table.screenshot() != before
+            table.evaluate("(e) => { e.style.background = ''; e.scrollLeft = e.scrollWidth; }")
+            at_the_end = table.screenshot()
+            table.evaluate("(e) => { e.style.background = 'none'; }")
+            assert table.screenshot() == at_the_end
+
+    def test_a_link_leads_to_a_model(self, look, sample) -> None:
+        page = look(sample.path, 390)
+        page.locator(".links a", has_text="linear").click()
+        assert page.locator("#popularity-linear").is_visible()
+        assert page.evaluate("document.querySelector('tr:target').id") == "popularity-linear"
+
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_contrast_suffices(self, look, sample, scheme) -> None:
         page = look(sample.path, scheme=scheme)
@@ -330,6 +474,7 @@ class TestInABrowser:
         assert hidden.is_visible()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.evaluate("document.querySelector('nav').offsetHeight") == 0
+        assert not page.locator("pre").first.is_visible()
         pdf = page.pdf(format="A4", print_background=True)
         assert pdf.startswith(b"%PDF")
         assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3

@@ -17,17 +17,22 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debi
 
 
 class Outline(HTMLParser):
-    """Tags and attributes of a page, and the ids of its figures with their text."""
+    """Tags and attributes of a page, the ids of its figures with their text, and the SQL that it shows."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.figures: dict[str, str] = {}
+        self.sql: list[str] = []
+        self.is_sql = False
         self.within: str | None = None
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "pre":
+            self.is_sql = True
+            self.sql.append("")
         if tag == "figure":
             self.within = str(dict(attrs)["id"]).removeprefix("figure-")
             self.figures[self.within] = ""
@@ -35,9 +40,12 @@ class Outline(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "figure":
             self.within = None
+        self.is_sql = self.is_sql and tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self.within:
+        if self.is_sql:
+            self.sql[-1] += data
+        elif self.within:
             self.figures[self.within] += data
 
 
@@ -73,6 +81,13 @@ CONTRAST = """() => {
   }
   return poor;
 }"""
+# Labels of drawings that are seen, and stick out of their figure or are cut.
+CUT = """() => [...document.querySelectorAll('svg text')].filter((e) => {
+  const [a, b] = [e.getBoundingClientRect(), e.closest('figure').getBoundingClientRect()];
+  return a.width && (a.left < b.left - 1 || a.right > b.right + 1 || e.firstChild.data.endsWith('…'));
+}).map((e) => [e.textContent, e.closest('figure').id])"""
+SIDEWAYS = """() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth)
+  .map((e) => e.getAttribute('aria-label'))"""
 STRUCTURE = """() => {
   const levels = [...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]));
   return {

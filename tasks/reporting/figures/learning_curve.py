@@ -10,7 +10,17 @@ import duckdb
 from markupsafe import Markup
 
 from tasks.reporting import plots, sparklines
-from tasks.reporting.page import Column, Figure, HtmlTable, Plot, Section, numbers, shortened
+from tasks.reporting.page import (
+    Column,
+    Figure,
+    HtmlTable,
+    Plot,
+    Section,
+    duration,
+    numbers,
+    secondary,
+    shortened,
+)
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import LogScale, Mark, Scale
 from tasks.results.learning_curve import answer, curve_of, last_gains, signed
@@ -45,16 +55,16 @@ def sections(connection: duckdb.DuckDBPyConnection, run: Row) -> tuple[list[Sect
             Section(
                 name=f"curve-{task}",
                 title=f"{task.capitalize()}: what more data buys",
-                figures=[_gained(task, by_model, steps, answers), _cost(task, by_model, steps)],
+                figures=[_gained(task, by_model, steps, answers, points.sql), _cost(task, by_model, steps)],
             )
         )
     if failed := [row for row in points if row["status"] != "ok"]:
         findings.append(f"{len(failed)} points of the curves failed.")
-        made.append(Section(name="failures", title="What failed", figures=[_failures(failed)]))
+        made.append(Section(name="failures", title="What failed", figures=[_failures(failed, points.sql)]))
     return made, findings
 
 
-def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers: list[str]) -> Figure:
+def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers: list[str], sql: str) -> Figure:
     metric = LEADERBOARDS[task][0]
     digits = METRICS[metric].digits
     sizes = sorted({row["n_train"] for rows in by_model.values() for row in rows})
@@ -64,20 +74,22 @@ def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
         caption=f"{_title(metric)} on the test rows, by training rows",
         columns=[
             Column("model"),
-            *numbers(*(f"{n:,}" for n in sizes)),
+            *secondary(numbers(*(f"{n:,}" for n in sizes))),
+            *numbers("gain"),
             Column("last doubling, 95 % interval", "plot"),
-            *numbers("gain", "95 % interval"),
+            *secondary(numbers("95 % interval")),
         ],
         rows=[
             [
                 step["model"],
                 *(number(_at(by_model[step["model"]], n, "value"), digits) for n in sizes),
-                sparklines.dots(scale, [Mark(step["gain"], step["gain_low"], step["gain_high"])], line=0),
                 signed(step["gain"], digits),
+                sparklines.dots(scale, [Mark(step["gain"], step["gain_low"], step["gain_high"])], line=0),
                 interval_text(step["gain_low"], step["gain_high"], digits),
             ]
             for step in steps
         ],
+        sql=sql,
         axis=sparklines.axis(scale, sparklines.signed),
     )
     return Figure(
@@ -97,7 +109,7 @@ def _gained(task: str, by_model: dict[str, list[Row]], steps: list[Row], answers
 def _cost(task: str, by_model: dict[str, list[Row]], steps: list[Row]) -> Figure:
     names = [step["model"] for step in steps] or list(by_model)
     said = [
-        f"{step['model']}: {_at(by_model[step['model']], step['rows_after'], 'fit_seconds'):,.1f} s and "
+        f"{step['model']}: {duration(_at(by_model[step['model']], step['rows_after'], 'fit_seconds'))} and "
         f"{_at(by_model[step['model']], step['rows_after'], 'peak_rss_mb'):,.0f} MiB on {step['rows_after']:,} rows; "
         f"twice the rows took {step['slower']:.1f} times as long."
         for step in steps
@@ -151,7 +163,7 @@ def _title(metric: str) -> str:
     return METRICS[metric].label[0].upper() + METRICS[metric].label[1:]
 
 
-def _failures(failed: list[Row]) -> Figure:
+def _failures(failed: list[Row], sql: str) -> Figure:
     table = HtmlTable(
         caption="Points that failed",
         columns=[Column("model"), Column("task"), Column("training rows", "number"), Column("error", "wrap")],
@@ -164,5 +176,6 @@ def _failures(failed: list[Row]) -> Figure:
             ]
             for row in failed
         ],
+        sql=sql,
     )
     return Figure(name="failed-points", title="Failures", finding=f"{len(failed)} failed.", tables=[table])

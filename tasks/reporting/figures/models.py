@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import groupby
 
 from tasks.reporting import plots, sparklines
 from tasks.reporting.figures.results import NOTHING, Results
-from tasks.reporting.page import Column, Figure, HtmlTable, Plot, percent, shortened
+from tasks.reporting.page import Column, Figure, HtmlTable, Plot, numbers, percent, secondary, shortened
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
@@ -17,44 +18,47 @@ CALIBRATED = 0.02  # a stated probability that is off by no more than this on av
 
 
 def confusion(results: Results) -> Figure:
-    """Returns the figure on which genres the best model of each protocol mistakes for which."""
+    """Returns the figure on which genres the best model takes for which: drawn for the most honest protocol."""
     drawn, tables, findings = [], [], []
-    for protocol in results.of_task("genre"):
+    protocols = results.of_task("genre")
+    main = results.main_protocol("genre")
+    for protocol in sorted(protocols, key=lambda name: name != main):
         best, rows = results.of_best("confusion", protocol, "genre")
         counts = {(row["true_genre"], row["predicted_genre"]): row["n"] for row in rows}
         genres = sorted({genre for pair in counts for genre in pair})
         true = {genre: sum(counts.get((genre, other), 0) for other in genres) for genre in genres}
         taken = {genre: sum(counts.get((other, genre), 0) for other in genres) for genre in genres}
-        shares = [[counts.get((a, b), 0) / true[a] if true[a] else None for b in genres] for a in genres]
-        names = [shortened(genre) for genre in genres]
         recall = {genre: counts.get((genre, genre), 0) / true[genre] for genre in genres if true[genre]}
         mixed = sorted(((n / true[a], a, b) for (a, b), n in counts.items() if a != b and true[a]), reverse=True)
         easy, hard = max(recall, key=recall.__getitem__), min(recall, key=recall.__getitem__)
         finding = (
-            f"{protocol}, {best['model']}: {shortened(easy)} is recognised best "
-            f"({percent(recall[easy])} of its tracks), {shortened(hard)} worst ({percent(recall[hard])})."
+            f"Under {protocol} {best['model']} recognises {shortened(easy)} best ({percent(recall[easy])} of its "
+            f"tracks) and {shortened(hard)} worst ({percent(recall[hard])})."
         )
         if mixed:
             finding += (
-                f" Most often mistaken: {shortened(mixed[0][1])} for {shortened(mixed[0][2])} ({percent(mixed[0][0])})."
+                f" It most often takes {shortened(mixed[0][1])} for {shortened(mixed[0][2])} "
+                f"({percent(mixed[0][0])} of the tracks of {shortened(mixed[0][1])})."
             )
         findings.append(finding)
-        svg = plots.matrix(
-            names, names, shares, lambda share: f"{100 * share:.0f}", lambda share: min(1.0, share**0.7), finding,
-            least=0.005,
-        )  # fmt: skip
-        drawn.append(Plot(f"{protocol}: {best['model']} on {best['feature_set']}", svg))
+        if protocol == main:
+            names = [shortened(genre) for genre in genres]
+            shares = [[counts.get((a, b), 0) / true[a] if true[a] else None for b in genres] for a in genres]
+            svg = plots.matrix(
+                names, names, shares, lambda share: f"{100 * share:.0f}", lambda share: min(1.0, share**0.7), finding,
+                least=0.005,
+            )  # fmt: skip
+            drawn.append(Plot(f"{best['model']} on {best['feature_set']}, {protocol}", svg))
         tables.append(
             HtmlTable(
                 caption=f"Each genre, protocol {protocol}",
-                columns=[Column("genre", "wrap"), Column("recognised", "plot"),
-                         *(Column(name, "number") for name in ("recall", "precision", "F1", "tracks")),
-                         Column("most often taken for", "wrap")],
+                columns=[Column("genre", "wrap"), *numbers("recall"), Column("recognised", "plot"),
+                         *secondary(numbers("precision", "F1", "tracks")), Column("most often taken for", "wrap")],
                 rows=[
                     [
                         shortened(genre),
-                        sparklines.span(Scale(0, 1), 0, recall.get(genre, 0.0)),
                         number(recall.get(genre), 2),
+                        sparklines.span(Scale(0, 1), 0, recall.get(genre, 0.0)),
                         number(counts.get((genre, genre), 0) / taken[genre] if taken[genre] else None, 2),
                         number(2 * counts.get((genre, genre), 0) / ((true[genre] + taken[genre]) or 1), 2),
                         f"{true[genre]:,}",
@@ -62,7 +66,8 @@ def confusion(results: Results) -> Figure:
                     ]
                     for genre in sorted(genres, key=lambda genre: -recall.get(genre, 0.0))
                 ],
-                shown=12 if len(results.of_task("genre")) == 1 else 0,
+                sql=rows.sql,
+                shown=12 if protocol == main else 0,
             )
         )  # fmt: skip
     return Figure(
@@ -71,8 +76,8 @@ def confusion(results: Results) -> Figure:
         finding="\n".join(findings) or NOTHING,
         plots=drawn,
         tables=tables,
-        size="large",
-        note="Rows: true genre; columns: predicted; percent of the row's tracks. Best model of each protocol.",
+        size="whole",
+        note="Rows: true genre; columns: predicted genre; percent of the row's tracks.",
     )
 
 
@@ -91,27 +96,31 @@ def importance(results: Results) -> list[Figure]:
         if not protocols:
             figures.append(Figure(name=f"importance-{task}", title=title, finding="No model on feature set all."))
             continue
-        first = protocols[0]
+        main = results.main_protocol(task)
+        first = main if main in protocols else protocols[0]
         model = next(row["model"] for row in boards[first] if any(key[:2] == (first, row["model"]) for key in shares))
         features = sorted(
             {key[2] for key in shares if key[:2] == (first, model)}, key=lambda name: -shares[first, model, name]
         )
         scale = Scale.over(shares.values(), zero=True)
         by_protocol = [name for name in protocols if (name, model, features[0]) in shares]
+        others = [name for name in by_protocol if name != first]
         table = HtmlTable(
             caption=f"Share of {model}'s importance ({methods[model]}) by protocol",
-            columns=[Column("feature"), Column("share of importance, %", "plot"),
-                     *(Column(name, "number") for name in by_protocol)],
+            columns=[Column("feature"), *numbers(first), Column("share of importance, %", "plot"),
+                     *secondary(numbers(*others))],
             rows=[
                 [
                     feature,
+                    percent(shares[first, model, feature], 1),
                     sparklines.dots(
                         scale, [Mark(shares[name, model, feature], series=at) for at, name in enumerate(by_protocol)]
                     ),
-                    *(percent(shares[name, model, feature], 1) for name in by_protocol),
+                    *(percent(shares[name, model, feature], 1) for name in others),
                 ]
                 for feature in features
             ],
+            sql=found.sql,
             axis=sparklines.axis(scale, lambda share: f"{100 * share:.0f}"),
             legend=[(sparklines.key(at), name) for at, name in enumerate(by_protocol)],
             shown=20,
@@ -123,11 +132,12 @@ def importance(results: Results) -> list[Figure]:
         top = ", ".join(f"{name} ({percent(shares[first, model, name])})" for name in features[:3])
         alt = f"Shares of importance of {len(features)} features in {len(models)} models, protocol {first}."
         svg = plots.matrix(features, models, values, lambda v: f"{100 * v:.0f}", lambda v: min(1.0, v / 0.6), alt)
-        finding = f"{model}, the best of protocol {first}, looks most at {top}."
-        if len(by_protocol) > 1:
-            last = by_protocol[-1]
+        finding = f"{model}, the best model under {first} whose importances are known, relies most on {top}."
+        if others:
             finding += moved_in_words(
-                {name: (shares[first, model, name], shares[last, model, name]) for name in features}, first, last
+                {name: (shares[others[0], model, name], shares[first, model, name]) for name in features},
+                others[0],
+                first,
             )
         figures.append(
             Figure(
@@ -137,11 +147,19 @@ def importance(results: Results) -> list[Figure]:
                 plots=[Plot(f"All models, protocol {first}, percent of each", svg)],
                 tables=[table],
                 size="whole",
-                note="; ".join(f"{name}: {methods[name]}" for name in models)
-                + ". These are not the same thing: compare ranks, not shares.",
+                note=f"How it is measured: {_measured(models, methods)}. These are not the same thing: compare "
+                "ranks, not shares.",
             )
         )
     return figures
+
+
+def _measured(models: list[str], methods: dict[str, str]) -> str:
+    """Returns how the models' importances are measured. Args: methods: by model."""
+    by_method: dict[str, list[str]] = defaultdict(list)
+    for model in models:
+        by_method[methods[model]].append(model)
+    return "; ".join(f"{method} ({', '.join(names)})" for method, names in by_method.items())
 
 
 def moved_in_words(shares: dict[str, tuple[float, float]], first: str, last: str) -> str:
@@ -150,7 +168,7 @@ def moved_in_words(shares: dict[str, tuple[float, float]], first: str, last: str
     before, after = (percent(share, 1) for share in shares[moved])
     if before == after:
         return ""
-    return f" The largest change with the protocol: {moved}, {before} in {first}, {after} in {last}."
+    return f" The share of {moved} changes most with the protocol: from {before} under {first} to {after} under {last}."
 
 
 def predicted_popularity(results: Results) -> Figure:
@@ -166,14 +184,13 @@ def predicted_popularity(results: Results) -> Figure:
             n = sum(row["n"] for row in squares)
             if n >= 5:
                 means.append((true + 2.5, sum(row["sum_predicted"] for row in squares) / n))
-        finding = (
-            f"{protocol}, {best['model']}: RMSE {best['rmse']:.2f} points, r2 {number(best['r2'], 2) or 'not defined'}."
-        )
+        finding = f"Under {protocol} {best['model']} is off by {best['rmse']:.2f} points (RMSE)"
+        finding += "." if best["r2"] is None else f" and explains {percent(best['r2'])} of the variance (R2)."
         if means:
             (low, at_low), (high, at_high) = means[0], means[-1]
             finding += (
-                f" Tracks of true popularity {low - 2.5:.0f} to {low + 2.5:.0f} are predicted {at_low:.0f} on average, "
-                f"those of {high - 2.5:.0f} to {high + 2.5:.0f} {at_high:.0f}."
+                f" It predicts {at_low:.0f} on average for tracks whose popularity is {low - 2.5:.0f} to "
+                f"{low + 2.5:.0f}, and {at_high:.0f} for those of {high - 2.5:.0f} to {high + 2.5:.0f}."
             )
         findings.append(finding)
         svg = plots.density(
@@ -192,7 +209,10 @@ def predicted_popularity(results: Results) -> Figure:
 
 
 def reliability(results: Results) -> Figure:
-    """Returns the figure on how often the predicted genre is right, by its stated probability."""
+    """Returns the figure on how often the predicted genre is right, by its stated probability.
+
+    The champion's model is drawn, or the best model if the run has no such cell; the others are folded.
+    """
     title = "Can its probabilities be trusted?"
     bins: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     protocols = list(results.of_task("genre"))
@@ -202,7 +222,11 @@ def reliability(results: Results) -> Figure:
     if not bins:
         return Figure(name="reliability", title=title, finding="No model on feature set all gives probabilities.")
     labels = {"x_label": "stated probability", "y_label": "share right"}
-    drawn, errors = [], {}
+    champion = next((row["model"] for row in results.rows("champions") if _predicts_genre(row)), "")
+    ranked = [champion, *(row["model"] for board in reversed(results.of_task("genre").values()) for row in board)]
+    first = next((model for model in ranked if model in bins), next(iter(bins)))
+    drawn: dict[str, Plot] = {}
+    errors = {}
     for model, by_protocol in bins.items():
         lines, said = [], []
         for protocol in (name for name in protocols if name in by_protocol):
@@ -211,23 +235,33 @@ def reliability(results: Results) -> Figure:
             error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / n
             bias = sum(row["n"] * (row["confidence"] - row["accuracy"]) for row in rows) / n
             errors[model, protocol] = error
-            said.append(f"{protocol}: {calibrated_in_words(error, bias)}")
+            said.append(f"Under {protocol} it is {calibrated_in_words(error, bias)}.")
             points = [(row["confidence"], row["accuracy"]) for row in rows]
             lines.append(Curve(points, protocols.index(protocol), sizes=[row["n"] / most for row in rows]))
-        unit, finding = Scale(0, 1), "; ".join(said) + "."
-        svg = plots.curves(lines, unit, unit, f"{model}. {finding}", **labels, diagonal=True, size=(230.0, 200.0))
-        drawn.append((min(errors[model, protocol] for protocol in by_protocol), Plot(model, svg, finding)))
-    best, worst = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
+        unit, finding = Scale(0, 1), " ".join(said)
+        size = (360.0, 290.0) if model == first else (230.0, 200.0)
+        svg = plots.curves(lines, unit, unit, f"{model}. {finding}", **labels, diagonal=True, size=size)
+        drawn[model] = Plot(model, svg, finding)
+    who = "The champion's model" if first == champion else "The best model with probabilities"
+    others = sorted((model for model in drawn if model != first), key=lambda model: min(
+        errors[model, protocol] for protocol in bins[model]
+    ))  # fmt: skip
     return Figure(
         name="reliability",
         title=title,
-        finding=f"Closest to the truth: {best[0]} ({best[1]}), whose stated probability is off by {errors[best]:.3f} "
-        f"on average; furthest: {worst[0]} ({worst[1]}), {errors[worst]:.3f}.",
-        plots=[plot for _, plot in sorted(drawn, key=lambda pair: pair[0])],
+        finding=f"{who} is {first}. {drawn[first].finding}",
+        plots=[replace(drawn[first], finding="")],
+        size="large",
+        folded=[drawn[model] for model in others],
+        folded_title="The other models, those closest to the truth first",
         legend=[(sparklines.dash(at), protocol) for at, protocol in enumerate(protocols)],
         note="On the dotted diagonal, what is said to be 60 % sure is right in 60 % of the test tracks; below it the "
         "model is overconfident. Larger dots: more tracks. Feature set all.",
     )
+
+
+def _predicts_genre(row: Row) -> bool:
+    return bool(row["stands"]) and row["task"] == "genre"
 
 
 def calibrated_in_words(error: float, bias: float) -> str:

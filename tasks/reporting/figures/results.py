@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 
+from tasks.prediction.candidates import CHAMPION_PROTOCOLS
 from tasks.reporting import sparklines
-from tasks.reporting.page import Column, Figure, HtmlTable, numbers
+from tasks.reporting.page import Column, Figure, HtmlTable, numbers, secondary, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
+from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number
 from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
 NOTHING = "No cell of this kind succeeded in this run."
+# What the cause of each leak does, as the subject of a sentence.
+LEAKS = {
+    "imputation": "Filling by genre",
+    "artists": "Training on other tracks of the test tracks' artists",
+    "recordings": "Training on copies of test tracks",
+    "target": "Knowing the other target",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,7 @@ class Results:
 
     connection: duckdb.DuckDBPyConnection
     run: Row
-    boards: dict[tuple[str, str], list[Row]]
+    boards: dict[tuple[str, str], Rows]
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, run: Row) -> Results:
@@ -35,16 +44,21 @@ class Results:
         }
         return cls(connection, run, {key: board for key, board in found.items() if board})
 
-    def of_task(self, task: str) -> dict[str, list[Row]]:
+    def of_task(self, task: str) -> dict[str, Rows]:
         """Returns the leaderboards of a task, by protocol."""
         return {protocol: board for (protocol, of), board in self.boards.items() if of == task}
 
-    def rows(self, name: str, **values: object) -> list[Row]:
+    def main_protocol(self, task: str) -> str | None:
+        """Returns the most honest protocol with results, or if there is none the first; None without results."""
+        protocols = self.of_task(task)
+        return next((name for name in (*CHAMPION_PROTOCOLS, *protocols) if name in protocols), None)
+
+    def rows(self, name: str, **values: object) -> Rows:
         """Returns the rows of sql/report/<name>.sql for this run."""
         query = duck.render(f"report/{name}")
         return run_queries.rows(self.connection, query, run_id=self.run["run_id"], **values)
 
-    def of_best(self, name: str, protocol: str, task: str) -> tuple[Row, list[Row]]:
+    def of_best(self, name: str, protocol: str, task: str) -> tuple[Row, Rows]:
         """Returns the best model of a protocol, and its rows of sql/report/<name>.sql for its lowest seed."""
         best = self.boards[protocol, task][0]
         cell = {"protocol": protocol, "model": best["model"], "feature_set": best["feature_set"]}
@@ -56,48 +70,75 @@ def leaderboard(results: Results, task: str) -> Figure:
     metrics = LEADERBOARDS[task]
     boards = results.of_task(task)
     scale = Scale.over(value for board in boards.values() for row in board for value in (row["low"], row["high"]))
-    plot = f"{METRICS[metrics[0]].label}, 95 % interval"
-    columns = [
-        Column("model"), Column("features"), Column(plot, "plot"), Column(METRICS[metrics[0]].label, "number"),
-        *numbers("interval", *(name.removesuffix("_macro") for name in metrics[1:]), "± seeds"),
-    ]  # fmt: skip
+    headline = METRICS[metrics[0]].label
     digits = METRICS[metrics[0]].digits
     tables = []
     for protocol, board in boards.items():
         has_seeds = any(row["seeds"] > 1 for row in board)
-        rows = [
-            [
-                f"{row['model']} (sample)" if row["sampled_from"] else row["model"],
-                row["feature_set"],
-                sparklines.dots(scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]),
-                number(row[metrics[0]], digits),
-                interval_text(row["low"], row["high"], digits),
-                *(number(row[name], METRICS[name].digits) for name in metrics[1:]),
-                *([number(row["sd"], digits)] if has_seeds else []),
-            ]
-            for row in board
-        ]
+        has_sets = len({row["feature_set"] for row in board}) > 1
+        others = [name.removesuffix("_macro") for name in metrics[1:]] + (["± seeds"] if has_seeds else [])
         tables.append(
             HtmlTable(
                 caption=f"{task.capitalize()}, protocol {protocol}",
-                columns=columns if has_seeds else columns[:-1],
-                rows=rows,
+                columns=[
+                    Column("model"), Column("features", is_secondary=not has_sets), *numbers(headline),
+                    Column("95 % interval", "plot"), *secondary(numbers("interval", *others)),
+                ],
+                rows=[
+                    [
+                        f"{row['model']} (sample)" if row["sampled_from"] else row["model"],
+                        row["feature_set"],
+                        number(row[metrics[0]], digits),
+                        sparklines.dots(
+                            scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]
+                        ),
+                        interval_text(row["low"], row["high"], digits),
+                        *(number(row[name], METRICS[name].digits) for name in metrics[1:]),
+                        *([number(row["sd"], digits)] if has_seeds else []),
+                    ]
+                    for row in board
+                ],
+                sql=board.sql,
+                anchors=_anchors(task, board) if protocol == results.main_protocol(task) else (),
                 axis=sparklines.axis(scale, sparklines.plain),
                 shown=10,
             )
-        )
+        )  # fmt: skip
     leads = results.rows("leads")
     findings = [best_in_words(protocol, board, metrics[0], leads) for protocol, board in boards.items()]
     return Figure(
         name=f"leaderboard-{task}",
-        title=f"{task.capitalize()}: {METRICS[metrics[0]].label} on test rows",
+        title=f"{task.capitalize()}: {headline} on test rows",
         finding="\n".join(findings) or NOTHING,
         tables=tables,
         note=" ".join(["The vertical line is the best model's figure.", *_samples(boards)]) if tables else "",
     )
 
 
-def _samples(boards: dict[str, list[Row]]) -> list[str]:
+def model_links(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Returns for each task links to its models, to their best rows on the leaderboard of its most honest protocol."""
+    return [
+        (
+            f"{task.capitalize()}, {protocol}",
+            [(row["model"], anchor) for row, anchor in zip(board, _anchors(task, board), strict=True) if anchor],
+        )
+        for task in LEADERBOARDS
+        for protocol, board in results.of_task(task).items()
+        if protocol == results.main_protocol(task)
+    ]
+
+
+def _anchors(task: str, board: list[Row]) -> list[str]:
+    """Returns an id for each row of a leaderboard: that of its model for a model's best row, none for the others."""
+    seen: set[str] = set()
+    found = []
+    for row in board:
+        found.append("" if row["model"] in seen else f"{task}-{row['model']}")
+        seen.add(row["model"])
+    return found
+
+
+def _samples(boards: Mapping[str, list[Row]]) -> list[str]:
     """Returns which models were trained on a sample of the rows because the table is out of core, and why."""
     return sorted(
         {
@@ -115,16 +156,25 @@ def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]
     Args: leads: rows of sql/report/leads.sql.
     """
     best, digits = board[0], METRICS[metric].digits
-    figure = f"{METRICS[metric].label} {number(best[metric], digits)}"
-    text = f"{protocol}: {best['model']} on {best['feature_set']} is best, {figure}"
-    if best["low"] is not None:
-        text += f" ({best['low']:.{digits}f} to {best['high']:.{digits}f})"
+    text = (
+        f"Under {protocol} the best model is {best['model']} on {best['feature_set']}: {figure_in_words(best, metric)}."
+    )
     others = [row for row in board if row["model"] != best["model"]]
     if others:
         lead, second = f"{abs(best[metric] - others[0][metric]):.{digits}f}", others[0]["model"]
-        text += f", ahead of {second} by {lead}" if float(lead) else f", {second} equal"
+        text += f" It leads {second} by {lead}" if float(lead) else f" The figure of {second} is equal"
         text += _chance_in_words(best, others[0], metric, [row for row in leads if row["protocol"] == protocol])
-    return f"{text}."
+        text += "."
+    return text
+
+
+def figure_in_words(row: Row, metric: str) -> str:
+    """Returns a model's headline figure with its interval. Args: row: of a leaderboard."""
+    digits = METRICS[metric].digits
+    text = f"{METRICS[metric].label} {number(row[metric], digits)}"
+    if row["low"] is not None:
+        text += f", 95\u00a0% interval {row['low']:.{digits}f} to {row['high']:.{digits}f}"
+    return text
 
 
 def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> str:
@@ -139,23 +189,38 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
         ends = (row["ci_low"], row["ci_high"])
         is_turned = (row["model_a"] == best["model"]) == (not METRICS[metric].higher_is_better)
         low, high = sorted(-end for end in ends) if is_turned else ends
-        chance = "" if row["better"] else ", not beyond chance"
+        chance = "" if row["better"] else ", which may be chance"
         if not row["better"] and (low > 0 or high < 0):
             chance += " once corrected for the number of models"
-        return (
-            f" (paired 95 % interval {low:+.{METRICS[metric].digits}f} to {high:+.{METRICS[metric].digits}f}{chance})"
-        )
+        digits = METRICS[metric].digits
+        return f" (95\u00a0% interval of the lead {low:+.{digits}f} to {high:+.{digits}f}){chance}"
     return ""
 
 
-def headlines(results: Results) -> list[str]:
-    """Returns the best model of each task and protocol, for the top of the page."""
-    leads = results.rows("leads")
-    return [
-        f"{task.capitalize()}, {best_in_words(protocol, board, LEADERBOARDS[task][0], leads)}"
-        for task in LEADERBOARDS
-        for protocol, board in results.of_task(task).items()
-    ]
+def best_honest(results: Results) -> str:
+    """Returns a sentence on the best model of each task under its most honest protocol."""
+    parts = []
+    for task, (metric, *_) in LEADERBOARDS.items():
+        protocol = results.main_protocol(task)
+        if protocol in CHAMPION_PROTOCOLS:
+            best = results.boards[protocol, task][0]
+            parts.append(f"{best['model']} for {task} ({figure_in_words(best, metric)}, under {protocol})")
+    if not results.boards:
+        return "No cell of this run has results."
+    if not parts:
+        return "No model of this run is honest: none was trained under " + " or ".join(CHAMPION_PROTOCOLS) + "."
+    return f"The best honest {'models are' if len(parts) > 1 else 'model is'} {' and '.join(parts)}."
+
+
+def leak_in_words(rows: list[Row]) -> str:
+    """Returns a sentence on the study's leak, by the model that is best with it.
+
+    Args: rows: of sql/report/leaks.sql.
+    """
+    for headline in HEADLINES.values():
+        if found := [row for row in rows if (row["leak"], row["metric"]) == ("imputation", headline.name)]:
+            return _inflated(found)
+    return "The leak was not measured: that takes the same model under published and label_free."
 
 
 def by_feature_set(results: Results, task: str, metric: str) -> Figure:
@@ -166,6 +231,11 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
     ]
     scale = Scale.over(row[metric] for board in boards.values() for row in board)
     digits = METRICS[metric].digits
+    name = f"{metric.removesuffix('_macro')}-by-features"
+    title = f"{METRICS[metric].label} by feature set and model"
+    title = title[0].upper() + title[1:]
+    if len(sets) == 1:
+        return Figure(name=name, title=title, finding=f"All models of this run have feature set {sets[0]}.")
     tables, best = [], []
     for protocol, board in boards.items():
         figures = {(row["model"], row["feature_set"]): row[metric] for row in board}
@@ -173,11 +243,11 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
         for model in dict.fromkeys(row["model"] for row in board):
             values = [figures.get((model, name)) for name in sets]
             marks = [Mark(value, series=at) for at, value in enumerate(values) if value is not None]
-            rows.append([model, sparklines.dots(scale, marks), *(number(value, digits) for value in values)])
+            rows.append([model, *(number(value, digits) for value in values), sparklines.dots(scale, marks)])
         worst = (min if METRICS[metric].higher_is_better else max)(board, key=lambda row: row[metric])
         top = (max if METRICS[metric].higher_is_better else min)(board, key=lambda row: row[metric])
         best.append(
-            f"{protocol}: from {worst[metric]:.{digits}f} ({worst['model']} on {worst['feature_set']}) to "
+            f"Under {protocol} it goes from {worst[metric]:.{digits}f} ({worst['model']} on {worst['feature_set']}) to "
             f"{top[metric]:.{digits}f} ({top['model']} on {top['feature_set']})."
         )
         tables.append(
@@ -185,17 +255,18 @@ def by_feature_set(results: Results, task: str, metric: str) -> Figure:
                 caption=f"{METRICS[metric].label}, protocol {protocol}",
                 columns=[
                     Column("model"),
-                    Column(METRICS[metric].label, "plot"),
-                    *(Column(name, "number") for name in sets),
+                    *numbers(*sets),
+                    Column(METRICS[metric].label, "plot", is_secondary=True),
                 ],
                 rows=rows,
+                sql=board.sql,
                 axis=sparklines.axis(scale, sparklines.plain),
                 shown=20,
             )
         )
     return Figure(
-        name=f"{metric.removesuffix('_macro')}-by-features",
-        title=f"{METRICS[metric].label} by feature set and model",
+        name=name,
+        title=title,
         finding="\n".join(best) or NOTHING,
         tables=tables,
         legend=[(sparklines.key(at), name) for at, name in enumerate(sets)] if tables else (),
@@ -206,7 +277,7 @@ def parity(results: Results) -> Figure:
     """Returns the figure that compares our figures with the study's."""
     title = "Parity with the published study"
     run = results.run
-    rows = results.rows("parity") if run["is_study_file"] and run["budget"] == "full" else []
+    rows = results.rows("parity") if run["is_study_file"] and run["budget"] == "full" else None
     if not rows:
         reason = "It needs the study's own file, budget full, protocol published and seed 42."
         return Figure(name="parity", title=title, finding=f"Does not apply to this run. {reason}")
@@ -216,44 +287,47 @@ def parity(results: Results) -> Figure:
     table = HtmlTable(
         caption="Ours and the study's, those furthest apart first",
         columns=[
-            Column("model"), Column("features"), Column("split"), Column("metric"),
-            Column("difference in tolerances", "plot"), Column("ours", "number"), Column("study", "number"),
-            Column("difference", "number"), Column("tolerance", "number"), Column("within"),
+            Column("figure", "wrap"), *numbers("difference"), Column("difference in tolerances", "plot"),
+            *secondary([*numbers("ours", "study", "tolerance"), *texts("within")]),
         ],
         rows=[
             [
-                row["model"], row["feature_set"], row["split"], row["metric"],
+                f"{row['model']} on {row['feature_set']}, {row['split']} {row['metric']}", f"{row['difference']:+.4f}",
                 sparklines.dots(
                     scale, [Mark(row["difference"] / row["tolerance"], series=int(not row["is_within"]))], line=0
                 ),
-                f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['difference']:+.4f}", f"{row['tolerance']:g}",
+                f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['tolerance']:g}",
                 "yes" if row["is_within"] else "no",
             ]
             for row in rows
         ],
+        sql=rows.sql,
         axis=sparklines.axis(scale, sparklines.signed),
         shown=10,
     )  # fmt: skip
     return Figure(
         name="parity",
         title=title,
-        finding=f"{within} of {len(rows)} published figures are reproduced within tolerance. Furthest: "
-        f"{far['model']} on {far['feature_set']}, {far['split']} {far['metric']} {far['ours']:.4f}, "
-        f"the study {far['published']:.4f}.",
+        finding=f"{within} of {len(rows)} published figures are reproduced within tolerance. Furthest off is the "
+        f"{far['split']} {far['metric']} of {far['model']} on {far['feature_set']}: {far['ours']:.4f}, in the study "
+        f"{far['published']:.4f}.",
         tables=[table],
     )
 
 
-def ledger(results: Results) -> Figure:
-    """Returns the figure on how much each leak inflates the results."""
+def ledger(results: Results, rows: Rows) -> Figure:
+    """Returns the figure on how much each leak inflates the results. Args: rows: of sql/report/leaks.sql."""
     title = "What the leaks are worth"
-    rows = run_queries.leaks(results.connection, results.run)
     if not rows:
-        reason = "It needs budget full, and protocols published and label_free or the probes, for the same tracks."
+        reason = "It takes protocols published and label_free, or the probes, for the same tracks and budget."
         return Figure(name="leaks", title=title, finding=f"No leak was measured. {reason}")
-    tables = []
+    tables, findings = [], []
     for metric in (headline.name for headline in HEADLINES.values()):
-        of_metric = sorted((r for r in rows if r["metric"] == metric), key=lambda row: -abs(row["inflation"]))
+        of_metric = [row for row in rows if row["metric"] == metric]
+        findings += [
+            _inflated([row for row in of_metric if row["leak"] == leak])
+            for leak in dict.fromkeys(row["leak"] for row in of_metric)
+        ]
         ends = (row[end] for row in of_metric for end in ("inflation", "inflation_low", "inflation_high"))
         scale, digits = Scale.over([*ends, 0.0]), METRICS[metric].digits
         has_slices = any(row["published_imputed"] is not None for row in of_metric)
@@ -261,23 +335,24 @@ def ledger(results: Results) -> Figure:
         names = ("filled rows", "other rows", "cold start") if has_slices else ()
         tables.append(
             HtmlTable(
-                caption=f"Inflation of {METRICS[metric].label} by each leak",
+                caption=f"What each leak adds to {METRICS[metric].label}",
                 columns=[
-                    Column("leak"), Column("model"), Column("features"), Column("inflation, 95 % interval", "plot"),
-                    *(Column(name, "number") for name in ("inflation", "interval", "with it", "without", *names)),
+                    *texts("leak", "model"), Column("features", is_secondary=True), *numbers("added"),
+                    Column("added, 95 % interval", "plot"),
+                    *secondary(numbers("interval", "with it", "without", *names)),
                 ],
                 rows=[
                     [
-                        row["leak"], row["model"], row["feature_set"],
+                        row["leak"], row["model"], row["feature_set"], f"{row['inflation']:+.{digits}f}",
                         sparklines.dots(
                             scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0
                         ),
-                        f"{row['inflation']:+.{digits}f}",
                         interval_text(row["inflation_low"], row["inflation_high"], digits),
                         *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
                     ]
                     for row in of_metric
                 ],
+                sql=rows.sql,
                 axis=sparklines.axis(scale, sparklines.signed),
                 shown=14,
             )
@@ -285,27 +360,26 @@ def ledger(results: Results) -> Figure:
     return Figure(
         name="leaks",
         title=title,
-        finding="\n".join(_leaks_in_words(rows)),
+        finding="\n".join(findings),
         tables=[table for table in tables if table.rows],
-        note="Newest results of these tracks (results.leak_ledger); for RMSE a negative inflation flatters. "
-        "imputation: published against label_free; filled rows are those of which a value was missing.",
+        note="Newest results of these tracks with this budget (results.inflation). A lower RMSE is better: a leak that "
+        "takes some off flatters. imputation: published against label_free; filled rows are those of which a value was "
+        "missing.",
     )
 
 
-def _leaks_in_words(rows: list[Row]) -> list[str]:
-    """Returns a sentence per leak with its largest inflation of each metric."""
-    found = []
-    for leak in dict.fromkeys(row["leak"] for row in rows):
-        parts = []
-        for metric in (headline.name for headline in HEADLINES.values()):
-            if of_leak := [row for row in rows if (row["leak"], row["metric"]) == (leak, metric)]:
-                row, digits = max(of_leak, key=lambda row: abs(row["inflation"])), METRICS[metric].digits
-                text = f"{row['inflation']:+.{digits}f} of {row['model']}'s {METRICS[metric].label}"
-                text += f", {row['with_leak']:.{digits}f}"
-                if row["inflation_low"] is not None:
-                    text += (
-                        f" (95 % interval {row['inflation_low']:+.{digits}f} to {row['inflation_high']:+.{digits}f})"
-                    )
-                parts.append(text)
-        found.append(f"{leak}: largest {'; '.join(parts)}.")
-    return found
+def _inflated(rows: list[Row]) -> str:
+    """Returns a sentence on what a leak adds to the figure that is best with it. Args: rows: of one leak and metric."""
+    metric = METRICS[rows[0]["metric"]]
+    row = (max if metric.higher_is_better else min)(rows, key=lambda row: row["with_leak"])
+    digits, size = metric.digits, row["inflation"]
+    text = (
+        f"{LEAKS.get(row['leak'], row['leak'])} {'adds' if size >= 0 else 'takes'} {abs(size):.{digits}f} "
+        f"{'to' if size >= 0 else 'off'} {row['model']}'s {row['with_leak']:.{digits}f}: without it the "
+        f"{metric.label} is {row['without_leak']:.{digits}f}"
+    )
+    low, high = row["inflation_low"], row["inflation_high"]
+    if low is not None:
+        text += f" (95\u00a0% interval of the difference {low:+.{digits}f} to {high:+.{digits}f})"
+        text += ", which may be chance" if low <= 0 <= high else ""
+    return f"{text}."

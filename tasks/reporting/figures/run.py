@@ -10,13 +10,25 @@ import duckdb
 
 from tasks.reporting import plots, sparklines
 from tasks.reporting.figures.results import Results
-from tasks.reporting.page import Column, Figure, HtmlTable, Plot, numbers, percent, shortened
+from tasks.reporting.page import (
+    Column,
+    Figure,
+    HtmlTable,
+    Plot,
+    duration,
+    numbers,
+    percent,
+    secondary,
+    shortened,
+    texts,
+)
 from tasks.reporting.sparklines import Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row
+from tasks.results.run_queries import Row, Rows
 from tasks.storage import duck
 
 TASK_SERIES = {"genre": 0, "popularity": 1, "genre and popularity": 2}
+UNITS = ((3_600, "h"), (60, "min"), (1, "s"))  # of the time that a run takes: seconds of each
 
 
 def time_and_memory(results: Results) -> Figure:
@@ -24,8 +36,8 @@ def time_and_memory(results: Results) -> Figure:
     rows = results.rows("cells")
     trained = [row for row in rows if row["started_at"] is not None and not row["reused"]]
     reused = [row for row in rows if row["reused"]]
-    tables = [_cell_table("Cells trained in this run, longest first", trained)] if trained else []
-    tables += [_cell_table("Reused from earlier runs, as trained there", reused)] if reused else []
+    tables = [_cell_table("Cells trained in this run, longest first", trained, rows.sql)] if trained else []
+    tables += [_cell_table("Reused from earlier runs, as trained there", reused, rows.sql)] if reused else []
     finding, drawn = _timing(trained, results.run)
     if reused:
         finding += f" {len(reused)} cells are reused from earlier runs."
@@ -37,8 +49,8 @@ def time_and_memory(results: Results) -> Figure:
         tables=tables,
         size="whole",
         legend=[(sparklines.key_bar(series), task) for task, series in TASK_SERIES.items()] if trained else (),
-        note="Lanes are cells at the same time, not processes. seconds: training, prediction and scoring; "
-        "fit and predict are parts of them. The wait for the first cell is not counted." if trained else "",
+        note="Lanes are cells at the same time, not processes. took: training, prediction and scoring; "
+        "fit and predict are parts of it. The wait for the first cell is not counted." if trained else "",
     )  # fmt: skip
 
 
@@ -52,17 +64,19 @@ def _timing(trained: list[Row], run: Row) -> tuple[str, list[Plot]]:
     total, longest = sum(row["seconds"] for row in trained), trained[0]
     bound = max(longest["seconds"], total / cores)
     finding = (
-        f"{len(trained)} cells took {span:,.0f} s; their sum is {total:,.0f} s on {cores} cores and the longest "
-        f"({longest['model']} on {longest['feature_set']}, {longest['protocol']}) {longest['seconds']:,.0f} s, so that "
-        f"no schedule could take less than {bound:,.0f} s: {span / max(bound, 1e-9):.2f} times that. "
-        f"{budget_in_words(run)}"
+        f"{len(trained)} cells took {duration(span)}, one after another {duration(total)}. The longest, "
+        f"{longest['model']} on {longest['feature_set']} under {longest['protocol']}, took "
+        f"{duration(longest['seconds'])}. On {cores} cores no schedule could take less than {duration(bound)}; "
+        f"this one took {span / max(bound, 1e-9):.2f} times that. {budget_in_words(run)}"
     )
+    size, unit = next(one for one in UNITS if span >= 3 * one[0] or one[0] == 1)
     in_lanes = [
-        [(_since(row["started_at"], begin), _since(row["finished_at"], begin), _title(row), TASK_SERIES[row["task"]])
+        [(_since(row["started_at"], begin) / size, _since(row["finished_at"], begin) / size, _title(row),
+          TASK_SERIES[row["task"]])
          for row in lane]
         for lane in lanes(trained)
     ]  # fmt: skip
-    svg = sparklines.lanes(Scale(0, max(span, 1e-3)), in_lanes, f"Gantt chart of the run. {finding}")
+    svg = sparklines.lanes(Scale(0, max(span / size, 1e-3)), in_lanes, f"Gantt chart of the run. {finding}", unit)
     return finding, [Plot("", svg)]
 
 
@@ -97,28 +111,28 @@ def _since(at: datetime, begin: datetime) -> float:
 
 def _title(row: Row) -> str:
     cell = f"{row['task']}: {row['model']} on {row['feature_set']}, {row['protocol']}, seed {row['seed']}"
-    return f"{cell}: {row['seconds']:.1f} s"
+    return f"{cell}: {duration(row['seconds'])}"
 
 
-def _cell_table(caption: str, rows: list[Row]) -> HtmlTable:
+def _cell_table(caption: str, rows: list[Row], sql: str) -> HtmlTable:
     most, memory = max(row["seconds"] for row in rows), max(row["peak_rss_mb"] for row in rows)
     scale, weight = Scale(0, most or 1.0), Scale(0, memory or 1.0)
     return HtmlTable(
         caption=caption,
         columns=[
-            Column("model"), Column("features"), Column("protocol"), Column("task"), Column("seconds", "plot"),
-            Column("seconds", "number"), Column("fit", "number"), Column("predict", "number"),
-            Column("memory", "plot"), Column("MiB", "number"),
+            *texts("model", "protocol"), *secondary(texts("features", "task")), *numbers("took"),
+            Column("time", "plot"), *secondary([*numbers("fit", "predict", "MiB"), Column("memory", "plot")]),
         ],
         rows=[
             [
-                row["model"], row["feature_set"], row["protocol"], row["task"],
-                sparklines.span(scale, 0, row["seconds"], TASK_SERIES[row["task"]]), f"{row['seconds']:,.1f}",
-                f"{row['fit_seconds']:,.1f}", f"{row['predict_seconds']:,.1f}",
-                sparklines.span(weight, 0, row["peak_rss_mb"], TASK_SERIES[row["task"]]), f"{row['peak_rss_mb']:,.0f}",
+                row["model"], row["protocol"], row["feature_set"], row["task"], duration(row["seconds"]),
+                sparklines.span(scale, 0, row["seconds"], TASK_SERIES[row["task"]]),
+                duration(row["fit_seconds"]), duration(row["predict_seconds"]), f"{row['peak_rss_mb']:,.0f}",
+                sparklines.span(weight, 0, row["peak_rss_mb"], TASK_SERIES[row["task"]]),
             ]
             for row in rows
         ],
+        sql=sql,
     )  # fmt: skip
 
 
@@ -128,13 +142,14 @@ def failures(connection: duckdb.DuckDBPyConnection, run: Row) -> Figure:
     total = run_queries.cell_counts(connection, run["run_id"])["n"]
     table = HtmlTable(
         caption="Cells that failed",
-        columns=[Column("model"), Column("features"), Column("protocol"), Column("seed", "number"), Column("task"),
-                 Column("status"), Column("error", "wrap")],
+        columns=[*texts("model", "status"), *secondary([*texts("features", "protocol", "task"), *numbers("seed")]),
+                 Column("error", "wrap")],
         rows=[
-            [row["model"], row["feature_set"], row["protocol"], str(row["seed"]), row["tasks"], row["status"],
+            [row["model"], row["status"], row["feature_set"], row["protocol"], row["tasks"], str(row["seed"]),
              shortened(row["error"])]
             for row in rows
         ],
+        sql=rows.sql,
         shown=50,
     )  # fmt: skip
     none = "No cell failed." if total else "The run has no cells."
@@ -169,10 +184,11 @@ def quality(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Figure]:
         for name in ("rejects", "missing", "genres", "duplicates")
     }
     connection.execute(f"create table sampled_tracks as {duck.render('report/tracks')}")
-    return [_read_and_kept(read[0], found), _genres(found["genres"]), *_shape(connection)]
+    return [_read_and_kept(read, found), _genres(found["genres"]), *_shape(connection)]
 
 
-def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
+def _read_and_kept(snapshots: Rows, found: dict[str, Rows]) -> Figure:
+    [read] = snapshots
     kept = sum(row["n"] for row in found["genres"] if not row["is_dropped"])
     rare = sum(row["n"] for row in found["genres"] if row["is_dropped"])
     [copies] = found["duplicates"]
@@ -186,47 +202,53 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
     tables = [
         HtmlTable(
             caption="Rows",
-            columns=[Column(""), Column("share of the rows read", "plot"), *numbers("rows", "share")],
-            rows=[[name, sparklines.span(scale, 0, n), f"{n:,}", percent(n / scale.high, 2)] for name, n in counts],
+            columns=[
+                Column("", "wrap"), *numbers("rows"), Column("share of the rows read", "plot"),
+                *secondary(numbers("share")),
+            ],
+            rows=[[name, f"{n:,}", sparklines.span(scale, 0, n), percent(n / scale.high, 2)] for name, n in counts],
+            sql=snapshots.sql,
         )
     ]  # fmt: skip
     if found["missing"]:
         tables.append(
             HtmlTable(
                 caption="Missing values of the tracks kept",
-                columns=[
-                    Column("column"),
-                    Column("share", "plot"),
-                    Column("tracks", "number"),
-                    Column("share", "number"),
-                ],
+                columns=[*texts("column"), *numbers("tracks"), Column("share", "plot"), *numbers("share")],
                 rows=[
                     [
                         row["column_name"],
-                        sparklines.span(Scale(0, 1), 0, row["share"]),
                         f"{row['n']:,}",
+                        sparklines.span(Scale(0, 1), 0, row["share"]),
                         percent(row["share"], 1),
                     ]
                     for row in found["missing"]
                 ],
+                sql=found["missing"].sql,
             )
         )
     if found["rejects"]:
         tables.append(
             HtmlTable(
                 caption="Rejected values",
-                columns=[Column("column"), Column("reason", "wrap"), Column("values", "number"),
-                         Column("first line", "number"), Column("there", "wrap")],
+                columns=[Column("column"), Column("reason", "wrap"), *numbers("values"),
+                         *secondary([*numbers("first line"), Column("there", "wrap")])],
                 rows=[
                     [row["column_name"], shortened(row["reason"]), f"{row['n']:,}", f"{row['first_line']:,}",
                      shortened(row["first_error"])]
                     for row in found["rejects"]
                 ],
+                sql=found["rejects"].sql,
             )
         )  # fmt: skip
     if notes := read.get("notes"):  # older publications lack this column
         tables.append(
-            HtmlTable(caption="What to know of the file", columns=[Column("", "wrap")], rows=[[note] for note in notes])
+            HtmlTable(
+                caption="What to know of the file",
+                columns=[Column("", "wrap")],
+                rows=[[note] for note in notes],
+                sql=snapshots.sql,
+            )
         )
     return Figure(
         name="quality",
@@ -238,7 +260,7 @@ def _read_and_kept(read: Row, found: dict[str, list[Row]]) -> Figure:
     )
 
 
-def _genres(rows: list[Row]) -> Figure:
+def _genres(rows: Rows) -> Figure:
     kept = [row for row in rows if not row["is_dropped"]]
     total, scale = sum(row["n"] for row in kept), Scale(0, max((row["n"] for row in rows), default=1))
     most, least = kept[0], kept[-1]
@@ -255,12 +277,13 @@ def _genres(rows: list[Row]) -> Figure:
         tables=[
             HtmlTable(
                 caption="Tracks by genre",
-                columns=[Column("genre", "wrap"), Column("tracks", "plot"), *numbers("tracks", "share")],
+                columns=[Column("genre", "wrap"), *numbers("tracks"), Column("", "plot"), *numbers("share")],
                 rows=[
-                    [shortened(row["music_genre"]), sparklines.span(scale, 0, row["n"]), f"{row['n']:,}",
+                    [shortened(row["music_genre"]), f"{row['n']:,}", sparklines.span(scale, 0, row["n"]),
                      "dropped" if row["is_dropped"] else percent(row["n"] / total, 1)]
                     for row in rows
                 ],
+                sql=rows.sql,
                 shown=20,
             )
         ],

@@ -64,6 +64,23 @@ def test_a_small_matrix_has_numbers_and_a_large_one_a_path_a_shade() -> None:
     assert 'aria-label="A matrix."' in drawn(100)
 
 
+def test_the_labels_of_a_matrix_have_the_room_they_need() -> None:
+    def places(rows: list[str], columns: list[str]) -> tuple[str, float, float]:
+        values = [[0.5] * len(columns)] * len(rows)
+        drawn = plots.matrix(rows, columns, values, str, lambda value: value, "A matrix.")
+        box, frame = re.findall(r'viewBox="0 0 400 (\d+)".*<rect x="([\d.]+)"', drawn)[0]
+        return drawn, float(box), float(frame)
+
+    drawn, short, left = places(["Jazz", "Rap"], ["Jazz", "Rap"])
+    drawn, high, wide = places(["instrumentalness", "Rap"], ["logistic_regression", "Rap"])
+    assert ">instrumentalness<" in drawn
+    assert ">logistic_regression<" in drawn
+    assert wide - left == pytest.approx(12 * plots.LETTER, abs=0.2)
+    assert high > short
+    drawn, _, _ = places(["x" * 300], ["a"])
+    assert f">{'x' * 23}…<title>{'x' * 300}</title><" in drawn
+
+
 def test_cells_that_overlap_stand_in_lanes_of_their_own() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tasks.reporting.figures.models import calibrated_in_words, moved_in_words
-from tasks.reporting.figures.results import best_in_words
+from tasks.reporting.figures.results import best_in_words, leak_in_words
 from tasks.reporting.figures.run import budget_in_words
+from tasks.reporting.page import duration
 
 BEST = {"model": "ensemble", "feature_set": "all", "accuracy": 0.470, "rmse": 12.0, "low": None, "high": None}
 NEXT = BEST | {"model": "xgboost", "accuracy": 0.464, "rmse": 12.2}
@@ -40,36 +41,79 @@ def test_the_verdict_on_probabilities_is_that_of_the_number_beside_it(error, bia
 def test_a_change_of_importance_is_told_if_it_can_be_seen() -> None:
     shares = {"tempo": (0.101, 0.102), "duration_ms": (0.092, 0.0875)}
     said = moved_in_words(shares, "published", "cold_start").replace("\u00a0", " ")
-    assert said == " The largest change with the protocol: duration_ms, 9.2 % in published, 8.8 % in cold_start."
+    assert said.startswith(" The share of duration_ms changes most with the protocol: from 9.2 % under published")
+    assert said.endswith(" to 8.8 % under cold_start.")
     assert moved_in_words({"tempo": (0.1001, 0.1002)}, "published", "cold_start") == ""
 
 
 @pytest.mark.parametrize(
     ("metric", "changed", "said"),
     [
-        ("accuracy", {}, "by 0.006 (paired 95 % interval -0.002 to +0.014, not beyond chance)."),
-        ("accuracy", {"ci_low": 0.002, "better": "ensemble"}, "by 0.006 (paired 95 % interval +0.002 to +0.014)."),
+        ("accuracy", {}, "by 0.006 (95 % interval of the lead -0.002 to +0.014), which may be chance."),
+        ("accuracy", {"ci_low": 0.002, "better": "ensemble"}, "by 0.006 (95 % interval of the lead +0.002 to +0.014)."),
         (
             "accuracy",
             {"ci_low": 0.002},
-            "+0.002 to +0.014, not beyond chance once corrected for the number of models).",
+            "+0.002 to +0.014), which may be chance once corrected for the number of models.",
         ),
         ("accuracy", {"value_a": 0.480}, "by 0.006."),  # of newer cells
         ("accuracy", {"protocol": "published"}, "by 0.006."),
         (
             "rmse",
             {"metric": "rmse", "value_a": 12.0, "value_b": 12.2, "ci_low": -0.3, "ci_high": -0.1, "better": "ensemble"},
-            "by 0.20 (paired 95 % interval +0.10 to +0.30).",
+            "by 0.20 (95 % interval of the lead +0.10 to +0.30).",
         ),
     ],
 )
 def test_a_lead_comes_with_its_paired_interval(metric, changed, said) -> None:
-    assert best_in_words("cold_start", [BEST, NEXT], metric, [LEAD | changed]).endswith(said)
+    assert in_plain_spaces(best_in_words("cold_start", [BEST, NEXT], metric, [LEAD | changed])).endswith(said)
     turned = LEAD | changed
     turned |= {"model_a": "xgboost", "model_b": "ensemble"}
     turned |= {"value_a": turned["value_b"], "value_b": turned["value_a"]}
     turned |= {"ci_low": -turned["ci_high"], "ci_high": -turned["ci_low"]}
-    assert best_in_words("cold_start", [BEST, NEXT], metric, [turned]).endswith(said)
+    assert in_plain_spaces(best_in_words("cold_start", [BEST, NEXT], metric, [turned])).endswith(said)
+
+
+LEAK = {
+    "leak": "imputation",
+    "metric": "accuracy",
+    "model": "xgboost",
+    "with_leak": 0.552,
+    "without_leak": 0.451,
+    "inflation": 0.101,
+    "inflation_low": 0.091,
+    "inflation_high": 0.110,
+}
+
+
+def test_a_leak_is_told_of_the_model_that_is_best_with_it() -> None:
+    svm = LEAK | {"model": "svm", "with_leak": 0.500, "without_leak": 0.390, "inflation": 0.110}
+    assert in_plain_spaces(leak_in_words([svm, LEAK])) == (
+        "Filling by genre adds 0.101 to xgboost's 0.552: without it the accuracy is 0.451 "
+        "(95 % interval of the difference +0.091 to +0.110)."
+    )
+    assert leak_in_words([LEAK | {"inflation_low": -0.001}]).endswith("which may be chance.")
+    rmse = {"metric": "rmse", "with_leak": 11.93, "without_leak": 12.30, "inflation": -0.37, "inflation_low": None}
+    worse = LEAK | rmse | {"model": "linear", "with_leak": 13.6}
+    assert leak_in_words([worse, LEAK | rmse]) == (
+        "Filling by genre takes 0.37 off xgboost's 11.93: without it the RMSE is 12.30."
+    )
+    assert "was not measured" in leak_in_words([LEAK | {"leak": "artists"}])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, ""), (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"),
+        (80, "1 min 20 s"), (3_599.7, "1 h"), (3_660, "1 h 1 min"), (90_000, "25 h"),
+    ],
+)  # fmt: skip
+def test_durations_are_told_as_people_read_them(seconds, said) -> None:
+    assert in_plain_spaces(duration(seconds)) == said
+
+
+def in_plain_spaces(text: str) -> str:
+    return text.replace("\u00a0", " ")
 
 
 def test_the_thread_budget_is_told_where_it_was_recorded() -> None:
