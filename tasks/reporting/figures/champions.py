@@ -17,7 +17,10 @@ def champions(found: Rows) -> list[Figure]:
 
 
 def champions_in_words(found: list[Row], *, is_trial: bool) -> str:
-    """Returns a sentence on the champions. Args: found: rows of sql/report/champions.sql. is_trial: of a trial's run."""
+    """Returns a sentence on the champions.
+
+    Args: found: rows of sql/report/champions.sql. is_trial: whether the run is a trial.
+    """
     named = [f"{row['model']} for {row['task']} (since {_day(row)})" for row in found if row["stands"]]
     if not named:
         return "No champion predicts new tracks yet."
