@@ -12,6 +12,7 @@ from flows.parameters import (
     Columns,
     Features,
     File,
+    Plugins,
     StoredModelName,
     TracksFile,
     Units,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def predict(
     tracks: TracksFile,
     out: File | None = None,
+    plugins: Plugins = None,
     warehouse: WarehouseName | None = None,
     model: StoredModelName | None = None,
     columns: Columns = "",
@@ -41,6 +43,8 @@ def predict(
         tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
             A flow run keeps its parameters: give it no URL that holds secrets.
         out: .parquet, .csv or .csv.gz. By default named after the tracks, in the current directory.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this model instead of the champion of each task that it predicts.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
@@ -96,6 +100,7 @@ def run(options: dict[str, Any]) -> Outcome:
     opened = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
     max_bytes = options.pop("max_source_bytes")
+    del options["plugins"]  # loaded
     outcome = predict_file(**options, warehouse=opened, columns=columns, units=units, max_bytes=max_bytes)
     _print(outcome)
     return Outcome(facts=_facts(outcome))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tasks.evaluation.comparisons import contrast
 from tasks.features.registry import REGISTRY, BuiltTable, read_registry
-from tasks.features.tables import TABLES, Table
+from tasks.features.tables import Table, every_table
 from tasks.ingest.columns import MEASURED
 from tasks.ingest.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.prediction.champions import CHAMPIONS
@@ -129,7 +129,7 @@ def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, wareh
 
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
-    for table in TABLES:
+    for table in every_table():
         paths = {row.path for row in features if row.table_name == table.name}
         if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
             duck.view(connection, table.name, *parts)
