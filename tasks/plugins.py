@@ -4,6 +4,8 @@ A plug-in's module has any of the names MODELS, FEATURE_SETS, PROTOCOLS (sequenc
 (SELECTs by names as below `sql/`). Packages name theirs by an entry point of group GROUP; these are always loaded. A
 file is named in $MUSIC_PLUGINS or given to `load_plugins`. Each process that looks up names loads plug-ins first; a job
 carries the files to the process of its cell. docs/plugins.md explains how to write one.
+
+Without plug-ins nothing large is imported, because commands load them before they answer `--help`.
 """
 
 from __future__ import annotations
@@ -23,10 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-import duckdb
-
 from tasks.errors import PluginError, UserError, one_line
-from tasks.features.tables import TABLES
 from tasks.models.registry import GROUPS, MODELS
 from tasks.models.spec import Importance, ModelSpec
 from tasks.specs import (
@@ -40,7 +39,6 @@ from tasks.specs import (
     Task,
     protocol_names,
 )
-from tasks.storage import duck
 
 GROUP = "music_benchmark.models"
 VARIABLE = "MUSIC_PLUGINS"
@@ -51,8 +49,6 @@ TAKEN = {
     *("protocol", "track_id", "split", "position", "popularity", "target_popularity", "music_genre", "genre_id"),
     *("group_id", "is_imputed", "row_number", "instance_id", "n_filled", "is_unlike_training"),
 }  # fmt: skip
-NAMES = [table.name for table in TABLES]
-READ_BY_FILL = {*NAMES[: NAMES.index("features.fill_values")]}  # the tables that are made before fill values
 LOADING = threading.RLock()
 LOADED: dict[str, ModuleType] = {}  # by file, or by `distribution: entry point`
 
@@ -158,6 +154,8 @@ def _listed(module: ModuleType, name: str, kind: type) -> Sequence[Any]:
 @contextmanager
 def _selects(module: ModuleType) -> Iterator[None]:
     """Adds a module's SELECTs; they stay if the block does not raise."""
+    from tasks.storage import duck
+
     found = getattr(module, "SQL", {})
     if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
         raise PluginError("SQL must be a dictionary of texts: SELECTs by name.")
@@ -198,6 +196,9 @@ def _check_model(spec: ModelSpec, feature_sets: Sequence[str]) -> None:
 
 
 def _check_protocol(protocol: Protocol) -> None:
+    from tasks.features.tables import TABLES
+    from tasks.storage import duck
+
     of = f"protocol '{protocol.name}'"
     _check_name("protocol", protocol.name)
     if protocol.split not in {"study", "grouped"}:
@@ -207,7 +208,9 @@ def _check_protocol(protocol: Protocol) -> None:
     for select in (protocol.fill, *(f"checks/{name}" for name in protocol.checks)):
         if not duck.has_select(select):
             raise PluginError(f"{of}: there is no SELECT '{select}', in the plug-in's SQL or below sql/.")
-    if late := sorted({*duck.upstream(protocol.fill)} - READ_BY_FILL):
+    names = [table.name for table in TABLES]
+    made_before = names[: names.index("features.fill_values")]
+    if late := sorted({*duck.upstream(protocol.fill)} - {*made_before}):
         raise PluginError(
             f"{of}: its fill values are learnt from {late[0]}, which is made from them or never made. "
             "Read staging.stg_tracks and features.split_assignment."
@@ -215,6 +218,8 @@ def _check_protocol(protocol: Protocol) -> None:
 
 
 def _check_feature_set(chosen: FeatureSet) -> None:
+    import duckdb
+
     of = f"feature set '{chosen.name}'"
     _check_name("feature set", chosen.name)
     if chosen.table or chosen.leaks or not chosen.columns:
@@ -232,8 +237,10 @@ def _check_feature_set(chosen: FeatureSet) -> None:
                 )
 
 
-def _why_no_expression(expression: str, inputs: list[str], connection: duckdb.DuckDBPyConnection) -> str | None:
+def _why_no_expression(expression: str, inputs: list[str], connection: Any) -> str | None:
     """Says why a text is no SQL expression of one row's inputs; None if it is one. DuckDB generates a column by it."""
+    import duckdb
+
     columns = "".join(f"{name} double, " for name in inputs)
     try:
         connection.execute(

@@ -30,6 +30,7 @@ import pyarrow as pa
 from tasks.errors import NoModelError, PluginError, UserError
 from tasks.evaluation.bootstrap import percentile_interval
 from tasks.features.targets import constant_targets, obstacle
+from tasks.plugins import load_plugins
 from tasks.prediction.calibrate import Calibration, calibrate_in_child
 from tasks.prediction.candidates import (
     Candidate,
@@ -216,6 +217,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     Raises: NoModelError: there is no champion; PluginError: one is of a plug-in that is not loaded; UserError: `model`
         is unknown or not stored.
     """
+    load_plugins()
     chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
     if model is not None:
         named = predictors_named(model, HEADLINES, warehouse)
