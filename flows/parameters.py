@@ -78,9 +78,7 @@ File = Annotated[str, Parameter(metavar="FILE")]
 RunId = Annotated[str, Parameter(metavar="RUN_ID")]
 Separators = Annotated[list[str], Parameter(metavar="TEXT", consume_multiple=1)]
 # A function has it before the parameters whose names plug-ins may add, because values are checked in that order.
-Plugins = Annotated[
-    list[str] | None, AfterValidator(_load), Parameter(metavar="FILE,...", converter=names, n_tokens=1)
-]
+Plugins = Annotated[list[str] | None, AfterValidator(_load), Parameter(metavar="FILE,...", converter=names, n_tokens=1)]
 ProtocolName = Annotated[str, *_known("protocol", lambda: PROTOCOLS), Parameter(metavar="NAME")]
 ProtocolNames = Annotated[str, *_known("protocol", protocol_names), Parameter(metavar="NAME")]
 ModelName = Annotated[str, *_known("model", lambda: [*GROUPS, *_models(lambda _: True)])]
@@ -89,9 +87,7 @@ StoredModelName = Annotated[
     str, *_known("model", lambda: _models(lambda spec: spec.keeps_model)), Parameter(metavar="NAME")
 ]
 TargetName = Annotated[Task, Parameter(metavar="NAME")]
-TunableName = Annotated[
-    str, *_known("model", lambda: _models(lambda spec: spec.space)), Parameter(metavar="NAME")
-]
+TunableName = Annotated[str, *_known("model", lambda: _models(lambda spec: spec.space)), Parameter(metavar="NAME")]
 BudgetName = Annotated[str, *_known("budget", lambda: BUDGETS), Parameter(metavar="NAME")]
 FeatureSetName = Annotated[str, *_known("feature set", lambda: FEATURE_SETS)]
 FeatureSets = Annotated[list[FeatureSetName], Parameter(metavar="A,B", converter=names, n_tokens=1)]
