@@ -6,7 +6,18 @@ from typing import Any
 
 from flows import cli
 from flows.options import Command, Outcome
-from flows.parameters import SOURCE_BYTES, Bytes, Columns, Count, Features, TrackId, TracksFile, Units, WarehouseName
+from flows.parameters import (
+    SOURCE_BYTES,
+    Bytes,
+    Columns,
+    Count,
+    Features,
+    Plugins,
+    TrackId,
+    TracksFile,
+    Units,
+    WarehouseName,
+)
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
@@ -16,6 +27,7 @@ def nearest(
     tracks: TracksFile | None = None,
     track_id: TrackId | None = None,
     k: Count = 10,
+    plugins: Plugins = None,
     warehouse: WarehouseName | None = None,
     columns: Columns = "",
     units: Units = "",
@@ -30,6 +42,8 @@ def nearest(
         track_id: the track's instance_id or, where there is none, its row number. May be left out for a file of one
             track.
         k: how many tracks, 1 to 1000.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         warehouse: whose tracks are known, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks import plugins
 from tasks.compute.processes import Processes
 from tasks.errors import CheckError, PluginError
@@ -25,6 +26,7 @@ from tasks.plugins import load_plugins, loaded_files
 from tasks.prediction import champions
 from tasks.prediction.candidates import lineage
 from tasks.prediction.preparation import FittedStatistics, prepare, read_rows
+from tasks.reporting.report import write_report
 from tasks.specs import ALL, FEATURE_SETS, PROTOCOLS, Cell, protocols_of
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -32,8 +34,9 @@ from tasks.training import cell_key as keys
 from tasks.training.cell_process import train_job
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import Job, make_jobs
-from tests.helpers.commands import ROOT
+from tests.helpers.commands import ROOT, query
 from tests.helpers.plugging import EXAMPLE, restored, written
+from tests.helpers.runs import make_run
 from tests.helpers.stored import candidate
 
 MODEL = """
@@ -89,6 +92,17 @@ def test_what_a_file_adds_is_known_once_it_is_loaded(registered) -> None:
     assert protocols_of("main") == ["published", "label_free", "cold_start"]
     trained = {(cell.model, cell.feature_set) for cell in plan_cells(["median"], "smoke", [], ["interactions"], [42])}
     assert {("hist_gradient_boosting", "interactions"), ("xgboost_tuned", "interactions")} <= trained
+
+
+def test_the_blocks_of_the_page_are_a_plugin(registered, tmp_path, warehouse) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    load_plugins([str(written(tmp_path, "\n".join(blocks)))])
+    job = job_of(warehouse, "largest", "nearest_centroid", "mood")
+    with Processes(threads=1, timeout=100) as processes:
+        ended = processes.run(train_job, job, warehouse.temporary("log"))
+    assert ended.error is None
+    assert rows_of(warehouse, job)["is_fast"].unique().sort().to_list() == [0.0, 1.0]
 
 
 def test_the_environment_names_files(registered, monkeypatch) -> None:
@@ -331,6 +345,22 @@ def test_a_champion_of_a_plugin_needs_it(example, warehouse, monkeypatch) -> Non
         with pytest.raises(PluginError, match=r"protocol 'median' is of a plug-in that is not loaded.*--plugins"):
             champions.predictors(warehouse, None, 1)
         assert champions._obstacle(own, warehouse) == "protocol 'median' is of a plug-in that is not loaded"
+
+
+def test_results_of_a_plugin_stay_published_without_it(tmp_path, warehouse) -> None:
+    asked = "select model, protocol, feature_set, rmse from results.leaderboard"
+    with restored():
+        load_plugins([str(EXAMPLE), str(written(tmp_path, MODEL))])
+        run_id = make_run(warehouse, "sample:2000", ["mine"], ["all", "interactions"], protocols=["median"])
+        found = query(warehouse, asked)
+        [sets] = query(warehouse, "select columns from results.feature_sets where feature_set = 'interactions'")
+        assert "energy_x_valence" in sets[0]
+        assert query(warehouse, "select count(key_sine) from features.set_interactions") == [(2000,)]
+    assert {row[:3] for row in found} == {("mine", "median", name) for name in ("all", "interactions")}
+    make_run(warehouse, "sample:2000", ["linear"], ["all"])
+    assert {*found} < {*query(warehouse, asked)}
+    report = write_report(run_id, warehouse, tmp_path / "report.html")
+    assert re.search(r"<th[^>]*>interactions<", report.read_text("utf-8"))
 
 
 def test_without_plugins_nothing_is_imported_for_them() -> None:
