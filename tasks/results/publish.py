@@ -246,10 +246,11 @@ def _protocols(connection: duckdb.DuckDBPyConnection) -> list[dict[str, object]]
 
 
 def _feature_sets(connection: duckdb.DuckDBPyConnection) -> list[dict[str, object]]:
-    known = [
+    known: list[dict[str, object]] = [
         {"feature_set": spec.name, "columns": list(spec.columns), "leaks": spec.leaks} for spec in FEATURE_SETS.values()
     ]
-    return known + [{"feature_set": name} for name in _of_plugins("feature_set", FEATURE_SETS, connection)]
+    more = _of_plugins("feature_set", FEATURE_SETS, connection)
+    return known + [{"feature_set": name} for name in more]
 
 
 def _of_plugins(column: str, known: Iterable[str], connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -51,13 +51,14 @@ def check_cluster(address: str, warehouse: Warehouse) -> tuple[int, int]:
     with connected(address) as client:
         probe.touch()
         try:
-            found = client.run(_seen_here, warehouse.address, probe.name, loaded_files(), on_error="return")
+            asked = (warehouse.address, probe.name, loaded_files(), [*MODELS])
+            found = client.run(_seen_here, *asked, on_error="return")
         finally:
             probe.unlink(missing_ok=True)
         threads = client.nthreads()
     if not found:
         raise UserError(f"{address}: the scheduler has no workers. Start some: dask worker {address}")
-    here = _setup()
+    here = _setup([*MODELS])
     for worker, seen in found.items():
         if reason := refusal(here, seen, warehouse):
             raise UserError(f"{worker}: {reason}")
@@ -114,17 +115,20 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
     return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
 
 
-def _seen_here(address: str, probe: str, plugins: tuple[str, ...]) -> WorkerFacts:
+def _seen_here(address: str, probe: str, plugins: tuple[str, ...], models: list[str]) -> WorkerFacts:
     load_plugins(plugins)
+    setup = _setup(models)
     try:
         warehouse = Warehouse.to_read(address)
     except UserError:
-        return WorkerFacts(_setup(), has_warehouse=False)
-    return WorkerFacts(_setup(), warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
+        return WorkerFacts(setup, has_warehouse=False)
+    return WorkerFacts(setup, warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
 
 
-def _setup() -> dict[str, str]:
-    keys = [cell_key.version_of(spec) + duck.digest(spec.parameters) for spec in MODELS.values()]
+def _setup(models: list[str]) -> dict[str, str]:
+    """Args: models: names of those that the flow knows. A worker may also know those of other runs' plug-ins."""
+    specs = [MODELS[name] for name in models]
+    keys = [cell_key.version_of(spec) + duck.digest(spec.parameters) for spec in specs]
     return library_versions() | {"python": ".".join(platform.python_version_tuple()[:2]), CODE: duck.digest(keys)}
 
 

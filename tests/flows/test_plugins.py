@@ -105,9 +105,11 @@ def _install(file: Path, site: Path) -> None:
 @pytest.mark.alone
 def test_dask_workers_load_the_plugins_of_a_run(environment, tmp_path) -> None:
     options = ["--plugins", str(EXAMPLE), *RUN, "--runner", "dask"]
-    with dask_cluster(tmp_path / "cluster", "--no-nanny") as (scheduler, _):
+    with dask_cluster(tmp_path, "--no-nanny") as (scheduler, _):
         done = run(environment, *options, "--dask-address", scheduler)
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 cells ok, 0 reused" in done.stderr
+        assert done.returncode == 0, done.stderr
+        assert "2 of 2 cells ok, 0 reused" in done.stderr
+        other = ["--source", "sample:2000", "--models", "linear", "--feature-sets", "all", "--runner", "dask"]
+        assert run(environment, *other, "--dask-address", scheduler).returncode == 0  # which knows no plug-in
     own = run(environment, *options, "--workers", "2", "--refresh")
     assert "2 of 2 cells ok, 0 reused" in own.stderr
