@@ -71,6 +71,11 @@ def _not_fitted() -> list[Table]:
     return [APPENDED.get(table.name, table) for table in every_table() if table.name not in FITTED]
 
 
+def extended() -> list[Table]:
+    """Returns the tables that are stored with the rows of the appended tracks, in order."""
+    return [table for table in _not_fitted() if not table.is_on_demand]
+
+
 def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
     """Returns the version of each table: fitted statistics have the base's version, the others one of their own."""
     if snapshot.statistics != "kept":
@@ -139,7 +144,7 @@ class Extension:
             duck.view(connection, name, self.warehouse.root / built[name].path)
         made: list[BuiltTable] = []
         try:
-            for table in (one for one in _not_fitted() if not one.is_on_demand):
+            for table in extended():
                 if table.name == "features.split_assignment":
                     self._show_base(built, base, connection)
                 if table.name not in built:
