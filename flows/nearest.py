@@ -27,8 +27,8 @@ def nearest(
     tracks: TracksFile | None = None,
     track_id: TrackId | None = None,
     k: Count = 10,
-    plugins: Plugins = None,
     warehouse: WarehouseName | None = None,
+    plugins: Plugins = None,
     columns: Columns = "",
     units: Units = "",
     min_features: Features = MIN_FEATURES,
@@ -42,9 +42,9 @@ def nearest(
         track_id: the track's instance_id or, where there is none, its row number. May be left out for a file of one
             track.
         k: how many tracks, 1 to 1000.
+        warehouse: whose tracks are known, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
             $MUSIC_PLUGINS.
-        warehouse: whose tracks are known, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def predict(
     tracks: TracksFile,
     out: File | None = None,
-    plugins: Plugins = None,
     warehouse: WarehouseName | None = None,
+    plugins: Plugins = None,
     model: StoredModelName | None = None,
     columns: Columns = "",
     strict: bool = False,
@@ -43,9 +43,9 @@ def predict(
         tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
             A flow run keeps its parameters: give it no URL that holds secrets.
         out: .parquet, .csv or .csv.gz. By default named after the tracks, in the current directory.
+        warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
             $MUSIC_PLUGINS.
-        warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         model: predict with this model instead of the champion of each task that it predicts.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
