@@ -94,6 +94,7 @@ def test_what_a_file_adds_is_known_once_it_is_loaded(registered) -> None:
     assert {("hist_gradient_boosting", "interactions"), ("xgboost_tuned", "interactions")} <= trained
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_page_are_a_plugin(registered, tmp_path, warehouse) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 3
@@ -232,6 +233,7 @@ def test_a_package_names_its_plugin_and_its_helpers_are_in_the_key(registered, t
     assert made[0] == made[1] != made[2]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_read_back_fails_its_cell_and_is_not_stored(registered, tmp_path, warehouse) -> None:
     text = EXAMPLE.read_text("utf-8")
     [line] = [line for line in text.splitlines() if "trusted_types" in line]
@@ -248,6 +250,7 @@ def test_a_model_that_cannot_be_read_back_fails_its_cell_and_is_not_stored(regis
     assert not job.is_stored
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_gone_fails_its_cell(registered, tmp_path, warehouse) -> None:
     file = written(tmp_path, MODEL)
     load_plugins([str(file)])
@@ -258,6 +261,7 @@ def test_a_plugin_that_is_gone_fails_its_cell(registered, tmp_path, warehouse) -
     assert (ended.status, ended.error) == ("failed", f"PluginError: plug-in {file}: there is no such file.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learnt", ["avg({{ name }})", "max({{ name }})", "quantile_cont({{ name }}, 0.5)"])
 def test_any_fill_of_training_rows_passes_the_honest_checks(learnt, registered, tmp_path, warehouse) -> None:
     load_plugins(
@@ -266,6 +270,7 @@ def test_any_fill_of_training_rows_passes_the_honest_checks(learnt, registered, 
     assert build_features(ingest("sample:2000", {}, 0.05, warehouse), "mine", 20, warehouse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["true", "split.split <> 'test'", "split.split = 'val'"])
 def test_a_fill_of_other_rows_is_caught(where, registered, tmp_path, warehouse) -> None:
     fill = FILL.format(learnt="cast(quantile_cont({{ name }}, 0.5) as double)", where=where)
@@ -278,6 +283,7 @@ def rows_of(home: Warehouse, job: Job) -> pl.DataFrame:
     return pl.read_parquet(home.root / job.table).sort("track_id")
 
 
+@pytest.mark.slow
 def test_columns_are_the_expressions_of_z_scores_and_of_values_in_their_units(example, warehouse) -> None:
     job = job_of(warehouse, "median", "hist_gradient_boosting", "interactions")
     made, tables = rows_of(warehouse, job), lineage(job.feature_version, warehouse)
@@ -291,6 +297,7 @@ def test_columns_are_the_expressions_of_z_scores_and_of_values_in_their_units(ex
         assert np.allclose(made[name], values), name
 
 
+@pytest.mark.slow
 def test_tracks_are_prepared_for_prediction_as_for_training(example, warehouse) -> None:
     job = job_of(warehouse, "median", "hist_gradient_boosting", "interactions")
     tables = lineage(job.feature_version, warehouse)
@@ -306,6 +313,7 @@ def test_tracks_are_prepared_for_prediction_as_for_training(example, warehouse) 
         assert np.allclose(prepared[name], stored[name], rtol=0, atol=1e-12), name
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_finite_stops_a_build_by_name(registered, tmp_path, warehouse) -> None:
     load_plugins([str(written(tmp_path, SET.format(columns={"b": "energy", "c": "1 / (clean_mode_code - 1)"})))])
     with pytest.raises(CheckError, match=r'features\.set_mine of protocol label_free .* column "c", 1 / .*track_id \d'):
@@ -313,6 +321,7 @@ def test_a_value_that_is_not_finite_stops_a_build_by_name(registered, tmp_path, 
     assert not list((warehouse.root / "features").glob("set_mine/*.parquet"))
 
 
+@pytest.mark.slow
 def test_a_new_track_without_a_finite_value_is_predicted_as_unlike_training(registered, tmp_path, warehouse) -> None:
     load_plugins([str(written(tmp_path, SET.format(columns={"b": "ln(clean_tempo + 1 - 1)"})))])
     job = job_of(warehouse, "label_free", "linear", "mine")
@@ -325,6 +334,7 @@ def test_a_new_track_without_a_finite_value_is_predicted_as_unlike_training(regi
     assert prepared[1]["is_unlike_training"]
 
 
+@pytest.mark.slow
 def test_appended_tracks_have_the_columns_of_a_set(example, warehouse) -> None:
     base = ingest("sample:2000", {}, 0.05, warehouse)
     build_features(base, "median", 20, warehouse)
@@ -347,6 +357,7 @@ def test_a_champion_of_a_plugin_needs_it(example, warehouse, monkeypatch) -> Non
         assert champions._obstacle(own, warehouse) == "protocol 'median' is of a plug-in that is not loaded"
 
 
+@pytest.mark.slow
 def test_results_of_a_plugin_stay_published_without_it(tmp_path, warehouse) -> None:
     asked = "select model, protocol, feature_set, rmse from results.leaderboard"
     with restored():
@@ -363,6 +374,7 @@ def test_results_of_a_plugin_stay_published_without_it(tmp_path, warehouse) -> N
     assert re.search(r"<th[^>]*>interactions<", report.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_without_plugins_nothing_is_imported_for_them() -> None:
     code = "import sys; from tasks.plugins import load_plugins; load_plugins(); print('sklearn' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
