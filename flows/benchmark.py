@@ -57,6 +57,7 @@ def benchmark(
     dask_address: DaskAddress | None = None,
     spread: bool = False,
     units: Units = "",
+    as_current: bool = False,
 ) -> State:
     """Ingest, build features, train each cell in one task run, publish. The result of the state is the run's id.
 
@@ -92,6 +93,9 @@ def benchmark(
         dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        as_current: make the source the warehouse's current catalogue, once the run is completed: its champions, known
+            tracks, leaderboard and reports are shown then. Without it, a run of a source that is not the current
+            catalogue is a trial, except for the first run of a warehouse.
     """
     from flows.fan_out import run_cells
     from flows.preparing import Preparation
@@ -133,6 +137,7 @@ def benchmark(
         Limits(cell_timeout or spent.cell_timeout, cell_memory, refresh),
         opened,
         chooses_champions=True,
+        as_current=as_current,
     )
 
 

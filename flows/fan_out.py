@@ -29,6 +29,7 @@ from tasks.results import database, run_queries
 from tasks.specs import Budget, Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_worker, grid, large_tables
+from tasks.training.catalogues import Catalogues
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.needs import required_columns
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
@@ -47,13 +48,20 @@ def run_cells(
     warehouse: Warehouse,
     *,
     chooses_champions: bool,
+    as_current: bool = False,
 ) -> State:
     """Trains a run's cells, one task run each, and writes the report. Results are published however the run ends.
 
-    Args: chooses_champions: let the run's best models challenge the champions.
+    Args: chooses_champions: let the run's best models challenge the champions of its catalogue. as_current: make its
+        catalogue the current one, once it is completed.
 
     Returns: the flow's final state; its result is the run's id.
     """
+    catalogues = Catalogues.of(warehouse)
+    snapshot = catalogues.placed(snapshot, warehouse)
+    if trial := None if as_current else catalogues.trial(snapshot):
+        cli.tell(trial)
+        get_run_logger().warning("%s", trial)
     run = start_run(
         snapshot,
         budget.name,
@@ -62,6 +70,7 @@ def run_cells(
         runner=executor.name,
         cells_at_once=executor.at_once,
         threads_per_cell=executor.threads,
+        as_current=as_current,
     )
     outcomes: list[CellOutcome] = []
     status = "interrupted"
@@ -88,7 +97,7 @@ def run_cells(
     report_task(snapshot, tables, run.run_id, warehouse)
 
     for line in decided:
-        cli.tell(line)
+        cli.tell(f"Trial: {line}" if trial else line)
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
     if (report := warehouse.report(run.run_id)).exists():

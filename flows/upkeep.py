@@ -42,9 +42,10 @@ def upkeep(
     """Remove what no kept run, publication or search needs. The result lists what was, or would be, removed.
 
     Args:
-        keep_runs: keep the newest N runs that completed, and N that did not. 14 if no limit is given.
-        keep_days: keep the runs of the last N days, and the newest completed one. With keep_runs a run stays that
-            either of them keeps.
+        keep_runs: keep the newest N runs that completed, and N that did not, of the current catalogue and of trials
+            each. 14 if no limit is given.
+        keep_days: keep the runs of the last N days, and the current catalogue's newest completed one. With keep_runs a
+            run stays that either of them keeps.
         grace_hours: keep files so long after they are first found unneeded, for readers of an older publication.
         dry_run: only say what would go; with --check: set nothing aside.
         wait: seconds to wait for flows in progress to end.

@@ -1,5 +1,5 @@
--- Of the report: one row per model that became champion for a task on the kind of data that run $run_id read
--- (generated or not), newest first. is_of_run: the run left it.
+-- Of the report: one row per model that became champion for a task of the catalogue that run $run_id read, newest
+-- first. is_of_run: the run left it. stands: it is the newest of its task.
 select
     champions.task,
     champions.model,
@@ -7,7 +7,7 @@ select
     champions.protocol,
     champions.run_id,
     coalesce(champions.run_id = $run_id, false) as is_of_run,
-    champions.is_current,
+    row_number() over (partition by champions.task order by champions.chosen_at desc) = 1 as stands,
     champions.chosen_at,
     champions.replaced,
     champions.reason,
@@ -22,6 +22,6 @@ select
     champions.coverage_high,
     champions.n_test
 from results.champions as champions
-inner join results.runs as runs on champions.is_generated = runs.is_generated
+inner join results.runs as runs on champions.catalogue = runs.catalogue
 where runs.run_id = $run_id
 order by champions.task, champions.chosen_at desc

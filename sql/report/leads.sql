@@ -16,6 +16,7 @@ from results.comparisons as comparisons
 inner join results.runs as runs on comparisons.budget = runs.budget
 where
     runs.run_id = $run_id
+    and comparisons.catalogue = runs.catalogue
     and comparisons.metric in ({{ headlines }})
     and comparisons.ci_low is not null
     and comparisons.staging_version in (select cells.staging_version from results.cells as cells where cells.run_id = $run_id)

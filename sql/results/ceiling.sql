@@ -40,7 +40,8 @@ select
     features,
     split,
     sum(most) / sum(n) as ceiling,
-    cast(sum(n) as bigint) as n
+    cast(sum(n) as bigint) as n,
+    (select snapshots.source from raw.snapshots as snapshots where snapshots.is_published) as source
 from genres_of_identical_rows
 where protocol in (select protocols.protocol from results.protocols as protocols where not protocols.is_probe)
 group by protocol, features, split

@@ -1,5 +1,5 @@
 -- What identifies a cell, for the SELECTs of results to import; no table.
--- identity: the columns; rows is the alias that has them. Tables about genre cells alone have no task.
+-- identity: the columns, and the source; rows is the alias that has them. Tables about genre cells alone have no task.
 -- same_cell: the condition that rows of a and b are about the same cell.
 {% macro identity(rows, has_task=true) %}
 {{ rows }}.run_id,
@@ -9,7 +9,8 @@
     {% endif %}
     {{ rows }}.model,
     {{ rows }}.feature_set,
-    {{ rows }}.seed
+    {{ rows }}.seed,
+    {{ rows }}.source
 {%- endmacro %}
 {% macro same_cell(a, b, has_task=true) %}
 {{ a }}.run_id = {{ b }}.run_id

@@ -1,6 +1,7 @@
 -- results.champions: one row per model that became champion for a task, newest first. The rule is in
 -- tasks/prediction/champions.py.
--- is_current: it is the one that stands, for its task and kind of data (is_generated). replaced: the champion before.
+-- Each catalogue has its own. is_current: it is the newest of its task and of the current catalogue (see
+-- results.catalogues), and predicts. replaced: the champion before.
 -- value: its metric on validation rows, with the 95 % interval. On test rows: log_loss, ece (of calibrated
 -- probabilities, and before calibration by temperature), coverage (the share of tracks whose popularity is within the
 -- interval of plus or minus half_width, cut to 0 to 100; coverage_wanted on validation rows) with its 95 % interval.
@@ -18,6 +19,7 @@ select
     model_sha256,
     feature_version,
     source,
+    catalogue,
     is_generated,
     metric,
     value,
@@ -26,7 +28,7 @@ select
     chosen_at,
     replaced,
     reason,
-    row_number() over (partition by task, is_generated order by chosen_at desc) = 1 as is_current,
+    is_of_current and row_number() over (partition by task, catalogue order by chosen_at desc) = 1 as is_current,
     temperature,
     log_loss,
     log_loss_uncalibrated,

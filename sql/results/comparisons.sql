@@ -1,18 +1,20 @@
--- results.comparisons: one row per set of tracks (staging_version), budget, protocol, task, feature set, metric and
--- pair of models: is one better on the same test rows? difference is model_a minus model_b, ci_low to ci_high its 95 %
--- paired bootstrap interval, p_value two-sided for "no difference", p_holm the same corrected for the number of pairs
--- of that protocol, task, feature set and metric. better is the model that wins at p_holm < 0.05, NULL where neither
--- does. Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+-- results.comparisons: one row per catalogue, set of tracks (staging_version), budget, protocol, task, feature set,
+-- metric and pair of models: is one better on the same test rows? difference is model_a minus model_b, ci_low to
+-- ci_high its 95 % paired bootstrap interval, p_value two-sided for "no difference", p_holm the same corrected for the
+-- number of pairs of that protocol, task, feature set and metric. better is the model that wins at p_holm < 0.05, NULL
+-- where neither does. Source: Holm (1979), A simple sequentially rejective multiple test procedure.
 with
 
 ranked as (
     select
         *,
         row_number() over family as place,
-        count(p_value) over (partition by staging_version, budget, protocol, task, feature_set, metric) as pairs
+        count(p_value) over (
+            partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
+        ) as pairs
     from contrasted
     window family as (
-        partition by staging_version, budget, protocol, task, feature_set, metric
+        partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
         order by p_value nulls last, model_a, model_b
     )
 ),
@@ -25,7 +27,7 @@ corrected as (
                 then least(
                     1.0,
                     max(p_value * (pairs - place + 1)) over (
-                        partition by staging_version, budget, protocol, task, feature_set, metric
+                        partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
                         order by place
                     )
                 )
@@ -54,7 +56,8 @@ select
     end as better,
     budget,
     source,
+    catalogue,
     is_generated,
     staging_version
 from corrected
-order by staging_version, budget, protocol, task, feature_set, metric, model_a, model_b
+order by catalogue, staging_version, budget, protocol, task, feature_set, metric, model_a, model_b

@@ -1,8 +1,9 @@
--- results.figures: one row per set of tracks (staging_version), budget, protocol, task, model, feature set and metric:
--- the newest figure on the test split, the mean over seeds, its interval (the mean of the seeds' own) and its standard
--- deviation over seeds (NULL for one). results names the cells' folders below warehouse/cells/;
--- figures of equal test_rows are of the same rows, those of NULL are not known to be.
+-- results.figures: one row per catalogue, set of tracks (staging_version), budget, protocol, task, model, feature set
+-- and metric: the newest figure on the test split, the mean over seeds, its interval (the mean of the seeds' own) and
+-- its standard deviation over seeds (NULL for one). results names the cells' folders below warehouse/cells/; figures of
+-- equal test_rows are of the same rows, those of NULL are not known to be.
 select
+    latest.catalogue,
     latest.staging_version,
     latest.budget,
     latest.protocol,
@@ -25,6 +26,7 @@ select
     max(latest.sampled_from) as sampled_from,
     any_value(latest.sample_reason) as sample_reason,
     arg_max(latest.source, latest.started_at) as source,
+    any_value(latest.is_current) as is_current,
     any_value(latest.is_generated) as is_generated,
     arg_max(latest.snapshot, latest.started_at) as snapshot,
     max(latest.started_at) as started_at,
@@ -34,6 +36,7 @@ where
     latest.split = 'test'
     and latest.slice = 'all'
 group by
+    latest.catalogue,
     latest.staging_version,
     latest.budget,
     latest.protocol,

@@ -31,6 +31,7 @@ select
     model,
     feature_set,
     seed,
+    source,
     split,
     genre,
     coalesce(

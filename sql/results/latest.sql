@@ -3,7 +3,8 @@
 select
     metrics.*,
     newest.budget,
-    newest.source,
+    newest.catalogue,
+    newest.is_current,
     newest.is_generated,
     newest.is_study_file,
     newest.snapshot,

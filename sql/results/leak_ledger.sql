@@ -1,5 +1,5 @@
--- results.leak_ledger: what each leak is worth, on the test split, budget full only. One row per set of tracks
--- (staging_version), leak, task, model, feature set and metric; figures are means over seeds.
+-- results.leak_ledger: what each leak is worth, on the test split, budget full only. One row per catalogue, set of
+-- tracks (staging_version), leak, task, model, feature set and metric; figures are means over seeds.
 -- inflation: with_leak minus without_leak, on the same test rows; inflation_low to inflation_high its 95 % interval.
 -- Rows of leak 'imputation' (the study's: with_leak is protocol published, without_leak label_free, NULL where not
 -- run) also have the figure under each protocol, and on the rows with a filled value (imputed) and without one
@@ -8,6 +8,7 @@ with
 
 by_slice as (
     select
+        catalogue,
         staging_version,
         task,
         model,
@@ -27,7 +28,7 @@ by_slice as (
         and budget = 'full'
         and feature_set in (select sets.feature_set from results.feature_sets as sets where sets.leaks is null)
         and protocol in ('published', 'label_free', 'cold_start')
-    group by staging_version, task, model, feature_set, metric
+    group by catalogue, staging_version, task, model, feature_set, metric
 ),
 
 imputation as (
@@ -41,7 +42,8 @@ imputation as (
     from by_slice
     left join results.inflation as inflation
         on
-            by_slice.staging_version = inflation.staging_version
+            by_slice.catalogue = inflation.catalogue
+            and by_slice.staging_version = inflation.staging_version
             and by_slice.task = inflation.task
             and by_slice.model = inflation.model
             and by_slice.feature_set = inflation.feature_set
@@ -53,6 +55,7 @@ imputation as (
 others as (
     select
         inflation.leak,
+        inflation.catalogue,
         inflation.staging_version,
         inflation.task,
         inflation.model,
@@ -68,7 +71,8 @@ others as (
     from results.inflation as inflation
     inner join results.figures as figures
         on
-            inflation.staging_version = figures.staging_version
+            inflation.catalogue = figures.catalogue
+            and inflation.staging_version = figures.staging_version
             and inflation.task = figures.task
             and inflation.model = figures.model
             and inflation.feature_set = figures.feature_set
@@ -103,8 +107,9 @@ select
     label_free_all,
     cold_start_all,
     source,
+    catalogue,
     is_generated,
     snapshot,
     staging_version
 from ledger
-order by is_generated, staging_version, leak <> 'imputation', leak, task, metric, with_leak desc
+order by is_generated, catalogue, staging_version, leak <> 'imputation', leak, task, metric, with_leak desc

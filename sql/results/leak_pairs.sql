@@ -15,6 +15,8 @@ kinds (leak, protocol_a, protocol_b, feature_set_a, feature_set_b) as (
 
 select
     kinds.leak,
+    a.source,
+    a.catalogue,
     a.staging_version,
     a.budget,
     a.task,
@@ -43,6 +45,7 @@ inner join results.figures as b
     on
         kinds.protocol_b = b.protocol
         and coalesce(kinds.feature_set_b, a.feature_set) = b.feature_set
+        and a.catalogue = b.catalogue
         and a.staging_version = b.staging_version
         and a.budget = b.budget
         and a.task = b.task

@@ -38,7 +38,6 @@ select
     cells.fit_seconds,
     cells.predict_seconds,
     cells.peak_rss_mb,
-    runs.source,
     runs.is_generated,
     cells.staging_version,
     cells.cell_key,

@@ -1,6 +1,7 @@
--- What results.comparisons compares: each two models of a task on one protocol, feature set and set of tracks, whose
--- figures are of the same test rows. results_a and results_b are the cells' folders, one a seed.
+-- What results.comparisons compares: each two models of a task on one protocol, feature set and set of tracks of one
+-- catalogue, whose figures are of the same test rows. results_a and results_b are the cells' folders, one a seed.
 select
+    a.catalogue,
     a.staging_version,
     a.budget,
     a.protocol,
@@ -18,7 +19,8 @@ select
 from results.figures as a
 inner join results.figures as b
     on
-        a.staging_version = b.staging_version
+        a.catalogue = b.catalogue
+        and a.staging_version = b.staging_version
         and a.budget = b.budget
         and a.protocol = b.protocol
         and a.task = b.task

@@ -28,7 +28,8 @@ select
     case when published.model in ('random_forest', 'xgboost', 'multitask') then 0.010 else 0.003 end
     * case when published.metric in ('rmse', 'mae') then 10 else 1 end as tolerance,
     abs(difference) <= tolerance as is_within,
-    ours.run_id
+    ours.run_id,
+    ours.source
 from results.published as published
 inner join ours
     on

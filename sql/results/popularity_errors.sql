@@ -16,6 +16,7 @@ select
     newest.model,
     newest.feature_set,
     newest.seed,
+    newest.source,
     measured.split,
     measured.bucket_by,
     measured.bucket,

@@ -24,6 +24,7 @@ select
     reported.cell.model as model,
     reported.cell.feature_set as feature_set,
     reported.cell.seed as seed,
+    started.source,
     reported.cell.budget as budget,
     reported.cell.train_rows as train_rows,
     reported.cell.status as status,
@@ -46,4 +47,5 @@ select
     trained.finished_at,
     reported.cell.result as result
 from reported
+inner join stored_started as started on reported.run_id = started.run_id
 left join stored_results as trained on reported.cell.result = trained.result

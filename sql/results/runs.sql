@@ -1,7 +1,8 @@
 -- results.runs: one row per run ever started. From the runs' start and end records.
 -- status: completed, failed (every cell, or the run itself), interrupted, running, or killed (no end record and its
 -- process is gone). flow_run_id: of Prefect's flow run. runner: local or dask; it and the thread budget (cells_at_once,
--- threads_per_cell) are NULL for runs that did not record them.
+-- threads_per_cell) are NULL for runs that did not record them. is_current: it is of the current catalogue (see
+-- results.catalogues); a run of another one is a trial.
 select
     started.run_id,
     started.started_at,
@@ -13,6 +14,8 @@ select
     end as status,
     started.budget,
     started.source,
+    started.catalogue,
+    started.is_of_current as is_current,
     started.is_generated,
     started.is_study_file,
     started.snapshot,

@@ -13,6 +13,12 @@ select
     seconds,
     cast(params as json) as params,
     started_at,
-    feature_version
-from stored_trials
+    feature_version,
+    (
+        select any_value(snapshots.source)
+        from features.registry as registry
+        inner join raw.snapshots as snapshots on registry.snapshot = snapshots.snapshot
+        where registry.version = trials.feature_version
+    ) as source
+from stored_trials as trials
 order by task, model, protocol, study, number

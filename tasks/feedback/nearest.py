@@ -16,6 +16,7 @@ from tasks.prediction.preparation import FittedStatistics, prepare
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
+from tasks.training.catalogues import Catalogues
 
 MOST = 1_000  # largest k
 AT_FIRST = 4  # rows fetched first per requested recording: most recordings are listed once or twice
@@ -23,7 +24,7 @@ AT_FIRST = 4  # rows fetched first per requested recording: most recordings are 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The known tracks of a warehouse: those of its newest feature tables."""
+    """The known tracks of a warehouse: those of the newest feature tables of its current catalogue."""
 
     fitted: FittedStatistics  # the statistics that standardized them
     tracks: Path  # staging.stg_tracks
@@ -39,10 +40,14 @@ class Known:
 
 
 def known_tracks(warehouse: Warehouse) -> Known:
-    """Returns the tracks of the newest feature tables of an honest protocol, of real data if there is any.
+    """Returns the tracks of the current catalogue's newest feature tables of an honest protocol.
+
+    If no run is completed yet, there is no current catalogue: then those of the newest tables, of real data if there is
+    any.
 
     Raises: UserError: there are none that the current SQL prepared.
     """
+    catalogues = Catalogues.of(warehouse)
     built = [row for row in read_registry(warehouse) if row.table_name == "features.tracks_std"]
     snapshots = stored_snapshots(warehouse)
     honest = [
@@ -50,6 +55,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
         for row in built
         if is_honest(row.protocol or "")
         and row.snapshot in snapshots
+        and (catalogues.current is None or catalogues.has_current(snapshots[row.snapshot]))
         and is_whole(warehouse.root / row.path, warehouse)
     ]
 
@@ -70,8 +76,9 @@ def known_tracks(warehouse: Warehouse) -> Known:
             source=snapshot.source,
             is_generated=snapshot.is_generated,
         )
+    of_current = f" of its current catalogue, {catalogues.current}," if catalogues.current else ""
     raise UserError(
-        f"{warehouse.address}: holds no known tracks that today's SQL prepared. Prepare some: "
+        f"{warehouse.address}: holds no known tracks{of_current} that today's SQL prepared. Prepare some: "
         "python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
     )
 

@@ -30,7 +30,7 @@ from tasks.ingest.snapshots import (
     is_stored,
     load_snapshot,
 )
-from tasks.ingest.source_names import BYTES_OF_ROW, STORED
+from tasks.ingest.source_names import BYTES_OF_ROW, STORED, catalogue_of
 from tasks.ingest.source_names import check as check_name
 from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, typed_select
@@ -111,7 +111,7 @@ def ingest(
     if stored := STORED.fullmatch(source):
         snapshot = find_snapshot(stored[1], warehouse)
         check_present(snapshot.columns, required, snapshot.source)
-        return snapshot
+        return replace(snapshot, catalogue=None)
     with duck.opening(warehouse.scratch), opened(source, warehouse, max_bytes) as file:
         matched = match_columns(file.header()[0], mapping, file.label, required, any_of=TARGET_COLUMNS)
         content = duck.digest(file.sha256, file.is_generated, sorted(mapping.items()), sorted(units.items()))
@@ -132,13 +132,13 @@ def ingest(
                         warehouse.discard(warehouse.table(*name, identity))
                     file.check_unchanged()  # if the file changed, that is the reported error
                     raise
-                snapshot = replace(snapshot, content=content, parts=(identity,))
+                snapshot = replace(snapshot, content=content, parts=(identity,), catalogue=catalogue_of(source))
                 if base and append:
                     snapshot = _joined(base, snapshot, append.statistics, warehouse)
                 warehouse.write_rows(record, [asdict(snapshot)], SNAPSHOT)
         snapshot = load_snapshot(identity, warehouse)
         if not base:
-            snapshot = replace(snapshot, source=file.label)
+            snapshot = replace(snapshot, source=file.label, catalogue=catalogue_of(source))
     _check_share(replace(snapshot, source=file.label), base, max_reject_share, warehouse)
     check_present(snapshot.columns, required, file.label)
     return snapshot
@@ -239,6 +239,7 @@ def _joined(base: Snapshot, own: Snapshot, statistics: Statistics, warehouse: Wa
         columns=base.columns,
         scales=base.scales,
         notes=tuple(dict.fromkeys((*base.notes, *own.notes))),
+        catalogue=base.catalogue,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -37,6 +37,7 @@ SNAPSHOT = pa.schema(
         pa.field("columns", pa.list_(pa.string())),  # expected columns that have values
         pa.field("scales", pa.list_(pa.string())),  # column=unit for columns that seem to be in another unit
         pa.field("notes", pa.list_(pa.string())),  # messages on how the file was read
+        pa.field("catalogue", pa.string()),  # whose tracks it has; NULL in records of earlier versions
     ]
 )
 
@@ -61,6 +62,8 @@ class Snapshot:
     columns: tuple[str, ...] = tuple(EXPECTED)
     scales: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    # See source_names.catalogue_of; None for a stored snapshot. Equal tracks are equal, whoever names them.
+    catalogue: str | None = field(default=None, compare=False)
 
     @property
     def base(self) -> str | None:

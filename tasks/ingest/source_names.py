@@ -39,6 +39,14 @@ def sample_rows(source: str, max_bytes: int = MAX_SOURCE_BYTES) -> int | None:
     return None
 
 
+def catalogue_of(source: str) -> str:
+    """Returns the catalogue that a source is: an absolute path, a URL without secrets, or `sample` of any size."""
+    if SAMPLE.fullmatch(source):
+        return "sample"
+    local = local_file(source)
+    return one_line(os.path.abspath(local[0])) if local else public_name(source)  # noqa: PTH100 - it resolves no link
+
+
 def local_file(source: str) -> tuple[Path, str] | None:
     """Returns the local path of a file and its name in messages; None if it is a remote URL."""
     if LOCAL.match(source) and "::" not in source:

@@ -56,7 +56,7 @@ def run_pages(run_id: str, warehouse: Warehouse) -> list[ArtifactPage]:
             ("learning-curve", "What more training rows improved.", _curve(connection, run_id)),
             ("leak-ledger", "What each leak is worth: accuracy or RMSE with it and without.", _leaks(connection, run)),
         ]
-    of_run = f"Run {run_id}, budget {run['budget']}, {quoted(run['source'])}."
+    of_run = f"{'Run' if run['is_current'] else 'Trial'} {run_id}, budget {run['budget']}, {quoted(run['source'])}."
     return [
         _page(name, f"{description} {of_run}", content, is_generated=run["is_generated"])
         for name, description, content in made

@@ -20,6 +20,7 @@ from tasks.specs import BUDGETS, FEATURE_SETS, HEADLINES, METRICS, PROBES, PROTO
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training import runs
+from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
@@ -37,6 +38,7 @@ class Candidate:
     run_id: str
     started_at: datetime  # start of the run
     source: str
+    catalogue: str
     is_generated: bool
     staging_version: str
     feature_version: str
@@ -81,6 +83,7 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
     files = warehouse.files("runs", "finished")
     if run_id is not None:
         files = [file for file in files if file.stem == run_id]
+    catalogues = Catalogues.of(warehouse)
     found: list[Candidate] = []
     for file in files:
         started_file = warehouse.here(warehouse.table("runs", "started", file.stem))
@@ -91,7 +94,7 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
             whole = set(whole_cells(sorted({cell["result"] for cell in cells if cell["result"]}), warehouse))
             for cell in cells:
                 if cell["result"] in whole:
-                    found += _candidates(started[0], cell, warehouse)
+                    found += _candidates(started[0] | {"catalogue": catalogues.of_record(started[0])}, cell, warehouse)
     return found
 
 
@@ -119,7 +122,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
                 task=task,
                 cell=Cell(**{name: row[name] for name in Cell.__dataclass_fields__}),
                 run_id=started["run_id"],
-                **{name: started[name] for name in ("started_at", "source", "is_generated")},
+                **{name: started[name] for name in ("started_at", "source", "catalogue", "is_generated")},
                 **{name: row[name] for name in ("staging_version", "feature_version", "cell_key", "result")},
                 **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
                 **{name: found[name] for name in ("metric", "value", "ci_low", "ci_high")},
@@ -220,18 +223,19 @@ def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Wareh
 
 
 def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> dict[str, Candidate]:
-    """Returns, by task, the stored model of that name: of the best tier, then the newest, then the best.
+    """Returns, by task, the current catalogue's stored model of that name: of the best tier, then the newest, the best.
 
     Raises: UserError: the model is unknown, is never kept as a file, or is not stored.
     """
     known = {spec.model for spec in MODELS.values() if spec.keeps_model}
     if model not in known:
         raise UnknownNameError("model", model, known)
-    stored = [one for one in candidates(warehouse) if one.cell.model == model]
+    current = Catalogues.of(warehouse).current
+    stored = [one for one in candidates(warehouse) if one.cell.model == model and one.catalogue == current]
     chosen = {
         task: max(
             (one for one in stored if one.task == task),
-            key=lambda one: (not one.is_generated, one.tier, one.started_at, -one.cell.seed, one.score),
+            key=lambda one: (one.tier, one.started_at, -one.cell.seed, one.score),
             default=None,
         )
         for task in tasks
@@ -240,7 +244,7 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     if not found:
         train = f"python -m flows.benchmark --source snapshot:latest --protocol cold_start --models {model}"
         raise UserError(
-            f"No model '{model}' that could predict is stored in {warehouse.address}. "
+            f"No model '{model}' that could predict is stored in {warehouse.address} for the current catalogue. "
             + ("It gives no probabilities: choose another." if model == "svm" else f"Train it there: {train}")
         )
     return found

@@ -14,7 +14,7 @@ The rule:
   order above. It never takes over from a usable one of a higher budget or protocol. Between equals it takes over only
   if the 95 % interval of the paired difference is above 0, or if they were judged on different validation rows.
 - A task whose target is the same in all training rows or in all validation rows gets no champion.
-- Generated data has separate champions, which are used only if real data has none.
+- Each catalogue has its own champions. Those of the current catalogue predict (tasks/training/catalogues.py).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from tasks.prediction.candidates import (
 from tasks.specs import HEADLINES, Cell
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import Warehouse
+from tasks.training.catalogues import Catalogues
 
 TRAIN = (
     "Train one: python -m flows.benchmark --source YOUR_TRACKS.csv --protocol cold_start "
@@ -71,6 +72,7 @@ CHAMPIONS = pa.schema(
         pa.field("replaced", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("genres", pa.list_(pa.string()), nullable=False),
+        pa.field("catalogue", pa.string()),  # NULL in records of earlier versions
         pa.field("n_validation", pa.int64(), nullable=False),
         pa.field("n_test", pa.int64(), nullable=False),
         *(
@@ -160,12 +162,12 @@ def _verdict(
 
 
 def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
-    """Lets a finished run's best candidates challenge the current champions.
+    """Lets a finished run's best candidates challenge the champions of its catalogue.
 
     Returns: a line of text per task for the user.
     """
     with warehouse.lock_everywhere("champions"):
-        standing = {(one.candidate.task, one.candidate.is_generated): one.candidate for one in current(warehouse)}
+        standing = {(one.candidate.task, one.candidate.catalogue): one.candidate for one in history(warehouse)}
         decisions, refused = [], []
         of_run = candidates(warehouse, run_id)
         for task in HEADLINES:
@@ -174,7 +176,7 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
                 refused.append(f"{reason[0].upper()}{reason[1:]}.")
             elif contenders:
                 chosen = best_of(contenders, lambda one: validation_replicates(one, warehouse))
-                before = standing.get((task, chosen.is_generated))
+                before = standing.get((task, chosen.catalogue))
                 obstacle = _obstacle(before, warehouse) if before else None
                 decisions.append(decide(chosen, before, obstacle, warehouse))
         winners = [decision for decision in decisions if decision.takes_over]
@@ -197,28 +199,33 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
 
 
 def history(warehouse: Warehouse) -> list[Champion]:
-    """Returns all champions so far, oldest first."""
-    files = warehouse.files("champions", "decisions")
-    rows = read_rows(files, CHAMPIONS, warehouse).to_pylist()
-    return [_champion(row) for row in sorted(rows, key=lambda row: row["chosen_at"])]
+    """Returns all champions so far, of all catalogues, oldest first."""
+    catalogues = Catalogues.of(warehouse)
+    rows = read_rows(warehouse.files("champions", "decisions"), CHAMPIONS, warehouse).to_pylist()
+    oldest_first = sorted(rows, key=lambda row: row["chosen_at"])
+    return [_champion(row | {"catalogue": catalogues.of_record(row)}) for row in oldest_first]
 
 
 def current(warehouse: Warehouse) -> list[Champion]:
-    """Returns the current champions: one per task for real data, and one per task for generated data."""
-    newest = {(one.candidate.task, one.candidate.is_generated): one for one in history(warehouse)}
-    return list(newest.values())
+    """Returns the current champions: those of the current catalogue, one per task.
+
+    If the records of runs are lost, they are those of the newest champion's catalogue.
+    """
+    oldest_first = history(warehouse)
+    catalogue = Catalogues.of(warehouse).current or (oldest_first[-1].candidate.catalogue if oldest_first else None)
+    return list({one.candidate.task: one for one in oldest_first if one.candidate.catalogue == catalogue}.values())
 
 
 def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[str, Champion]:
-    """Returns the champion of each task: that of real data, else that of generated data.
+    """Returns the champion of each task.
 
     Args: model: name of a model that replaces the champion of each task it predicts; it is calibrated now.
 
-    Raises: NoModelError: there is no champion; PluginError: one is of a plug-in that is not loaded; UserError: `model`
-        is unknown or not stored.
+    Raises: NoModelError: the current catalogue has no champion; PluginError: a champion is of a plug-in that is not
+        loaded; UserError: `model` is unknown or not stored.
     """
     load_plugins()
-    chosen = {one.candidate.task: one for one in sorted(current(warehouse), key=_is_real)}
+    chosen = {one.candidate.task: one for one in current(warehouse)}
     if model is not None:
         named = predictors_named(model, HEADLINES, warehouse)
         calibrated = calibrate_in_child(list(named.values()), warehouse, threads)
@@ -227,7 +234,9 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, calibration=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
+        current_catalogue = Catalogues.of(warehouse).current
+        of_current = f" Its current catalogue is {current_catalogue}." if current_catalogue else ""
+        raise NoModelError(f"{warehouse.address}: {NO_MODEL}{of_current}")
     for task, champion in chosen.items():
         if champion.candidate.unknown:
             raise PluginError(
@@ -238,12 +247,15 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
 
 
 def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehouse: Warehouse) -> Candidate | None:
-    """Returns the best usable model for the champion's task that `accepts` allows, if possible of the same data."""
+    """Returns the best usable model of the champion's task and catalogue that `accepts` allows.
+
+    One of the same tracks comes first.
+    """
     stored = [
         one
         for one in sorted(candidates(warehouse), key=lambda one: one.started_at, reverse=True)
         if one.task == champion.candidate.task
-        and one.is_generated == champion.candidate.is_generated
+        and one.catalogue == champion.candidate.catalogue
         and accepts(one)
         and _obstacle(one, warehouse) is None
     ]
@@ -281,10 +293,6 @@ def _nothing_to_choose_by(candidate: Candidate, warehouse: Warehouse) -> str | N
     """Returns why the candidate's task gets no champion: its target does not vary; None if it does."""
     prepared = lineage(candidate.feature_version, warehouse)["features.tracks_std"]
     return obstacle(candidate.task, constant_targets(prepared, warehouse).get(candidate.task, {}))
-
-
-def _is_real(champion: Champion) -> bool:
-    return not champion.candidate.is_generated
 
 
 def _row(champion: Champion) -> dict[str, object]:

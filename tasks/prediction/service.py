@@ -134,9 +134,14 @@ class Service:
             self._report(problem, "; ".join(dict.fromkeys(failed.values())))
 
     def _exchange(self, chosen: Mapping[str, Champion]) -> dict[str, str]:
-        """Puts champions into use. Returns: by task, why its champion cannot be loaded; the old one stays in use."""
+        """Puts champions into use. Returns: by task, why its champion cannot be loaded.
+
+        The one before it stays in use then, unless it is of another catalogue.
+        """
         before = self.predictor or Predictor({}, {})
-        by_task, loaded, failed = dict(before.by_task), dict(before.models), {}
+        catalogues = {champion.candidate.catalogue for champion in chosen.values()}
+        by_task = {task: one for task, one in before.by_task.items() if one.candidate.catalogue in catalogues}
+        loaded, failed = dict(before.models), {}
         for task, champion in sorted(chosen.items()):
             if champion == before.by_task.get(task):
                 continue
@@ -160,10 +165,9 @@ class Service:
         self.problem, self._logged = problem, details
 
     def _stored(self) -> list[str]:
-        """Returns files whose names change when there are new champions, or a newer model of the requested name."""
-        files = self._warehouse.files("champions", "decisions")
-        files += self._warehouse.files("runs", "finished") if self._model else []
-        return [str(file) for file in files]
+        """Returns files whose names change when there are new champions, another catalogue, or a newer named model."""
+        names = (("champions", "decisions"), ("runs", "finished"))
+        return [str(file) for name in names for file in self._warehouse.files(*name)]
 
     def _held(self) -> AbstractContextManager[None]:
         """Keeps upkeep from removing what is being loaded."""

@@ -154,6 +154,8 @@ def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, st
 def warnings(connection: duckdb.DuckDBPyConnection, run: Row) -> list[str]:
     """Returns warnings to be read before the figures."""
     found = []
+    if trial := run_queries.trial(connection, run):
+        found.append(trial)
     if run["status"] != "completed":
         found.append(f"This run is {run['status']}: its results are not whole.")
     if caution := BUDGETS[run["budget"]].caution:

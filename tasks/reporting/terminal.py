@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +19,7 @@ from tasks.errors import one_line
 from tasks.features.registry import BuiltTable
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import BOARD, LEADERBOARDS, interval_text, number
+from tasks.results.run_queries import BOARD, BOARD_OF_RUN, LEADERBOARDS, interval_text, number
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
@@ -45,7 +46,10 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         _parity(console, connection, run)
         _failures(console, connection, run_id)
         can_predict = bool(connection.execute("from results.champions where is_current").fetchall())
-    _suggest(console, warehouse, run_id, BOARD)
+        trial = run_queries.trial(connection, run)
+    if trial:
+        console.print(f"\n[bold yellow]{escape(trial)}[/]", emoji=False, soft_wrap=True)
+    _suggest(console, warehouse, run_id, f"{BOARD_OF_RUN} where run_id = '{run_id}'" if trial else BOARD)
     if can_predict and EXAMPLE.exists():
         songs = f"{EXAMPLE} --warehouse {shlex.quote(warehouse.address)}"
         _literal(console, f"Predict:  python -m flows.predict {songs}")

@@ -28,13 +28,18 @@ def published(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def find_run(connection: duckdb.DuckDBPyConnection, run_id: str | None) -> Row:
-    """Returns a run's row of results.runs; by default that of the newest completed run.
+    """Returns a run's row of results.runs; by default that of the newest completed run of the current catalogue.
 
-    Raises: UserError: there is no such run; the message lists the newest ones.
+    Raises: UserError: there is no such run; the message lists the newest ones. An earlier version published it.
     """
     runs = run_queries.rows(connection, "select * from results.runs order by started_at desc, run_id desc")
+    if runs and "is_current" not in runs[0]:
+        raise UserError(
+            "music.duckdb was published by an earlier version, without catalogues. Publish it again: "
+            "python -m flows.features --source snapshot:latest"
+        )
     for run in runs:
-        if run["run_id"] == run_id or (run_id is None and run["status"] == "completed"):
+        if run["run_id"] == run_id or (run_id is None and run["is_current"] and run["status"] == "completed"):
             return run
     known = ", ".join(f"{run['run_id']} ({run['status']})" for run in runs[:NEWEST]) or "none"
     missing = "No run is completed" if run_id is None else f"Unknown run '{run_id}'"

@@ -26,11 +26,13 @@ from tasks.storage.checksums import WriteError
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse, remove_database
 from tasks.training import runs
+from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import PREDICTIONS, RESULT, read_replicates
 from tasks.training.tuning import TRIALS
 
 RESULT_TABLES = (
     "runs",
+    "catalogues",
     "cells",
     "metrics",
     "confusion",
@@ -44,6 +46,7 @@ RESULT_TABLES = (
 NEWEST_TABLES = ("figures", "popularity_errors")
 RESULT_VIEWS = (
     "scores",
+    "leaderboards",
     "leaderboard",
     "parity",
     "leak_ledger",
@@ -162,7 +165,8 @@ def _empty_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[tuple[str, int]]:
     """Creates schema results. Returns: the cells with published predictions, each with its number of rows."""
-    started = read_rows(warehouse.files("runs", "started"), runs.STARTED, warehouse)
+    catalogues = Catalogues.of(warehouse)
+    started = _of_catalogues(read_rows(warehouse.files("runs", "started"), runs.STARTED, warehouse), catalogues)
     alive = [runs.is_alive(row["host"], row["pid"], row["pid_started"]) for row in started.to_pylist()]
     finished = read_rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)
     finished = finished.filter(pc.is_in(finished["run_id"], started["run_id"]))  # except those half removed
@@ -176,7 +180,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.register("stored_results", results)
     connection.register("stored_trials", read_rows(warehouse.files("tuning", "trials"), TRIALS, warehouse))
     champions = read_rows(warehouse.files("champions", "decisions"), CHAMPIONS, warehouse)
-    connection.register("stored_champions", champions)
+    connection.register("stored_champions", _of_catalogues(champions, catalogues))
     connection.execute(f"create temp table reported_cells as {duck.render('results/reported_cells')}")
     for name in RESULT_TABLES:
         _create(connection, "table", name)
@@ -200,6 +204,17 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
     return _predicted(connection)
+
+
+def _of_catalogues(records: pa.Table, catalogues: Catalogues) -> pa.Table:
+    """Returns records with their catalogues, also those of earlier versions, and whether it is the current one."""
+    named = [catalogues.of_record(row) for row in records.select(["catalogue", "source", "is_generated"]).to_pylist()]
+    is_current = pa.array([name == catalogues.current for name in named], pa.bool_())
+    return (
+        records.drop_columns("catalogue")
+        .append_column("catalogue", pa.array(named, pa.string()))
+        .append_column("is_of_current", is_current)
+    )
 
 
 def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:

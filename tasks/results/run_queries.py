@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from tasks.errors import one_line
 from tasks.specs import HEADLINES, METRICS
 
 # The metrics that a task's leaderboard lists; models are ranked by the first.
@@ -19,6 +20,8 @@ LEADERBOARDS: dict[str, tuple[str, ...]] = {
 }
 # The question that is suggested after a run: few columns, of every model.
 BOARD = "select protocol, model, feature_set, accuracy, rmse from results.leaderboard"
+# The same of a trial, which is not on that leaderboard.
+BOARD_OF_RUN = "select protocol, model, feature_set, accuracy, rmse from results.scores"
 Row = dict[str, Any]
 
 
@@ -32,6 +35,17 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) ->
 def run_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
     """Returns the run's row of results.runs."""
     return rows(connection, "select * from results.runs where run_id = $run_id", run_id=run_id)[0]
+
+
+def trial(connection: duckdb.DuckDBPyConnection, run: Row) -> str | None:
+    """Returns what a run of another than the current catalogue is, in words; None for one of the current catalogue."""
+    if run["is_current"]:
+        return None
+    current = [row["source"] for row in rows(connection, "select source from results.catalogues where is_current")]
+    beside = (
+        f" beside the current catalogue, {one_line(current[0])}, whose champions predict new tracks" if current else ""
+    )
+    return f"This run is a trial{beside}."
 
 
 def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
@@ -77,7 +91,7 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
 
 
 def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
-    """Returns the headline rows of results.leak_ledger for the run's tracks; none unless the budget is full."""
+    """Returns the headline rows of results.leak_ledger for the run's catalogue and tracks; none unless budget full."""
     if run["budget"] != "full":
         return []
     return rows(
@@ -85,10 +99,11 @@ def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
         """
         select *
         from results.leak_ledger
-        where inflation is not null and list_contains($headlines, metric)
+        where inflation is not null and list_contains($headlines, metric) and catalogue = $catalogue
             and staging_version in (select staging_version from results.cells where run_id = $run_id)
         """,
         run_id=run["run_id"],
+        catalogue=run["catalogue"],
         headlines=[metric.name for metric in HEADLINES.values()],
     )
 

@@ -56,6 +56,8 @@ STARTED = pa.schema(
         pa.field("runner", pa.string()),  # this and the next two are NULL for runs of earlier versions
         pa.field("cells_at_once", pa.int64()),
         pa.field("threads_per_cell", pa.int64()),
+        pa.field("catalogue", pa.string()),  # this and the next are NULL for runs of earlier versions
+        pa.field("as_current", pa.bool_()),  # whether the run asked that its catalogue become the current one
     ]
 )
 FINISHED = pa.schema(
@@ -126,10 +128,11 @@ def start_run(
     runner: str = "local",
     cells_at_once: int = 1,
     threads_per_cell: int = 1,
+    as_current: bool = False,
 ) -> Run:
     """Records the start of a run, its input and its machine. Run ids sort by time.
 
-    Args: flow_run_id: the id of Prefect's flow run. runner: local or dask.
+    Args: flow_run_id: the id of Prefect's flow run. runner: local or dask. as_current: see tasks.training.catalogues.
     """
     warehouse.sweep()
     now = datetime.now(UTC)
@@ -152,6 +155,8 @@ def start_run(
         "runner": runner,
         "cells_at_once": cells_at_once,
         "threads_per_cell": threads_per_cell,
+        "catalogue": snapshot.catalogue,
+        "as_current": as_current,
     }
     warehouse.write_rows(warehouse.table("runs", "started", run.run_id), [row], STARTED)
     return run

@@ -7,7 +7,8 @@ These files are needed and stay:
 - the cells that a kept run trained, whether it finished or not;
 - the newest version of each feature table of these snapshots;
 - the raw, staging and feature tables that the published database shows;
-- the current champions, and the tables that prepare tracks for them;
+- the current champions, and the tables that prepare tracks for them (the champions of another catalogue stay as long as
+  a kept run reports their cells);
 - the data of each search for settings.
 
 Everything else that follows the project's naming may be removed, and so may leftovers of killed processes.

@@ -28,6 +28,7 @@ from tasks.storage.object_store import Store
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import OWNER, Warehouse
 from tasks.training import runs
+from tasks.training.catalogues import Catalogues, asked
 from tasks.training.tuning import TRIALS
 
 Kind = Literal[
@@ -44,7 +45,7 @@ PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})(?:/.*|\.sha256)")
 SPILL = re.compile(r"duckdb_temp_.+")  # left by DuckDB when it is killed
 NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
 # The key of a result, as in results.newest, and of a point of a learning curve.
-CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows")
+CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows", "catalogue")
 RETIRED = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # relative to the warehouse's root
@@ -61,6 +62,8 @@ class StoredRun:
     started_at: datetime
     status: str  # as in results.runs
     snapshot: str
+    is_current: bool = True  # whether it is of the current catalogue
+    has_asked: bool = False  # that its catalogue become the current one
     sample: str | None = None  # path of the generated file that it read
     results: frozenset[str] = frozenset()  # the cells that it reports, even if another run trained them
     versions: frozenset[str] = frozenset()  # versions of the tables that its cells were trained on
@@ -184,16 +187,20 @@ def freed_by(files: Mapping[Path, tuple[int, int, int]]) -> int:
 
 
 def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | None) -> Iterator[StoredRun]:
+    catalogues = Catalogues.of(warehouse)
     ended = {row["run_id"]: row for row in _rows(warehouse.files("runs", "finished"), runs.FINISHED, warehouse)}
     for row in _rows(warehouse.files("runs", "started"), runs.STARTED, warehouse):
         finished = ended.get(row["run_id"])
-        cells = finished["cells"] if finished else []
+        catalogue = catalogues.of_record(row)
+        cells = [cell | {"catalogue": catalogue} for cell in finished["cells"]] if finished else []
         sample = SAMPLE.fullmatch(row["source"]) if row["is_generated"] else None
         yield StoredRun(
             run_id=row["run_id"],
             started_at=row["started_at"],
             status=finished["status"] if finished else "running" if _is_running(row, now, users) else "killed",
             snapshot=row["snapshot"],
+            is_current=catalogue == catalogues.current,
+            has_asked=asked(row),
             sample=sample and _below(sample_path(warehouse, int(sample[1] or SAMPLE_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
             versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,9 +22,11 @@ MOST = 36_500  # runs, or days
 class Policy:
     """The rule for which runs are kept: the newest `keep_runs`, and those of the last `keep_days`; by default 14 runs.
 
-    Completed and other runs are counted separately, so that a series of failures does not displace results. The newest
-    completed run always stays. A run also stays if it has the newest result of a cell (results.newest) on the same
-    tracks as a kept run, so that runs of a few models do not displace the results of other models.
+    Completed and other runs are counted separately, so that a series of failures does not displace results, and so are
+    runs of the current catalogue and trials. The newest completed run of the current catalogue always stays. So does
+    the run that made it the current one, if another would be that without it. A run also stays if it has the newest
+    result of a cell (results.newest) on the same tracks as a kept run, so that runs of a few models do not displace
+    the results of other models.
 
     Raises: UserError: a number is out of range.
     """
@@ -51,16 +54,27 @@ class Policy:
             if run.run_id in chosen or any(cell[0] in tracks for cell in run.shown - seen):
                 kept.append(run)
             seen |= run.shown
+        if (decides := _deciding(kept)) and not decides.is_current:
+            kept = [run for run in newest_first if run in kept or run is _deciding(newest_first)]
         return kept
 
     def _chosen(self, newest_first: list[StoredRun], now: datetime) -> set[str]:
         count = self.keep_runs or (0 if self.keep_days else KEEP_RUNS)
-        left = {True: max(1, count), False: count}  # by whether the run completed
+        # By whether the run completed, and whether it is of the current catalogue.
+        left = dict.fromkeys(itertools.product((True, False), repeat=2), count)
+        left[True, True] = max(1, count)
         since = now - timedelta(days=self.keep_days) if self.keep_days else now
         chosen = set()
         for run in newest_first:
-            is_completed = run.status == "completed"
-            if run.status == "running" or run.started_at >= since or left[is_completed] > 0:
+            kind = run.status == "completed", run.is_current
+            if run.status == "running" or run.started_at >= since or left[kind] > 0:
                 chosen.add(run.run_id)
-            left[is_completed] -= run.status != "running"
+            left[kind] -= run.status != "running"
         return chosen
+
+
+def _deciding(newest_first: list[StoredRun]) -> StoredRun | None:
+    """Returns the run that decides which catalogue is the current one, if there are no other runs than these."""
+    from tasks.training.catalogues import deciding
+
+    return deciding((run, run.has_asked) for run in reversed(newest_first) if run.status == "completed")

@@ -15,6 +15,7 @@ from flows.deployed import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, query, refusal, run
+from tests.helpers.tracks import many
 
 OPTIONS = {"source": "sample:2000", "models": ["knn", "linear", "xgboost", "multitask"], "feature_sets": ["all", "pca"]}
 CONTRACT = {
@@ -41,7 +42,9 @@ CONTRACT = {
     "results.predictions": "run_id protocol task model feature_set seed split track_id y_true y_pred",
     "results.champions": """task model feature_set protocol seed run_id cell_key result model_path model_sha256 metric
         value ci_low ci_high chosen_at replaced reason is_current""",
-    "results.leaderboard": "budget protocol task model feature_set seed accuracy f1_macro rmse spearman",
+    "results.leaderboard": "budget protocol task model feature_set seed accuracy f1_macro rmse spearman source",
+    "results.leaderboards": "budget protocol task model feature_set accuracy rmse source catalogue is_current",
+    "results.catalogues": "catalogue is_current source run_id",
     "results.published": "task model feature_set split metric value",
     "results.parity": "task model feature_set split metric ours published difference",
     "results.leak_ledger": "task model feature_set inflation inflation_low inflation_high",
@@ -222,6 +225,25 @@ def test_a_second_run_reuses_and_a_refresh_does_not(own) -> None:
     # What earlier runs reported stays as it was.
     assert query(own, "select count(distinct result) from results.cells where model = 'knn'") == [(4,)]
     assert query(own, "select count(*) from results.leaderboard") == [(10,)]
+
+
+def test_a_trial_is_told_of_and_its_catalogue_becomes_the_current_one_if_asked(own, tmp_path, capsys, caplog) -> None:
+    many(200).write_csv(tmp_path / "mine.csv")
+    sample = {"models": ["linear"], "feature_sets": ["all"], "warehouse": str(own.root), "source": "sample:2000"}
+    mine = sample | {"source": str(tmp_path / "mine.csv"), "budget": "smoke"}
+    told = f"This run is a trial: {tmp_path}/mine.csv is not the current catalogue of the warehouse, which is sample. "
+    shown = "select distinct source from results.leaderboard"
+    benchmark(**sample)  # of the current catalogue, as every night
+    assert "is a trial" not in caplog.text + capsys.readouterr().err
+    benchmark(**mine)
+    for said in (caplog.text, capsys.readouterr().err):
+        assert told in said
+        assert "run the benchmark with --as-current." in said
+    assert query(own, shown) == [("sample:2000",)]
+    caplog.clear()
+    benchmark(**mine, as_current=True)
+    assert "is a trial" not in caplog.text + capsys.readouterr().err
+    assert query(own, shown) == [("mine.csv",)]
 
 
 def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(own) -> None:

@@ -8,8 +8,10 @@ import duckdb
 
 from tasks.features.build import build_features
 from tasks.ingest.read import ingest
+from tasks.prediction import champions
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
+from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import find_result
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import Job, make_jobs
@@ -28,12 +30,17 @@ def make_run(
     refresh: bool = False,
     min_genre_rows: int = 20,
     ended: bool = True,
+    as_current: bool = False,
+    chooses: bool = False,
 ) -> str:
-    """Train in this process, record and publish a run of budget smoke; its id. errors: models that fail, and how."""
+    """Train in this process, record and publish a run of budget smoke; its id.
+
+    Args: errors: models that fail, and how. chooses: champions, too.
+    """
     snapshot = ingest(source, {}, 0.5, home)
     tables = [table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home)]
     cells = plan_cells(list(protocols), "smoke", list(models), list(feature_sets), [42])
-    run = start_run(snapshot, "smoke", home)
+    run = start_run(Catalogues.of(home).placed(snapshot, home), "smoke", home, as_current=as_current)
     outcomes = [
         _outcome(job, home, (errors or {}).get(job.cell.model), refresh)
         for job in make_jobs(cells, tables, run.run_id, home, 1)
@@ -42,6 +49,8 @@ def make_run(
     if ended:
         status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
         finish_run(run, status, outcomes, home)
+    if chooses:
+        champions.choose(run.run_id, home, 1)
     publish(snapshot, tables, home)
     return run.run_id
 

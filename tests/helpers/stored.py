@@ -42,7 +42,8 @@ def candidate(
         pq.write_table(pa.Table.from_pylist(predictions, PREDICTIONS), folder / "predictions.parquet")
         pq.write_table(RESULT.empty_table(), folder / "result.parquet")
     return Candidate(
-        task="genre", cell=cell, run_id="r", started_at=datetime.now(UTC), source="f", is_generated=False,
+        task="genre", cell=cell, run_id="r", started_at=datetime.now(UTC), source="f", catalogue="/f",
+        is_generated=False,
         staging_version=staging, feature_version="v", cell_key=name, result=name, model_path=f"cells/{name}/model.ubj",
         model_sha256="", predict_seconds=seconds, metric="accuracy", value=value, ci_low=None, ci_high=None,
     )  # fmt: skip

@@ -45,7 +45,7 @@ def test_sql_clients_see_the_descriptions(trained) -> None:
             "select comment from duckdb_views() where schema_name = 'results' and view_name = 'leaderboard'"
         ).fetchall()
     assert told == [("Rows that it was trained on.",)]
-    assert board.startswith("results.figures with one column per metric")
+    assert board.startswith("results.leaderboards of the current catalogue")
 
 
 def test_the_page_of_tables_is_not_stale(trained) -> None:

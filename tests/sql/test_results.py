@@ -7,8 +7,8 @@ from tasks.ingest.columns import MEASURED
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 
-RUN = "run_id, started_at, is_generated, is_study_file, source, snapshot"
-METRIC = "run_id, protocol, task, model, feature_set, seed, split, slice, metric, value"
+RUN = "run_id, started_at, is_generated, is_study_file, source, snapshot, catalogue, is_current"
+METRIC = "run_id, protocol, task, model, feature_set, seed, source, split, slice, metric, value"
 ACCURACY = {"metrics": ["accuracy", "rmse"], "measured_features": MEASURED}
 
 
@@ -19,17 +19,17 @@ def results() -> duckdb.DuckDBPyConnection:
     connection.execute(f"""
         create table results.runs as
         select * from (values
-            ('r1', timestamp '2026-01-01', false, true, 'f', 's'),
-            ('r2', timestamp '2026-01-02', false, true, 'f', 's')
+            ('r1', timestamp '2026-01-01', false, true, 'f', 's', '/f', true),
+            ('r2', timestamp '2026-01-02', false, true, 'f', 's', '/f', true)
         ) as t({RUN});
         create table results.metrics as
         select *, value - 0.1 as ci_low, value + 0.1 as ci_high, 100 as n
-        from (select r, 'published', 'genre', m, 'all', 42, 'test', s, 'accuracy', v::double from (values
+        from (select r, 'published', 'genre', m, 'all', 42, 'f', 'test', s, 'accuracy', v::double from (values
             ('r1', 'mlp', 'all', 0.4), ('r2', 'mlp', 'all', 0.45),
             ('r1', 'svm', 'all', 0.5), ('r1', 'svm', 'imputed', 0.9), ('r1', 'svm', 'observed', 0.4)
         ) as t(r, m, s, v)) as u({METRIC});
         create table results.cells as
-        select distinct run_id, protocol, task, model, feature_set, seed,
+        select distinct run_id, protocol, task, model, feature_set, seed, source,
             'full' as budget, 'ok' as status, false as reused, 'v' as staging_version,
             1.0 as fit_seconds, 1.0 as predict_seconds, 1.0 as peak_rss_mb,
             1 as n_train, null::bigint as sampled_from, null as sample_reason,
@@ -54,7 +54,7 @@ def view(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
 
 
 def test_the_leaderboard_has_the_newest_value_of_each_cell_best_first(results) -> None:
-    view(results, "newest", "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboards", "leaderboard")
     rows = results.execute("select rank, model, accuracy, run_id from results.leaderboard").fetchall()
     assert rows == [(1, "svm", 0.5, "r1"), (2, "mlp", 0.45, "r2")]
 
@@ -88,7 +88,8 @@ def test_the_ledger_sets_the_slices_side_by_side(results) -> None:
     results.execute("""
         create table results.inflation as
         select null as leak, null as staging_version, null as task, null as model, null as feature_set, null as metric,
-            null as budget, 0.0 as value_a, 0.0 as value_b, 0.0 as ci_low, 0.0 as ci_high, [''] as results_a
+            null as catalogue, null as budget, 0.0 as value_a, 0.0 as value_b,
+            0.0 as ci_low, 0.0 as ci_high, [''] as results_a
         where false
     """)
     view(results, "newest", "latest", "figures", "leak_ledger")
@@ -116,7 +117,7 @@ def add_cell(results: duckdb.DuckDBPyConnection, run: str, seed: int, accuracy: 
 def test_the_leaderboard_is_the_mean_over_seeds_and_their_spread(results) -> None:
     add_cell(results, "r2", 43, 0.47)
     add_cell(results, "r1", 44, 0.10, '{"other": "settings"}')  # not of the newest settings: does not count
-    view(results, "newest", "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboards", "leaderboard")
     rows = results.execute(
         "select seeds, accuracy, accuracy_sd from results.leaderboard where model = 'mlp'"
     ).fetchall()
@@ -130,7 +131,7 @@ def test_probes_and_leaking_feature_sets_are_not_on_the_leaderboard(results) -> 
         update results.cells set protocol = 'artists_apart' where model = 'svm';
         update results.metrics set protocol = 'artists_apart' where model = 'svm';
     """)
-    view(results, "newest", "latest", "figures", "leaderboard")
+    view(results, "newest", "latest", "figures", "leaderboards", "leaderboard")
     assert results.execute("select count(*) from results.leaderboard").fetchall() == [(0,)]
     assert results.execute("select count(*) from results.figures").fetchall() == [(2,)]
 
@@ -145,7 +146,7 @@ def test_comparisons_are_corrected_for_the_number_of_pairs(results) -> None:
         create table contrasted as
         select 's' as staging_version, 'full' as budget, 'p' as protocol, 'genre' as task, 'all' as feature_set,
             'accuracy' as metric, a as model_a, b as model_b, va as value_a, vb as value_b, 0 as ci_low, 0 as ci_high,
-            p::double as p_value, false as is_generated, 'f' as source
+            p::double as p_value, false as is_generated, 'f' as source, '/f' as catalogue
         from (values
             ('a', 'b', 1, 2, 0.01), ('a', 'c', 2, 1, 0.02), ('b', 'c', 1, 2, 0.9), ('a', 'd', 1, 2, null)
         ) as t(a, b, va, vb, p)
@@ -186,7 +187,8 @@ def test_two_runs_are_paired_where_their_test_rows_are_the_same(of_r1, of_r2, is
 def test_figures_by_genre_and_pair_of_genres(results) -> None:
     results.execute("""
         create table results.confusion as
-        select 'r' as run_id, 'p' as protocol, 'm' as model, 'all' as feature_set, 42 as seed, 'test' as split, *
+        select 'r' as run_id, 'p' as protocol, 'm' as model, 'all' as feature_set, 42 as seed, 'f' as source,
+            'test' as split, *
         from (values
             ('Jazz', 'Jazz', 6), ('Jazz', 'Rap', 2), ('Jazz', 'Rock', 2),
             ('Rap', 'Jazz', 3), ('Rap', 'Rap', 7), ('Rap', 'Rock', 0),
@@ -231,7 +233,8 @@ def test_the_ceiling_is_what_the_most_frequent_genre_of_identical_rows_gives(res
         create table features.tracks_clean as
         select 'label_free' as protocol, split, genre as music_genre, tempo, {columns}
         from (values ('train', 'Rap', 1.0), ('train', 'Rap', 1.0), ('train', 'Jazz', 2.0), ('test', 'Jazz', 1.0))
-            as t(split, genre, tempo)
+            as t(split, genre, tempo);
+        create table raw.snapshots as select 'f' as source, true as is_published;
     """)
     view(results, "ceiling")
     rows = results.execute("select features, split, ceiling, n from results.ceiling").fetchall()

@@ -20,7 +20,7 @@ def _chosen(found: list[Row]) -> Figure:
         f"{row['task'].capitalize()}: {row['model']} on {row['feature_set']} ({row['protocol']}), champion since "
         f"{'this run' if row['is_of_run'] else 'run ' + row['run_id']}: {shortened(row['reason'])}."
         for row in found
-        if row["is_current"]
+        if row["stands"]
     ]
     table = HtmlTable(
         caption="Champions, newest first",
@@ -40,7 +40,7 @@ def _chosen(found: list[Row]) -> Figure:
         finding="\n".join(sentences)
         or "None yet: a run of cold_start or label_free leaves a champion for each task it trains a model of.",
         tables=[table] if found else [],
-        note="The first of each task is the current one. Chosen on validation rows. A later run's best takes over "
+        note="The first of each task is the one that stands. Chosen on validation rows. A later run's best takes over "
         "if it is better beyond the uncertainty, has a higher budget or protocol, or was judged on other rows, or if "
         "the champion can no longer predict. As published when this page was written."
         if found
@@ -55,7 +55,7 @@ def _intervals(found: list[Row]) -> Figure:
         return Figure(name=name, title=title, finding="No champion predicts popularity yet.")
     wanted = rows[0]["coverage_wanted"]
     scale = Scale.over([end for row in rows for end in (row["coverage_low"], row["coverage_high"])] + [wanted])
-    now = next(row for row in rows if row["is_current"])
+    now = next(row for row in rows if row["stands"])
     is_within = now["coverage_low"] <= now["coverage_wanted"] <= now["coverage_high"]
     table = HtmlTable(
         caption="Share of test rows within their interval",
@@ -91,7 +91,7 @@ def _probabilities(found: list[Row]) -> Figure:
     if not rows:
         return Figure(name=name, title=title, finding="No champion predicts genre yet.")
     scale = Scale.over([row[of] for row in rows for of in ("ece", "ece_uncalibrated")], zero=True)
-    now = next(row for row in rows if row["is_current"])
+    now = next(row for row in rows if row["stands"])
     table = HtmlTable(
         caption="Calibration of the probabilities, test rows",
         columns=[Column("model"), Column("calibration error", "plot"),

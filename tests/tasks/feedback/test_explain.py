@@ -76,8 +76,8 @@ def test_a_champion_is_explained_itself_if_it_can_be_and_else_by_the_best_xgboos
     instead = explained(other, trained)
     assert instead is not None
     assert (instead.cell.model, instead.cell.feature_set, instead.task) == ("xgboost", "all", "popularity")
-    real = replace(other, candidate=replace(other.candidate, is_generated=False))
-    assert explained(real, trained) is None  # generated data explains no real champion
+    foreign = replace(other, candidate=replace(other.candidate, catalogue="/other.csv"))
+    assert explained(foreign, trained) is None  # no other catalogue explains a champion
 
 
 def test_the_adviser_says_whose_prediction_it_took_apart(trained) -> None:

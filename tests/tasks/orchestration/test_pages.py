@@ -25,7 +25,8 @@ def published(warehouse) -> Warehouse:
             create table results.runs as
             select 'r1' as run_id, 'completed' as status, timestamp '2026-01-01' as started_at,
                 timestamp '2026-01-01 00:01:30' as finished_at, 'full' as budget, {duck.literal(HOSTILE)} as source,
-                false as is_generated, true as is_study_file, 's' as snapshot, null as git_commit, 2 as cpu_count;
+                false as is_generated, true as is_study_file, 's' as snapshot, null as git_commit, 2 as cpu_count,
+                '/f' as catalogue, true as is_current;
             create table results.cells as
             select 'r1' as run_id, 'published' as protocol, task, model, 'all' as feature_set, 42 as seed,
                 'v' as staging_version, key as cell_key, status, reused, error
@@ -50,7 +51,7 @@ def published(warehouse) -> Warehouse:
             create table results.leak_ledger as
             select 'imputation' as leak, 'genre' as task, 'xgboost' as model, 'all' as feature_set, m as metric,
                 0.552 as with_leak, 0.451 as without_leak, 0.101 as inflation, 0.091 as inflation_low,
-                0.1104 as inflation_high, 'v' as staging_version
+                0.1104 as inflation_high, '/f' as catalogue, 'v' as staging_version
             from (values ('accuracy'), ('f1_macro')) as t(m);
             create table results.learning_curve as
             select 'other' as run_id, 'genre' as task, 'xgboost' as model, 'all' as feature_set, 'accuracy' as metric,
@@ -165,3 +166,10 @@ def test_data_quality_counts_what_was_read_rejected_missing_and_doubled(warehous
     assert 1 <= int(recordings) < int(tracks)
     outside = re.sub(r"`[^`]*`", "", text + page.description)
     assert not re.search(r"[<\[]|evil|javascript", outside)
+
+
+def test_pages_of_a_trial_say_so(published) -> None:
+    assert {page.description.count("Trial r1, budget full") for page in pages.run_pages("r1", published)} == {0}
+    with duckdb.connect(str(published.database)) as connection:
+        connection.execute("update results.runs set is_current = false")
+    assert {page.description.count("Trial r1, budget full") for page in pages.run_pages("r1", published)} == {1}

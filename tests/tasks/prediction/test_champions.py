@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -130,13 +131,13 @@ def test_a_runs_champions_are_recorded_published_and_stay(trained) -> None:
     assert len(history(trained)) == 2
 
 
-def test_real_data_comes_before_generated(trained, monkeypatch) -> None:
-    stored = current(trained)
-    real = [replace(one, candidate=replace(one.candidate, is_generated=False, source="real")) for one in stored]
-    monkeypatch.setattr(champions, "current", lambda _: [real[0], *stored])
-    chosen = predictors(trained, None, 1)
-    assert chosen[real[0].candidate.task].candidate.source == "real"
-    assert chosen[stored[1].candidate.task].candidate.is_generated
+def test_champions_of_another_catalogue_do_not_predict(trained, tmp_path) -> None:
+    home = Warehouse.at(shutil.copytree(trained.root, tmp_path / "copy"))
+    [one, other] = current(trained)
+    foreign = replace(one, candidate=replace(one.candidate, catalogue="/other.csv"), chosen_at=datetime.now(UTC))
+    home.write_rows(home.table("champions", "decisions", "foreign"), [champions._row(foreign)], champions.CHAMPIONS)
+    assert len(history(home)) == 3
+    assert predictors(home, None, 1) == {each.candidate.task: each for each in (one, other)}
 
 
 def test_another_model_by_name(trained) -> None:

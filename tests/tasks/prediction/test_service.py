@@ -10,11 +10,13 @@ from unittest.mock import Mock
 import pytest
 
 from tasks.errors import UserError
+from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.prediction import service as serving
 from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.service import BadTracksError, Service, UnavailableError
 from tasks.storage.warehouse import Warehouse
+from tasks.training.runs import finish_run, start_run
 from tests.helpers.commands import until
 
 TRACK = {"energy": 0.5, "tempo": 120}
@@ -135,3 +137,23 @@ def test_a_model_that_is_gone_does_not_silence_the_other_task(trained, home) -> 
         answer = service.predict([TRACK])
         assert answer["popularity_model"][0].as_py().startswith("gradient_boosting@")
         assert answer["predicted_genre"][0].as_py() is not None
+
+
+def test_another_catalogue_takes_over_all_tasks(trained, home, monkeypatch) -> None:
+    """Its run is completed first, and its champions are chosen after that; no task is left to the catalogue before."""
+    monkeypatch.setattr(serving, "POLL_SECONDS", 0.05)
+    genre = predictors(trained, "logistic_regression", 1)["genre"]
+    popularity = predictors(trained, "gradient_boosting", 1)["popularity"]
+    decide(home, "genre", genre)
+    decide(home, "popularity", popularity)
+    with Service(home, None, 1, print) as service:
+        assert service.predict([TRACK])["predicted_genre"][0].as_py() is not None
+        snapshot = replace(ingest("snapshot:latest", {}, 0.05, home), catalogue="/other.csv")
+        finish_run(start_run(snapshot, "smoke", home, as_current=True), "completed", [], home)
+        until(lambda: service.problem)
+        assert service.predict([TRACK])["predicted_genre"][0].as_py() is not None
+        decide(home, "other", replace(popularity, candidate=replace(popularity.candidate, catalogue="/other.csv")))
+        until(lambda: service.problem is None)
+        answer = service.predict([TRACK])
+    assert answer["popularity"][0].as_py() is not None
+    assert answer["predicted_genre"][0].as_py() is None

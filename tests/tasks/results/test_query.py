@@ -126,7 +126,7 @@ def test_without_a_question_all_tables_are_listed(home) -> None:
     schemas = [name.split(".")[0] for name in described]
     assert list(dict.fromkeys(schemas)) == ["results", "features", "staging", "raw"]
     assert len(schemas) > 45
-    assert described["results.leaderboard"].startswith("results.figures with one column per metric")
+    assert described["results.leaderboard"].startswith("results.leaderboards of the current catalogue")
     assert described["raw.tracks"] == "One row per row of the source file, every value as text."
     assert described["results.comparisons"].endswith("is one better on the same test rows?")
     assert described["features.artist_groups"] == of_table("features.artist_groups")
