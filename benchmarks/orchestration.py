@@ -76,7 +76,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
     from flows.deployed import benchmark
     from tasks.compute.processes import Processes, share_of_cores
     from tasks.results import publish
-    from tasks.training import train
+    from tasks.training import cell_process
 
     publishing: list[float] = []
     peaks: list[float] = []
@@ -106,8 +106,8 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
     with Processes(threads, timeout=120.0) as processes:  # the process server has then imported its libraries
         processes.run(abs, 1, warehouse.temporary("log"))
 
-    original, original_publish = train.train_cell, publish.publish
-    train.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
+    original, original_publish = cell_process.train_job, publish.publish
+    cell_process.train_job, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
     try:
         state: Any = benchmark(
             source="sample:500",
@@ -119,7 +119,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
             return_state=True,
         )
     finally:
-        train.train_cell, publish.publish = original, original_publish
+        cell_process.train_job, publish.publish = original, original_publish
     run_id = str(state.result())
     [began] = pq.read_table(warehouse.table("runs", "started", run_id))["started_at"].to_pylist()
     [ended] = pq.read_table(warehouse.table("runs", "finished", run_id))["finished_at"].to_pylist()

@@ -95,7 +95,7 @@ def models(folder: Path, only: Collection[str] = ()) -> Iterator[Measured]:
     pairs = [("genre", name) for name in CLASSIFIERS] + [("popularity", name) for name in REGRESSORS]
     chosen: list[tuple[str, str, int, tuple[str, ...]]] = [
         *((*pair, FITTED_ROWS, AUDIO_FEATURES) for pair in [*pairs, ("multitask", "multitask")]),
-        ("genre", "mlp", MANY_FITTED_ROWS, FEATURE_SETS["rhythm"].columns),
+        ("genre", "mlp", MANY_FITTED_ROWS, tuple(FEATURE_SETS["rhythm"].columns)),
     ]
     with Processes(1, 600.0) as processes:
         for task, model, rows, features in chosen:

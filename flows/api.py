@@ -13,7 +13,7 @@ from pydantic import Field
 
 from flows import cli
 from flows.options import Command, Outcome
-from flows.parameters import StoredModelName, WarehouseName
+from flows.parameters import Plugins, StoredModelName, WarehouseName
 from tasks.errors import UserError
 
 GRACE_SECONDS = 10  # for requests in progress when the service ends
@@ -39,6 +39,7 @@ def serve(
     warehouse: WarehouseName | None = None,
     host: str = "127.0.0.1",
     port: Port = 8000,
+    plugins: Plugins = None,
     model: StoredModelName | None = None,
 ) -> None:
     """Answers requests until a signal ends the process.
@@ -47,6 +48,8 @@ def serve(
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         host: the address to listen on.
         port: the port, 0 for any.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         model: predict with this one instead of the champions.
     """
     import uvicorn

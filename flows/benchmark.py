@@ -17,6 +17,7 @@ from flows.parameters import (
     FeatureSets,
     Mebibytes,
     Models,
+    Plugins,
     ProtocolNames,
     RunnerName,
     Seconds,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @holding_warehouse
 def benchmark(
     source: Source | None = None,
+    plugins: Plugins = None,
     protocol: ProtocolNames = "published",
     budget: BudgetName | None = None,
     models: Models | None = None,
@@ -63,6 +65,8 @@ def benchmark(
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         protocol: how rows are filled and split: published, label_free, cold_start, one that measures a leak
             (docs/words.md), main for the first three, probes for the others, or all.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By

@@ -13,6 +13,7 @@ from flows.parameters import (
     Bytes,
     Columns,
     Count,
+    Plugins,
     ProtocolNames,
     Separators,
     Share,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @holding_warehouse
 def features(
     source: Source | None = None,
+    plugins: Plugins = None,
     columns: Columns = "",
     protocol: ProtocolNames = "published",
     warehouse: WarehouseName | None = None,
@@ -46,6 +48,8 @@ def features(
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
         protocol: how rows are filled and split: published, label_free, cold_start, one that measures a leak
@@ -98,7 +102,7 @@ def run(options: dict[str, Any]) -> Outcome:
     from tasks.storage.warehouse import Warehouse
 
     began = datetime.now(UTC)
-    preparation = Preparation.of(**options)
+    preparation = Preparation.of(**{name: value for name, value in options.items() if name != "plugins"})
     preparation.check()
     tables = server.run_with_prefect(features, options, preparation.before_flow)
     opened = Warehouse.at(options["warehouse"])

@@ -13,6 +13,7 @@ from flows.parameters import (
     Columns,
     Features,
     File,
+    Plugins,
     StoredModelName,
     TrackId,
     TracksFile,
@@ -27,6 +28,7 @@ def feedback(
     tracks: TracksFile | None = None,
     track_id: TrackId | None = None,
     out: File | None = None,
+    plugins: Plugins = None,
     model: StoredModelName | None = None,
     warehouse: WarehouseName | None = None,
     columns: Columns = "",
@@ -42,6 +44,8 @@ def feedback(
         track_id: the track's instance_id or, where there is none, its row number. May be left out for a file of one
             track.
         out: .html. By default named after the tracks, in the current directory.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         model: explain the prediction of this model instead of the champions.
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a

@@ -8,19 +8,25 @@ from typing import ParamSpec, TypeVar
 
 from flows import cli
 from flows.options import signature_of
+from tasks.plugins import load_plugins
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorates the function of a flow with a parameter `warehouse`: while it runs, upkeep removes nothing there."""
+    """Decorates the function of a flow with a parameter `warehouse`: while it runs, upkeep removes nothing there.
+
+    Plug-ins are loaded first, those of a parameter `plugins`, too.
+    """
 
     @functools.wraps(body)
     def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         from tasks.storage.warehouse import Warehouse
 
-        warehouse = Warehouse.at(signature_of(body).bind(*args, **kwargs).arguments.get("warehouse"))
+        given = signature_of(body).bind(*args, **kwargs).arguments
+        load_plugins(given.get("plugins") or ())  # of a worker, only parameters that were chosen have been checked
+        warehouse = Warehouse.at(given.get("warehouse"))
         with warehouse.in_use(tell_of_upkeep):
             return body(*args, **kwargs)
 

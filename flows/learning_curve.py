@@ -15,6 +15,7 @@ from flows.parameters import (
     Count,
     DaskAddress,
     Models,
+    Plugins,
     ProtocolName,
     RunnerName,
     Separators,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @holding_warehouse
 def learning_curve(
     source: Source | None = None,
+    plugins: Plugins = None,
     protocol: ProtocolName = "cold_start",
     budget: BudgetName | None = None,
     models: Models | None = None,
@@ -55,6 +57,8 @@ def learning_curve(
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         protocol: how rows are filled and split: published, label_free or cold_start.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default smoke for the sample, full for a real source.

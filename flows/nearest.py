@@ -6,7 +6,18 @@ from typing import Any
 
 from flows import cli
 from flows.options import Command, Outcome
-from flows.parameters import SOURCE_BYTES, Bytes, Columns, Count, Features, TrackId, TracksFile, Units, WarehouseName
+from flows.parameters import (
+    SOURCE_BYTES,
+    Bytes,
+    Columns,
+    Count,
+    Features,
+    Plugins,
+    TrackId,
+    TracksFile,
+    Units,
+    WarehouseName,
+)
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
@@ -17,6 +28,7 @@ def nearest(
     track_id: TrackId | None = None,
     k: Count = 10,
     warehouse: WarehouseName | None = None,
+    plugins: Plugins = None,
     columns: Columns = "",
     units: Units = "",
     min_features: Features = MIN_FEATURES,
@@ -31,6 +43,8 @@ def nearest(
             track.
         k: how many tracks, 1 to 1000.
         warehouse: whose tracks are known, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).

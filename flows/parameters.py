@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from pydantic import AfterValidator, ByteSize, Field, JsonValue
+from pydantic import AfterValidator, ByteSize, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 from flows.options import POSITIONAL, integers, names, size
-from tasks.errors import UnknownNameError
+from tasks.errors import PluginError, UnknownNameError
 from tasks.models.registry import GROUPS, MODELS
+from tasks.models.spec import ModelSpec
+from tasks.plugins import load_plugins
 from tasks.specs import (
     AUDIO_FEATURES,
     BUDGETS,
     FEATURE_SETS,
     MAX_SOURCE_BYTES,
     METRICS,
-    PROBES,
     PROTOCOLS,
-    SEVERAL_PROTOCOLS,
     Task,
+    protocol_names,
 )
 
 SOURCE_BYTES = ByteSize(MAX_SOURCE_BYTES)
 
 
-def _known(kind: str, names: Collection[str]) -> tuple[Any, ...]:
-    """Returns type annotations that restrict a text to `names`: choices in the UI, and an error that lists them."""
-    known: list[JsonValue] = list(names)
+@dataclass(frozen=True)
+class Choices:
+    """Offers names as the choices of a parameter, in the Prefect UI and in help."""
+
+    names: Callable[[], Collection[str]]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Returns the parameter's schema with the names that are registered now, those of plug-ins included."""
+        with suppress(PluginError):  # validation says so
+            load_plugins()
+        return {**handler(core), "enum": list(self.names())}
+
+
+def _known(kind: str, names: Callable[[], Collection[str]]) -> tuple[Any, ...]:
+    """Returns type annotations that restrict a text to names: choices, and an error that lists them.
+
+    Args: names: returns the names that are registered now, with those of plug-ins.
+    """
 
     def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(str(UnknownNameError(kind, name, names)))
+        load_plugins()
+        if name not in names():
+            raise ValueError(str(UnknownNameError(kind, name, names())))
         return name
 
-    return Field(json_schema_extra={"enum": known}), AfterValidator(check)
+    return Choices(names), AfterValidator(check)
+
+
+def _models(is_offered: Callable[[ModelSpec], object]) -> list[str]:
+    return list(dict.fromkeys(spec.model for spec in MODELS.values() if is_offered(spec)))
+
+
+def _load(files: list[str] | None) -> list[str] | None:
+    load_plugins(files or ())
+    return files
 
 
 Source = Annotated[str, Parameter(metavar="PATH_OR_URL|sample[:ROWS]|snapshot:ID")]
@@ -48,25 +77,21 @@ TrackId = Annotated[int, Parameter(metavar="ID")]
 File = Annotated[str, Parameter(metavar="FILE")]
 RunId = Annotated[str, Parameter(metavar="RUN_ID")]
 Separators = Annotated[list[str], Parameter(metavar="TEXT", consume_multiple=1)]
-ProtocolName = Annotated[str, *_known("protocol", PROTOCOLS), Parameter(metavar="NAME")]
-ProtocolNames = Annotated[
-    str, *_known("protocol", [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS]), Parameter(metavar="NAME")
-]
-ModelName = Annotated[str, *_known("model", [*GROUPS, *dict.fromkeys(spec.model for spec in MODELS.values())])]
+# A function has it before the parameters whose names plug-ins may add, because values are checked in that order.
+Plugins = Annotated[list[str] | None, AfterValidator(_load), Parameter(metavar="FILE,...", converter=names, n_tokens=1)]
+ProtocolName = Annotated[str, *_known("protocol", lambda: PROTOCOLS), Parameter(metavar="NAME")]
+ProtocolNames = Annotated[str, *_known("protocol", protocol_names), Parameter(metavar="NAME")]
+ModelName = Annotated[str, *_known("model", lambda: [*GROUPS, *_models(lambda _: True)])]
 Models = Annotated[list[ModelName], Parameter(metavar="A,B", converter=names, n_tokens=1)]
 StoredModelName = Annotated[
-    str,
-    *_known("model", dict.fromkeys(m.model for m in MODELS.values() if m.keeps_model)),
-    Parameter(metavar="NAME"),
+    str, *_known("model", lambda: _models(lambda spec: spec.keeps_model)), Parameter(metavar="NAME")
 ]
 TargetName = Annotated[Task, Parameter(metavar="NAME")]
-TunableName = Annotated[
-    str, *_known("model", dict.fromkeys(m.model for m in MODELS.values() if m.space)), Parameter(metavar="NAME")
-]
-BudgetName = Annotated[str, *_known("budget", BUDGETS), Parameter(metavar="NAME")]
-FeatureSetName = Annotated[str, *_known("feature set", FEATURE_SETS)]
+TunableName = Annotated[str, *_known("model", lambda: _models(lambda spec: spec.space)), Parameter(metavar="NAME")]
+BudgetName = Annotated[str, *_known("budget", lambda: BUDGETS), Parameter(metavar="NAME")]
+FeatureSetName = Annotated[str, *_known("feature set", lambda: FEATURE_SETS)]
 FeatureSets = Annotated[list[FeatureSetName], Parameter(metavar="A,B", converter=names, n_tokens=1)]
-MetricName = Annotated[str, *_known("metric", METRICS)]
+MetricName = Annotated[str, *_known("metric", lambda: METRICS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0), Parameter(metavar="SHARE")]
 Features = Annotated[int, Field(ge=1, le=len(AUDIO_FEATURES)), Parameter(metavar="N")]
 Count = Annotated[int, Field(ge=1), Parameter(metavar="N")]

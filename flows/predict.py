@@ -12,6 +12,7 @@ from flows.parameters import (
     Columns,
     Features,
     File,
+    Plugins,
     StoredModelName,
     TracksFile,
     Units,
@@ -28,6 +29,7 @@ def predict(
     tracks: TracksFile,
     out: File | None = None,
     warehouse: WarehouseName | None = None,
+    plugins: Plugins = None,
     model: StoredModelName | None = None,
     columns: Columns = "",
     strict: bool = False,
@@ -42,6 +44,8 @@ def predict(
             A flow run keeps its parameters: give it no URL that holds secrets.
         out: .parquet, .csv or .csv.gz. By default named after the tracks, in the current directory.
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         model: predict with this model instead of the champion of each task that it predicts.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
@@ -96,6 +100,7 @@ def run(options: dict[str, Any]) -> Outcome:
     opened = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
     max_bytes = options.pop("max_source_bytes")
+    del options["plugins"]  # loaded
     outcome = predict_file(**options, warehouse=opened, columns=columns, units=units, max_bytes=max_bytes)
     _print(outcome)
     return Outcome(facts=_facts(outcome))

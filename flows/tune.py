@@ -15,6 +15,7 @@ from flows.parameters import (
     Bytes,
     Columns,
     Count,
+    Plugins,
     ProtocolName,
     Seconds,
     Separators,
@@ -39,6 +40,7 @@ def tune(
     trials: Count = 20,
     timeout: Seconds | None = None,
     threads: Count | None = None,
+    plugins: Plugins = None,
     source: Source | None = None,
     columns: Columns = "",
     protocol: ProtocolName = "cold_start",
@@ -57,6 +59,8 @@ def tune(
         trials: trials of this search in all, those of earlier runs included.
         timeout: start no further trial after so many seconds. By default no limit.
         threads: threads of a trial. By default one per core.
+        plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
+            $MUSIC_PLUGINS.
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
             before (snapshot:latest: the published ones). By default $MUSIC_SOURCE, else the sample. Give a URL that
             holds secrets by $MUSIC_SOURCE: a flow run keeps its parameters.

@@ -47,6 +47,10 @@ class CheckError(UserError):
     """Feature tables break a rule of their protocol, so nothing may be trained on them."""
 
 
+class PluginError(UserError):
+    """A plug-in cannot be loaded."""
+
+
 class NoModelError(UserError):
     """No stored model can predict."""
 

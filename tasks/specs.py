@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -58,9 +59,13 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         self._kind = kind
         self._specs: dict[str, Spec] = {}
         for spec in specs:
-            if spec.name in self._specs:
-                raise ValueError(f"{kind} '{spec.name}' is registered twice")
-            self._specs[spec.name] = spec
+            self.add(spec)
+
+    def add(self, spec: Spec) -> None:
+        """Registers another spec. Raises: ValueError: its name is taken."""
+        if spec.name in self._specs:
+            raise ValueError(f"{self._kind} '{spec.name}' is registered twice")
+        self._specs[spec.name] = spec
 
     def __getitem__(self, name: str) -> Spec:
         if name not in self._specs:
@@ -196,14 +201,36 @@ HEADLINES = {metric.task: metric for metric in METRICS.values() if metric.is_hea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSet:
-    """A named list of columns of a feature table."""
+    """The columns that a model is given: some of a feature table's, or SQL expressions of the audio features."""
 
     name: str
-    table: str  # in schema `features`
-    columns: tuple[str, ...]  # empty: every principal component of the table
+    # Names in `table`; empty: every principal component of it. Without `table`: the SQL expression of each column.
+    columns: tuple[str, ...] | Mapping[str, str]
+    table: str | None = None  # in schema `features`; None: the set has a table of its own
     leaks: Task | None = None  # the target that is among the features: a probe, not for the leaderboard
 
+    @property
+    def table_name(self) -> str:
+        """The name of the feature table that holds the columns."""
+        return f"features.{self.table or f'set_{self.name}'}"
 
+    @property
+    def expressions(self) -> dict[str, str]:
+        """The SQL expression of each column, of a set with a table of its own; a name alone is its own expression."""
+        if self.table:
+            return {}
+        return dict(self.columns if isinstance(self.columns, Mapping) else zip(self.columns, self.columns, strict=True))
+
+    @property
+    def audio_features(self) -> set[str]:
+        """The audio features from which the columns are made."""
+        if not self.columns:
+            return set(AUDIO_FEATURES)
+        named = set(re.findall(r"\w+", " ".join(self.expressions.values() or self.columns)))
+        return {name for name in AUDIO_FEATURES if {name, f"{IN_UNITS}{name}"} & named}
+
+
+IN_UNITS = "clean_"  # in an expression: before the name of an audio feature that is meant in its unit, not as a z-score
 # In the study's order, which decides the random numbers that nets and trees draw.
 ALL = (
     "acousticness",
@@ -246,6 +273,11 @@ class Protocol:
     default_models: tuple[str, ...] = ("study", "better")  # model groups that are trained by default
     left_out: Literal["recordings", "artists"] | None = None  # leaves out training rows that share one
     is_control: bool = False  # leaves out as many training rows, chosen at random
+
+    @property
+    def is_honest(self) -> bool:
+        """Whether its models can predict new songs, whose genre is not known: no fill value depends on it."""
+        return "labels_unused" in self.checks and not self.is_probe
 
     @property
     def is_probe(self) -> bool:
@@ -316,20 +348,21 @@ def protocol_named(name: str) -> Protocol:
     return PROBES[name] if name in PROBES else PROTOCOLS[name]
 
 
-SEVERAL_PROTOCOLS: Mapping[str, list[str]] = {
-    "main": [*PROTOCOLS],
-    "probes": [*PROBES],
-    "all": [*PROTOCOLS, *PROBES],
-}
+MAIN_PROTOCOLS = (*PROTOCOLS,)  # without those of plug-ins
+SEVERAL_PROTOCOLS = ("main", "probes", "all")
+
+
+def protocol_names() -> list[str]:
+    """Returns the names that `protocols_of` takes."""
+    return [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS]
 
 
 def protocols_of(name: str) -> list[str]:
-    """Returns the protocols of a name: one protocol or probe, every protocol for `main`, every probe, or `all`."""
-    if name in SEVERAL_PROTOCOLS:
-        return SEVERAL_PROTOCOLS[name]
-    if name not in [*PROTOCOLS, *PROBES]:
-        raise UnknownNameError("protocol", name, [*PROTOCOLS, *PROBES, *SEVERAL_PROTOCOLS])
-    return [name]
+    """Returns the protocols of a name: one protocol or probe, the project's own for `main`, every probe, or `all`."""
+    several = {"main": [*MAIN_PROTOCOLS], "probes": [*PROBES], "all": [*PROTOCOLS, *PROBES]}
+    if name not in protocol_names():
+        raise UnknownNameError("protocol", name, protocol_names())
+    return several.get(name, [name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,12 @@
 -- The fitted statistics are those of the training rows alone. Rows: the statistics that differ from that by more than
--- rounding.
+-- rounding. Fill values are compared with what the protocol's own SELECT gives if it sees the training rows alone
+-- (features.refitted_fill_values), so that this holds for any rule of filling.
 with
 
 train as (
     select *
     from features.tracks_clean
     where split = 'train'
-),
-
-staged as (
-    select tracks.*
-    from staging.stg_tracks as tracks
-    inner join features.split_assignment as split on tracks.track_id = split.track_id
-    where split.split = 'train'
 ),
 
 total_variance as (
@@ -25,27 +19,30 @@ total_variance as (
     where split = 'train'
 ),
 
+learnt as (
+    select
+        feature_name,
+        statistic,
+        genre,
+        value
+    from features.statistics
+    where statistic in ('fill', 'mean', 'std', 'explained_variance_ratio')
+),
+
 expected as (
     select
-        'mode_code' as feature_name,
-        'fill' as statistic,
-        avg(mode_code) as value,
-        0.5 as tolerance
-    from staged
-    {% for name in audio_features if name not in ("key_code", "mode_code") %}
-        union all
-        select
-            '{{ name }}' as feature_name,
-            'fill' as statistic,
-            avg({{ name }}) as value,
-            {{ {"tempo": "0.001", "duration_ms": "1.0"}.get(name, "1e-9 * (1 + abs(avg(" ~ name ~ ")))") }} as tolerance
-        from staged
-    {% endfor %}
+        feature_name,
+        statistic,
+        genre,
+        value,
+        1e-9 * (1 + abs(value)) as tolerance
+    from features.refitted_fill_values
     {% for name in audio_features %}
         union all
         select
             '{{ name }}' as feature_name,
             'mean' as statistic,
+            null as genre,
             avg({{ name }}) as value,
             1e-9 * (1 + abs(avg({{ name }}))) as tolerance
         from train
@@ -53,6 +50,7 @@ expected as (
         select
             '{{ name }}' as feature_name,
             'std' as statistic,
+            null as genre,
             stddev_pop({{ name }}) as value,
             1e-9 * (1 + stddev_pop({{ name }})) as tolerance
         from train
@@ -62,6 +60,7 @@ expected as (
         select
             '{{ component }}' as feature_name,
             'explained_variance_ratio' as statistic,
+            null as genre,
             var_samp({{ component }}) / any_value(total_variance.value) as value,
             1e-6 as tolerance
         from features.tracks_pca
@@ -71,16 +70,17 @@ expected as (
 )
 
 select
-    expected.feature_name,
-    expected.statistic,
+    coalesce(expected.feature_name, learnt.feature_name) as feature_name,
+    coalesce(expected.statistic, learnt.statistic) as statistic,
     learnt.value as learnt,
     expected.value as expected
 from expected
-left join features.statistics as learnt
+full join learnt
     on
         expected.feature_name = learnt.feature_name
         and expected.statistic = learnt.statistic
-        and learnt.genre is null
+        and expected.genre is not distinct from learnt.genre
 where
-    expected.value is not null
+    learnt.value is distinct from expected.value
     and not coalesce(abs(learnt.value - expected.value) <= expected.tolerance, false)
+order by all

@@ -4,6 +4,8 @@
 -- of all but 0.1 % of them. From features.familiarity (tasks/evaluation/calibration.py): `low` and `high` are those
 -- ranges, in z-scores; the squared distance is the sum of squares of the z-scores' products with `axis1` to `axis12`;
 -- `limit` is the distance that is too far.
+-- A feature set with expressions has the columns of own_table instead. There a value that is not finite, as no training
+-- row has, is replaced by 0, and the track is_unlike_training.
 with
 
 familiarity as (
@@ -39,9 +41,16 @@ select
             pow(list_dot_product(tracks.z_scores, familiarity.axis{{ axis }}), 2){{ " +" if not loop.last }}
         {% endfor %}
         > familiarity.distance_limit
+        {% for name in own_columns %}
+            or not coalesce(isfinite(own.{{ name }}), false)
+        {% endfor %}
     ) as is_unlike_training,
-    {% for name in audio_features %}
-        tracks.{{ name }},
+    {% for name in own_columns %}
+        if(isfinite(own.{{ name }}), own.{{ name }}, 0) as {{ name }},
+    {% else %}
+        {% for name in audio_features %}
+            tracks.{{ name }},
+        {% endfor %}
     {% endfor %}
     {% for component in components %}
         pca.{{ component }},
@@ -50,6 +59,9 @@ from tracks
 inner join staging.stg_tracks as source on tracks.track_id = source.track_id
 {% if components %}
     inner join features.tracks_pca as pca on tracks.track_id = pca.track_id
+{% endif %}
+{% if own_table %}
+    inner join {{ own_table }} as own on tracks.track_id = own.track_id
 {% endif %}
 cross join familiarity
 order by source.row_number

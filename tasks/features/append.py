@@ -24,7 +24,7 @@ from tasks.features import splits as split
 from tasks.features.full_build import Build
 from tasks.features.registry import BuiltTable, read_registry, register
 from tasks.features.splits import split_appended
-from tasks.features.tables import TABLES, Chosen, Table, table_version, write_table
+from tasks.features.tables import TABLES, Chosen, Table, every_table, table_version, write_table
 from tasks.ingest.snapshots import Snapshot, load_snapshot
 from tasks.specs import PROBES, STUDY_SEED, Protocol
 from tasks.storage import duck
@@ -63,9 +63,17 @@ APPENDED = {
         code=(appended_assignment, split, STUDY_SEED),
     ),
 }
-BY_NAME = {table.name: APPENDED.get(table.name, table) for table in TABLES}
 LINKS = {table.name: table for table in TABLES if table.is_on_demand}
-EXTENDED = tuple(table for name, table in BY_NAME.items() if name not in FITTED and not table.is_on_demand)
+
+
+def _not_fitted() -> list[Table]:
+    """Returns the tables that have rows of the appended tracks, in order, as these are made."""
+    return [APPENDED.get(table.name, table) for table in every_table() if table.name not in FITTED]
+
+
+def extended() -> list[Table]:
+    """Returns the tables that are stored with the rows of the appended tracks, in order."""
+    return [table for table in _not_fitted() if not table.is_on_demand]
 
 
 def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> dict[str, str]:
@@ -75,10 +83,9 @@ def kept_versions(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, wareho
     base = kept_versions(base_of(snapshot, warehouse), protocol, chosen, warehouse)
     versions = {name: base[name] for name in FITTED}
     values = {"protocol": protocol.name, **chosen}
-    for name, table in BY_NAME.items():
-        if name not in FITTED:
-            read = [versions.get(at, snapshot.snapshot) for at in table.upstream(protocol)]
-            versions[name] = table_version(table, protocol, values, read)
+    for table in _not_fitted():
+        read = [versions.get(at, snapshot.snapshot) for at in table.upstream(protocol)]
+        versions[table.name] = table_version(table, protocol, values, read)
     return versions
 
 
@@ -101,7 +108,7 @@ class Extension:
     @property
     def names(self) -> list[str]:
         """The names of the tables, in order."""
-        return [table.name for table in TABLES if not table.is_on_demand]
+        return [table.name for table in every_table() if not table.is_on_demand]
 
     def is_stored(self) -> bool:
         """Whether all tables are stored."""
@@ -137,7 +144,7 @@ class Extension:
             duck.view(connection, name, self.warehouse.root / built[name].path)
         made: list[BuiltTable] = []
         try:
-            for table in EXTENDED:
+            for table in extended():
                 if table.name == "features.split_assignment":
                     self._show_base(built, base, connection)
                 if table.name not in built:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tasks.errors import InputError, ProtocolError
 from tasks.features import checks
 from tasks.features.registry import BuiltTable, read_registry, register
-from tasks.features.tables import TABLES, Chosen, Table, table_version, write_table
+from tasks.features.tables import Chosen, Table, every_table, table_version, write_table
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.specs import Protocol
 from tasks.storage import duck
@@ -23,6 +23,9 @@ from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse, flush, link
 
 STATISTICS_TABLE = "features.statistics"
+# What the protocol's SELECT of fill values gives if it sees the training tracks alone, for the checks that read it.
+REFITTED_TABLE = "features.refitted_fill_values"
+TRAINING_TRACKS = "select track_id from {}.features.split_assignment where split = 'train'"
 TABLES_AT_ONCE = 2  # tables built at a time from a small file, where each SELECT keeps one core busy
 ALONE_ROWS = 1_000_000  # with more rows, a SELECT keeps every core busy and needs the memory for itself
 
@@ -67,7 +70,7 @@ def build_all(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """The steps of one build: the tables, the view of all fitted statistics, and the checks."""
+    """The steps of one build: the tables, the view of all fitted statistics, refitted fill values, and the checks."""
 
     protocol: Protocol
     snapshot: Snapshot
@@ -81,25 +84,34 @@ class Build:
         """Returns the build of the tables that the protocol needs."""
         values = {"protocol": protocol.name, **chosen}
         wanted = {name for check in checks.of(protocol) for name in duck.upstream(check)}
-        for table in reversed(TABLES):
+        every = every_table()
+        for table in reversed(every):
             if table.name in wanted or not table.is_on_demand:
                 wanted |= {table.name, *table.upstream(protocol)}
-        tables = {table.name: table for table in TABLES if table.name in wanted}
+        tables = {table.name: table for table in every if table.name in wanted}
         return cls(protocol, snapshot, values, tables, _versions(snapshot, protocol, values, tables), warehouse)
 
     def steps(self) -> dict[str, list[str]]:
         """Returns each step's name with the names of the steps that it depends on."""
         selects = {name: table.select(self.protocol) for name, table in self.tables.items()}
-        selects[STATISTICS_TABLE] = "features/statistics"
-        selects |= {name: name for name in checks.due(self.protocol, self.versions, self.warehouse)}
-        return {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
+        due = checks.due(self.protocol, self.versions, self.warehouse)
+        selects |= {STATISTICS_TABLE: "features/statistics", **{name: name for name in due}}
+        if any(REFITTED_TABLE in duck.upstream(name) for name in due):
+            selects[REFITTED_TABLE] = self.protocol.fill
+        steps = {name: [at for at in duck.upstream(select) if at in selects] for name, select in selects.items()}
+        if REFITTED_TABLE in steps:
+            steps[REFITTED_TABLE].append("features.split_assignment")
+        return steps
 
     def do(
         self, name: str, registered: dict[tuple[str, str], BuiltTable], cursor: duckdb.DuckDBPyConnection
     ) -> BuiltTable | None:
-        """Does one step. Returns: the table, made or reused; None for the view and for checks."""
+        """Does one step. Returns: the table, made or reused; None for what is not stored."""
         if name == STATISTICS_TABLE:
             cursor.execute(f"create view {STATISTICS_TABLE} as {duck.render('features/statistics')}")
+            return None
+        if name == REFITTED_TABLE:
+            self._refit(cursor)
             return None
         if name not in self.tables:
             checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
@@ -112,6 +124,21 @@ class Build:
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
         return row
+
+    def _refit(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Makes REFITTED_TABLE, in a workspace that shows no other tracks than those of training."""
+        home = duck.identifier(duck.catalog(cursor))
+        select = self.protocol.fill
+        with duck.workspace(spill=self.warehouse.scratch) as alone:
+            for name in duck.upstream(select):
+                has_tracks = "track_id" in alone.sql(f"from {home}.{name} limit 0").columns
+                where = f"where track_id in ({TRAINING_TRACKS.format(home)})" if has_tracks else ""
+                alone.execute(f"create view {name} as select * from {home}.{name} {where}")
+            text = duck.render(select, **duck.dynamic_columns(select, alone))
+            found = alone.sql(text, params=duck.bound(duck.code(select), self.values)).to_arrow_table()
+        cursor.register("refitted", found)
+        cursor.execute(f"create table {REFITTED_TABLE} as from refitted")
+        cursor.unregister("refitted")
 
     def _make(self, table: Table, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
         schema, name = table.name.split(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.errors import one_line
+from tasks.errors import CheckError, one_line
 from tasks.features import splits
 from tasks.features.registry import BuiltTable
 from tasks.features.splits import linked_artists, split_tracks, without
-from tasks.specs import AUDIO_FEATURES, STUDY_SEED, Protocol
+from tasks.specs import AUDIO_FEATURES, FEATURE_SETS, STUDY_SEED, FeatureSet, Protocol
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
 PCA_VARIANCE = 0.95
 PCA_DECIMALS = 9
 BRIDGES = "features/bridging_tracks"
+FEATURE_SET = "features/feature_set"
+FINITE = "checks/finite_columns"
 Chosen = Mapping[str, Any]  # the user's options, by the names that the SELECTs bind
 
 
@@ -34,6 +36,8 @@ class Table:
     """A feature table: a SELECT, or a function that takes the SELECT's rows."""
 
     name: str  # schema.table
+    # The SQL expression of each column, by its quoted name: of a feature set with a table of its own.
+    expressions: Mapping[str, str] = field(default_factory=dict)
     sql: Callable[[Protocol], str] | None = None  # the SELECT's path below sql/; by default schema/table
     build: Callable[[duckdb.DuckDBPyConnection, str, Protocol], pa.Table] | None = None  # takes the SELECT's text
     code: tuple[Any, ...] = ()  # the Python code and constants that decide the table's content
@@ -148,6 +152,23 @@ TABLES = (
 )
 
 
+def every_table() -> tuple[Table, ...]:
+    """Returns TABLES, and the table of each feature set that has one of its own."""
+    return (*TABLES, *(table_of(chosen) for chosen in FEATURE_SETS.values() if chosen.table is None))
+
+
+def table_of(chosen: FeatureSet) -> Table:
+    """Returns the table of a feature set's expressions."""
+    expressions = {duck.identifier(name): expression for name, expression in chosen.expressions.items()}
+    return Table(name=chosen.table_name, expressions=expressions, sql=lambda _: FEATURE_SET)
+
+
+def template_values(table: Table, source: str, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """Returns what a table's SELECT is rendered with. Args: source: the SELECT's path below sql/."""
+    own = {"expressions": table.expressions} if table.expressions else {}
+    return duck.dynamic_columns(source, connection) | own
+
+
 def write_table(
     table: Table,
     protocol: Protocol,
@@ -156,22 +177,39 @@ def write_table(
     path: Path,
     about_rows: int,
 ) -> int:
-    """Writes a table, made from those that `connection` sees, as a Parquet file. Returns: its number of rows."""
+    """Writes a table, made from those that `connection` sees, as a Parquet file. Returns: its number of rows.
+
+    Raises: CheckError: an expression of a feature set has no finite value for some track.
+    """
     source = table.select(protocol)
-    select = duck.render(source, **duck.dynamic_columns(source, connection))
+    select = duck.render(source, **template_values(table, source, connection))
     if table.build is not None:
         made = table.build(connection, select, protocol)
         texts = [field.name for field in made.schema if pa.types.is_string(field.type)]
         pq.write_table(made, path, compression="snappy", use_dictionary=texts)
         return int(made.num_rows)
     bound = duck.bound(duck.code(source), values)
-    return int(connection.execute(duck.copy(select, path, about_rows, is_ordered=False), bound).fetchall()[0][0])
+    [(rows, *_)] = connection.execute(duck.copy(select, path, about_rows, is_ordered=False), bound).fetchall()
+    if table.expressions:
+        _check_finite(table, protocol, path, connection)
+    return int(rows)
+
+
+def _check_finite(table: Table, protocol: Protocol, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    select = duck.render(FINITE, expressions=table.expressions, path=duck.literal(path))
+    for place, track, tracks in connection.execute(select).fetchall():
+        column, expression = list(table.expressions.items())[place - 1]
+        raise CheckError(
+            f"{table.name} of protocol {protocol.name} breaks the rule of sql/{FINITE}.sql: column {column}, "
+            f"{expression}, has no finite value for {tracks:,} track(s), such as track_id {track}."
+        )
 
 
 def table_version(table: Table, protocol: Protocol, values: dict[str, object], read: list[str]) -> str:
     """Returns a table's version: a digest of its SQL, code and parameters. Args: read: the versions of its upstream."""
     select = duck.code(table.select(protocol))
     parameters = duck.bound(select, values) | ({"protocol": protocol.name} if table.is_by_protocol else {})
+    parameters |= table.expressions
     rules: tuple[object, ...] = (AUDIO_FEATURES, duckdb.__version__)
     if table.build:
         code = [part if isinstance(part, int | float | str) else inspect.getsource(part) for part in table.code]

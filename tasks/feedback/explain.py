@@ -71,7 +71,7 @@ class Explainer:
     def reasons(self, prepared: pa.Table) -> list[Reasons]:
         """Explains the prediction of each row. Args: prepared: the result of preparation.prepare with `fitted`."""
         found = contributions(self.estimator, self.candidate.task, model_inputs(self.candidate, prepared))
-        features = FEATURE_SETS[self.candidate.cell.feature_set].columns
+        features = tuple(FEATURE_SETS[self.candidate.cell.feature_set].columns)
         names = self.genres if self.candidate.task == "genre" else ()
         return [Reasons(features, one[:, :-1], one[:, -1], names) for one in found]
 
@@ -106,6 +106,7 @@ def explained(champion: Champion, warehouse: Warehouse) -> Candidate | None:
 
 
 def is_explainable(candidate: Candidate) -> bool:
-    """Returns whether it is an XGBoost model on audio features; principal components mean nothing to users."""
-    columns = FEATURE_SETS[candidate.cell.feature_set].columns
-    return candidate.model_path.endswith(".ubj") and bool(columns) and set(columns) <= set(AUDIO_FEATURES)
+    """Returns whether it is an XGBoost model on audio features; other columns mean less to users."""
+    chosen = FEATURE_SETS[candidate.cell.feature_set]
+    is_of_features = chosen.table is not None and bool(chosen.columns) and set(chosen.columns) <= set(AUDIO_FEATURES)
+    return is_of_features and candidate.model_path.endswith(".ubj")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tasks.errors import UserError
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.ingest.snapshots import stored_snapshots
-from tasks.prediction.candidates import CHAMPION_PROTOCOLS, lineage
+from tasks.prediction.candidates import is_honest, lineage
 from tasks.prediction.preparation import FittedStatistics, prepare
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
@@ -53,7 +53,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
     honest = [
         row
         for row in built
-        if row.protocol in CHAMPION_PROTOCOLS
+        if is_honest(row.protocol or "")
         and row.snapshot in snapshots
         and (catalogues.current is None or catalogues.has_current(snapshots[row.snapshot]))
         and is_whole(warehouse.root / row.path, warehouse)

@@ -216,7 +216,7 @@ def _without(present: Collection[str]) -> str:
     possible = [
         one.name
         for one in FEATURE_SETS.values()
-        if not one.leaks and {COLUMN_OF.get(name, name) for name in one.columns or AUDIO_FEATURES} <= set(present)
+        if not one.leaks and {COLUMN_OF.get(name, name) for name in one.audio_features} <= set(present)
     ]
     is_some = possible and not set(AUDIO_COLUMNS) <= set(present)
     return f" Without them: --feature-sets {','.join(possible)}." if is_some else ""

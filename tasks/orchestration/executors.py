@@ -21,6 +21,7 @@ from tasks.compute.processes import Processes, share_of_cores, start_server
 from tasks.compute.progress import CellProgress
 from tasks.errors import UserError
 from tasks.orchestration.prefect_tasks import train_on_worker_task, train_task
+from tasks.plugins import loaded_files
 from tasks.storage.warehouse import Warehouse
 from tasks.training.dask_worker import check_cluster
 from tasks.training.jobs import Job
@@ -28,6 +29,7 @@ from tasks.training.runs import CellOutcome
 
 # Ctrl-C also reaches the Dask workers that a run started. They ignore it, as the run ends them itself.
 IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+LOAD_PLUGINS = "from tasks.plugins import load_plugins; load_plugins({})"
 Future = PrefectFuture[State[CellOutcome]]
 Submit = Callable[[Job], Future]
 
@@ -143,7 +145,7 @@ class DaskExecutor:
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             own = {"n_workers": self.at_once, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-            options = {"cluster_kwargs": own | {"preload": IGNORE_INTERRUPTS}}
+            options = {"cluster_kwargs": own | {"preload": [IGNORE_INTERRUPTS, LOAD_PLUGINS.format(loaded_files())]}}
         shared = {"refresh": limits.refresh, "timeout": limits.timeout, "memory": limits.memory}
         with temporary_settings(settings), DaskTaskRunner(**options) as runner, ExitStack() as stack:
 

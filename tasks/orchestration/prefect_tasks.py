@@ -24,8 +24,7 @@ from tasks.prediction import batch, champions
 from tasks.results import publish
 from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.warehouse import Warehouse
-from tasks.training import cell_files, dask_worker, tuning
-from tasks.training import train as training
+from tasks.training import cell_files, cell_process, dask_worker, tuning
 from tasks.training.jobs import Job
 from tasks.training.runs import CellOutcome, outcome_of
 from tasks.training.tuning import Trial
@@ -90,7 +89,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
     def train() -> Outcome:
         progress.started(job.cell)
         try:
-            return processes.run(training.train_cell, job, Warehouse.at(job.warehouse).temporary("log"))
+            return processes.run(cell_process.train_job, job, Warehouse.at(job.warehouse).temporary("log"))
         finally:
             progress.ended(job.cell)
 

@@ -13,6 +13,7 @@ from tasks.errors import UserError
 from tasks.evaluation import calibration, metrics
 from tasks.features.registry import BuiltTable
 from tasks.models.files import load_model
+from tasks.plugins import load_plugins, loaded_files
 from tasks.prediction.candidates import Candidate, job_of, lineage
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage.warehouse import Warehouse
@@ -44,20 +45,22 @@ class Calibration:
 
 def calibrate_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Calibration]:
     """Calls `calibrate` in a child process, as a model may crash and TensorFlow should not be loaded here."""
+    request = (chosen, warehouse.address, threads, loaded_files())
     with Processes(threads, TIMEOUT) as processes:
-        ended = processes.run(calibrate, (chosen, warehouse.address, threads), warehouse.temporary("log"))
+        ended = processes.run(calibrate, request, warehouse.temporary("log"))
     if ended.status != "ok":
         raise UserError(f"{chosen[0].title}: cannot be calibrated ({ended.error}).")
     found: list[Calibration] = ended.value
     return found
 
 
-def calibrate(request: tuple[list[Candidate], str, int]) -> list[Calibration]:
+def calibrate(request: tuple[list[Candidate], str, int, tuple[str, ...]]) -> list[Calibration]:
     """Calibrates candidates on their validation rows and evaluates the calibration on their test rows.
 
-    Args: request: candidates, address of the warehouse, threads.
+    Args: request: candidates, address of the warehouse, threads, files of plug-ins.
     """
-    chosen, address, threads = request
+    chosen, address, threads, plugins = request
+    load_plugins(plugins)
     warehouse = Warehouse.to_read(address)
     found = {}
     for result in dict.fromkeys(one.result for one in chosen):

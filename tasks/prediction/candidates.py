@@ -12,10 +12,11 @@ import polars as pl
 
 from tasks.errors import UnknownNameError, UserError
 from tasks.features.registry import BuiltTable, read_registry
-from tasks.features.tables import TABLES, genres_of, table_version
+from tasks.features.tables import every_table, genres_of, table_version
 from tasks.models.registry import MODELS
 from tasks.models.spec import ModelSpec
-from tasks.specs import BUDGETS, FEATURE_SETS, HEADLINES, METRICS, Cell, protocol_named
+from tasks.plugins import loaded_files
+from tasks.specs import BUDGETS, FEATURE_SETS, HEADLINES, METRICS, PROBES, PROTOCOLS, Cell, protocol_named
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training import runs
@@ -23,9 +24,9 @@ from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
-# Honest protocols, most honest about new songs first. `published` fills by genre, which a new song does not have.
-CHAMPION_PROTOCOLS = ("cold_start", "label_free")
-PREPARED_BY = ("features.tracks_clean", "features.tracks_std", "features.tracks_pca")
+SPLITS = ("grouped", "study")  # kinds of split of the honest protocols, most honest about new songs first
+PREPARED_BY = ("features.tracks_clean", "features.tracks_std")
+PREPARED_FOR_SETS = ("features.tracks_pca", "features.set_")  # with these beginnings: for some feature sets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,13 @@ class Candidate:
 
     @property
     def tier(self) -> tuple[int, int]:
-        """Rank by budget (full is best), then by protocol; compared before the score, higher is better."""
-        return -list(BUDGETS).index(self.cell.budget), -CHAMPION_PROTOCOLS.index(self.cell.protocol)
+        """Rank by budget (full is best), then by the protocol's split; compared before the score, higher is better."""
+        return -list(BUDGETS).index(self.cell.budget), -SPLITS.index(PROTOCOLS[self.cell.protocol].split)
+
+    @property
+    def unknown(self) -> str | None:
+        """What of it is not known: it is of a plug-in that is not loaded. None if it can be used."""
+        return unknown(self.cell.task, self.cell.model, self.cell.feature_set, self.cell.protocol)
 
     @property
     def title(self) -> str:
@@ -95,12 +101,11 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
 def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
     """Yields a candidate for each task that a cell predicts; none if the cell does not qualify."""
     folder = warehouse.cell(row["result"])
-    is_known = f"{row['task']}/{row['model']}" in MODELS and row["feature_set"] in FEATURE_SETS
     if (
         row["status"] != "ok"
         or row["train_rows"] is not None
-        or row["protocol"] not in CHAMPION_PROTOCOLS
-        or not is_known
+        or not is_honest(row["protocol"])
+        or unknown(row["task"], row["model"], row["feature_set"], row["protocol"])
         or FEATURE_SETS[row["feature_set"]].leaks
     ):
         return
@@ -122,6 +127,23 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
                 **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
                 **{name: found[name] for name in ("metric", "value", "ci_low", "ci_high")},
             )
+
+
+def is_honest(protocol: str) -> bool:
+    """Whether models of a protocol can predict new songs. `published` fills by genre, which those do not have."""
+    return protocol in PROTOCOLS and PROTOCOLS[protocol].is_honest
+
+
+def unknown(task: str, model: str, feature_set: str, protocol: str) -> str | None:
+    """Says which name of a stored cell is not registered, because no plug-in that is loaded has it; None if all are."""
+    found = (
+        ("model", model, f"{task}/{model}" in MODELS),
+        ("feature set", feature_set, feature_set in FEATURE_SETS),
+        ("protocol", protocol, protocol in PROTOCOLS or protocol in PROBES),
+    )
+    return next(
+        (f"{kind} '{name}' is of a plug-in that is not loaded" for kind, name, known in found if not known), None
+    )
 
 
 def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:
@@ -162,14 +184,13 @@ def lineage(feature_version: str, warehouse: Warehouse) -> dict[str, BuiltTable]
             found[row.table_name] = row
             # Statistics kept from a base snapshot refer to the base's tables; an appended snapshot has its own.
             waiting += (row.upstream or []) if root and row.snapshot == root.snapshot else []
-    today = {table.name: table for table in TABLES}
-    for name in PREPARED_BY:
-        if name == "features.tracks_pca" and name not in found:
-            continue
+    today = {table.name: table for table in every_table()}
+    for name in dict.fromkeys((*PREPARED_BY, *(name for name in found if name.startswith(PREPARED_FOR_SETS)))):
         row = found.get(name)
         if (
             row is None
             or row.protocol is None
+            or name not in today
             or row.version
             != table_version(
                 today[name], protocol_named(row.protocol), {"protocol": row.protocol}, list(row.upstream or ())
@@ -197,6 +218,7 @@ def job_of(candidate: Candidate, tables: dict[str, BuiltTable], warehouse: Wareh
         genres=genres_of(tables["features.genre_mapping"], warehouse),
         warehouse=warehouse.address,
         threads=1,
+        plugins=loaded_files(),
     )
 
 

@@ -3,8 +3,8 @@
 The rule:
 
 - Candidates are a run's cells with a stored model of an honest protocol (for genre: with probabilities). Budget `full`
-  comes before `brief` before `smoke`, and `cold_start` before `label_free`. Of each model and feature set the lowest
-  seed counts.
+  comes before `brief` before `smoke`, and `cold_start` before `label_free`: a grouped split before the study's. Of each
+  protocol, model and feature set the lowest seed counts.
 - The best candidate has the best accuracy or RMSE on validation rows. A candidate within one standard error of it
   counts as equal; the error is that of their difference, paired over the same bootstrap resamples (Breiman et al. 1984,
   Classification and Regression Trees, section 3.4.3).
@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.errors import NoModelError, UserError
+from tasks.errors import NoModelError, PluginError, UserError
 from tasks.evaluation.bootstrap import percentile_interval
 from tasks.features.targets import constant_targets, obstacle
+from tasks.plugins import load_plugins
 from tasks.prediction.calibrate import Calibration, calibrate_in_child
 from tasks.prediction.candidates import (
     Candidate,
@@ -220,8 +221,10 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
 
     Args: model: name of a model that replaces the champion of each task it predicts; it is calibrated now.
 
-    Raises: NoModelError: the current catalogue has no champion; UserError: `model` is unknown or not stored.
+    Raises: NoModelError: the current catalogue has no champion; PluginError: a champion is of a plug-in that is not
+        loaded; UserError: `model` is unknown or not stored.
     """
+    load_plugins()
     chosen = {one.candidate.task: one for one in current(warehouse)}
     if model is not None:
         named = predictors_named(model, HEADLINES, warehouse)
@@ -234,6 +237,12 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
         current_catalogue = Catalogues.of(warehouse).current
         of_current = f" Its current catalogue is {current_catalogue}." if current_catalogue else ""
         raise NoModelError(f"{warehouse.address}: {NO_MODEL}{of_current}")
+    for task, champion in chosen.items():
+        if champion.candidate.unknown:
+            raise PluginError(
+                f"The champion for {task} cannot be used: its {champion.candidate.unknown}. Name its file "
+                "with --plugins or $MUSIC_PLUGINS, or install the plug-in."
+            )
     return chosen
 
 
@@ -257,16 +266,18 @@ def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehous
 
 
 def _contenders(of_task: list[Candidate]) -> list[Candidate]:
-    """Returns the candidates of the best tier, for each model and feature set the lowest seed."""
+    """Returns the candidates of the best tier, for each protocol, model and feature set the lowest seed."""
     tier = max((one.tier for one in of_task), default=None)
-    lowest: dict[tuple[str, str], Candidate] = {}
+    lowest: dict[tuple[str, str, str], Candidate] = {}
     for one in sorted((one for one in of_task if one.tier == tier), key=lambda one: one.cell.seed):
-        lowest.setdefault((one.cell.model, one.cell.feature_set), one)
+        lowest.setdefault((one.cell.protocol, one.cell.model, one.cell.feature_set), one)
     return list(lowest.values())
 
 
 def _obstacle(champion: Candidate, warehouse: Warehouse) -> str | None:
     """Returns why a champion can no longer predict; None if it can."""
+    if champion.unknown:
+        return champion.unknown
     if not warehouse.here(champion.model_path).is_file():
         return "its model file is gone"
     if not whole_cells([champion.result], warehouse, champion.result):

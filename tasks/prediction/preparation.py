@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.features.registry import BuiltTable
+from tasks.features.tables import FEATURE_SET, Table, every_table
 from tasks.ingest.columns import EXPECTED
 from tasks.ingest.contents import find_bad_values
 from tasks.ingest.units import typed_select
@@ -36,6 +37,7 @@ class FittedStatistics:
     tables: dict[str, pa.Table]  # by name
     familiarity: pa.Table
     with_components: bool  # whether the model uses principal components
+    own_table: Table | None  # that of the model's feature set, if it has one of its own
 
     @property
     def unknown(self) -> list[str]:
@@ -67,11 +69,13 @@ class FittedStatistics:
         Args: tables: lineage of the features. familiarity: rows of FAMILIARITY.
         """
         names = [name for name in FITTED_TABLES if name in tables]
+        own = [table for table in every_table() if table.expressions and table.name in tables]
         return cls(
             tables["features.tracks_std"].protocol or "",
             {name: pq.read_table(warehouse.here(tables[name].path)) for name in names},
             pa.Table.from_pylist(familiarity, FAMILIARITY),
             "features.tracks_pca" in tables,
+            own[0] if own else None,
         )
 
 
@@ -133,11 +137,15 @@ def prepare(connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, fir
     _make(connection, "staging.stg_tracks", "predict/stg_tracks", values, unknown=fitted.unknown)
     _make(connection, "features.tracks_clean", "features/tracks_clean", values)
     _make(connection, "features.tracks_std", "features/tracks_std", values)
-    components: object = []
+    chosen: dict[str, object] = {"components": [], "own_table": None, "own_columns": []}
     if fitted.with_components:
         _make(connection, "features.tracks_pca", "features/tracks_pca", values)
-        components = duck.dynamic_columns("features/tracks_pca", connection)["components"]
-    return connection.sql(duck.render("predict/prepared_tracks", components=components)).to_arrow_table()
+        chosen |= duck.dynamic_columns("features/tracks_pca", connection)
+    if fitted.own_table:
+        expressions = fitted.own_table.expressions
+        _make(connection, fitted.own_table.name, FEATURE_SET, values, expressions=expressions)
+        chosen |= {"own_table": fitted.own_table.name, "own_columns": list(expressions)}
+    return connection.sql(duck.render("predict/prepared_tracks", **chosen)).to_arrow_table()
 
 
 def _make(

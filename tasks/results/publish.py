@@ -6,6 +6,7 @@ has a new name, and `manifest.json`, which names it, is written last (tasks/resu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from tasks.evaluation.comparisons import contrast
 from tasks.features.registry import REGISTRY, BuiltTable, read_registry
-from tasks.features.tables import TABLES, Table
+from tasks.features.tables import Table, every_table
 from tasks.ingest.columns import MEASURED
 from tasks.ingest.snapshots import SNAPSHOT, Snapshot, attach
 from tasks.prediction.champions import CHAMPIONS
@@ -56,8 +57,16 @@ RESULT_VIEWS = (
 FEATURE_SET = pa.schema(
     [
         pa.field("feature_set", pa.string(), nullable=False),
-        pa.field("columns", pa.list_(pa.string()), nullable=False),
+        pa.field("columns", pa.list_(pa.string())),
         pa.field("leaks", pa.string()),
+    ]
+)
+PROTOCOL = pa.schema(
+    [
+        pa.field("protocol", pa.string(), nullable=False),
+        pa.field("description", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("is_probe", pa.bool_(), nullable=False),
     ]
 )
 
@@ -132,7 +141,7 @@ def _raw_tables(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, wareh
 
 
 def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltTable], warehouse: Warehouse) -> None:
-    for table in TABLES:
+    for table in every_table():
         paths = {row.path for row in features if row.table_name == table.name}
         if parts := [warehouse.location(part) for path in sorted(paths) for part in warehouse.parts(path)]:
             duck.view(connection, table.name, *parts)
@@ -185,8 +194,8 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
         stored = "results.no_predictions"
         _load(connection, stored, PREDICTIONS.empty_table())
     _create(connection, "view", "predictions", stored_predictions=stored)
-    _load(connection, "results.protocols", pa.Table.from_pylist(_protocols()))
-    _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(), FEATURE_SET))
+    _load(connection, "results.protocols", pa.Table.from_pylist(_protocols(connection), PROTOCOL))
+    _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(connection), FEATURE_SET))
     for name in ("newest", "latest"):
         _create(connection, "view", name)
     for name in NEWEST_TABLES:
@@ -242,17 +251,27 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
         connection.unregister("contrasted")
 
 
-def _protocols() -> list[dict[str, object]]:
-    return [
+def _protocols(connection: duckdb.DuckDBPyConnection) -> list[dict[str, object]]:
+    known = [
         {"protocol": spec.name, "description": spec.description, "split": spec.split, "is_probe": spec.is_probe}
         for spec in (*PROTOCOLS.values(), *PROBES.values())
     ]
+    more = _of_plugins("protocol", [*PROTOCOLS, *PROBES], connection)
+    return known + [{"protocol": name, "is_probe": False} for name in more]
 
 
-def _feature_sets() -> list[dict[str, object]]:
-    return [
+def _feature_sets(connection: duckdb.DuckDBPyConnection) -> list[dict[str, object]]:
+    known: list[dict[str, object]] = [
         {"feature_set": spec.name, "columns": list(spec.columns), "leaks": spec.leaks} for spec in FEATURE_SETS.values()
     ]
+    more = _of_plugins("feature_set", FEATURE_SETS, connection)
+    return known + [{"feature_set": name} for name in more]
+
+
+def _of_plugins(column: str, known: Iterable[str], connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Returns the names in stored cells that only a plug-in knows which is not loaded now."""
+    found = connection.execute(f"select distinct {column} from results.cells order by all").fetchall()
+    return sorted({name for (name,) in found} - {*known})
 
 
 def _create(connection: duckdb.DuckDBPyConnection, kind: str, name: str, **columns: object) -> None:

@@ -32,6 +32,7 @@ MANY_ROWS = 500_000
 HEADLINE_NAMES = ", ".join(f"'{metric.name}'" for metric in HEADLINES.values())
 LOWER_IS_BETTER = ", ".join(f"'{metric.name}'" for metric in METRICS.values() if not metric.higher_is_better)
 Contents = dict[tuple[str, str], tuple[object, ...]]
+ADDED: dict[str, str] = {}  # SELECTs of plug-ins, by names as below `sql/`
 UPSTREAM = re.compile(r"\b(?:raw|staging|features)\.\w+")
 
 
@@ -131,8 +132,13 @@ def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Returns another connection to the same workspace, for another thread."""
     other = connection.cursor()
     other.execute("set enable_progress_bar = false")
-    other.execute(f"use {connection.execute('select current_catalog()').fetchall()[0][0]}")
+    other.execute(f"use {catalog(connection)}")
     return other
+
+
+def catalog(connection: duckdb.DuckDBPyConnection) -> str:
+    """Returns the name of the database that a connection works in."""
+    return str(connection.execute("select current_catalog()").fetchall()[0][0])
 
 
 def _process_instance(spill: Path) -> duckdb.DuckDBPyConnection:
@@ -161,9 +167,14 @@ def literal(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def has_select(name: str) -> bool:
+    """Whether there is a SELECT of that name, in `sql/` or added."""
+    return name in ADDED or (SQL_ROOT / f"{name}.sql").is_file()
+
+
 def source(name: str) -> str:
     """Returns the text of `sql/<name>.sql`, with comments and template tags."""
-    return (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
+    return ADDED[name] if name in ADDED else (SQL_ROOT / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def code(name: str) -> str:
@@ -259,5 +270,12 @@ def digest(*parts: object) -> str:
 @cache
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SQL_ROOT), undefined=jinja2.StrictUndefined, autoescape=False
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.FunctionLoader(lambda file: ADDED.get(file.removesuffix(".sql"))),
+                jinja2.FileSystemLoader(SQL_ROOT),
+            ]
+        ),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
     )

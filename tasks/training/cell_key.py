@@ -2,12 +2,13 @@
 
 Code is digested as a syntax tree without docstrings, so comments, layout and docstrings do not change keys. Of the
 models' code only the cell's own family is part of the key, so a new or changed family does not change the keys of
-others.
+others. The family of a plug-in's model is the plug-in, with what it imports from its own package.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import fields
@@ -44,6 +45,7 @@ NOT_IN_KEY = (
     "tasks.storage",
     "tasks.ingest",
     "tasks.features",
+    "tasks.plugins",
     "tasks.models.files",
     "tasks.models.registry",
     "tasks.training.cell_files",
@@ -58,9 +60,10 @@ FIELDS_NOT_IN_KEY = {
     "build", "cost", "feature_sets", "fit_out_of_core", "group", "is_probe", "is_stochastic", "keeps_model",
     "libraries", "needs_memory", "parameters", "quick", "space", "trusted_types",
 }  # fmt: skip
-# What a family's module says of all its models: the list of them, and the search space of those that are tuned. A key
-# contains what decides of the cell's own model instead, and its settings.
-LISTS_NOT_IN_KEY = ("MODELS", "SPACE")
+# What a family's module says of all its models: the list of them, and the search space of those that are tuned; and
+# what else a plug-in's module lists. A key contains what decides of the cell's own model instead, its settings, and the
+# version of its features.
+LISTS_NOT_IN_KEY = ("MODELS", "SPACE", "FEATURE_SETS", "PROTOCOLS", "SQL")
 
 
 def cell_key(cell: Cell, feature_version: str) -> str:
@@ -102,39 +105,68 @@ def code_version(*modules: str) -> str:
 
 
 def family_modules(spec: ModelSpec) -> list[str]:
-    """Returns the modules of a model's family and those of `tasks.models` that it imports, except the shared ones."""
-    return sorted(imported(spec.build.__module__, within="tasks.models") - set(SHARED))
+    """Returns the modules of a model's family, with those of `tasks.models` and of its own package that they import.
+
+    The shared modules are left out.
+    """
+    functions = [spec.build, *([spec.fit_out_of_core] if spec.fit_out_of_core else [])]
+    within = {"tasks.models", *(_package(one.__module__) for one in functions)} - {"tasks"}
+    return sorted(set().union(*(imported(one.__module__, *within) for one in functions)) - set(SHARED))
 
 
-def imported(module: str, within: str = "tasks") -> set[str]:
-    """Returns a module and all modules of package `within` that it imports, directly or not, also inside functions."""
+def imported(module: str, *within: str) -> set[str]:
+    """Returns a module and all that it imports of some packages, directly or not, also inside functions.
+
+    Args: within: the packages, by default the project's.
+    """
+    packages = tuple(f"{package}." for package in within or ("tasks",))
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting.extend(one for one in _imports(name) if f"{one}.".startswith(f"{within}."))
+            waiting.extend(one for one in _imports(name) if f"{one}.".startswith(packages))
     return found
 
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    """Returns the project's modules that a module imports, without packages, which hold only a docstring."""
-    return tuple(name for name in _named(_tree(module)) if name.startswith("tasks.") and _file(name).is_file())
+    """Returns the modules of the project and of its own package that a module imports."""
+    packages = ("tasks.", f"{_package(module)}.")
+    return tuple(
+        name for name in _named(_tree(module), module) if f"{name}.".startswith(packages) and _file(name).is_file()
+    )
 
 
-def _named(tree: ast.AST) -> Iterator[str]:
+def _named(tree: ast.AST, module: str) -> Iterator[str]:
+    parts = module.split(".")
+    above = len(parts) if _file(module).name == "__init__.py" else len(parts) - 1  # names of its package
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+        if isinstance(node, ast.ImportFrom):
+            relative = parts[: above - node.level + 1] if node.level else []
+            origin = ".".join([*relative, *([node.module] if node.module else [])])
+            yield origin
+            yield from (f"{origin}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
 
 
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def _file(module: str) -> Path:
-    """Returns where a module of the project is. Asking importlib would import the packages and modules above it."""
-    return PROJECT / f"{module.replace('.', '/')}.py"
+    """Returns where a module is. Asking importlib for more than its first name would import what is above it."""
+    package, *inner = module.split(".")
+    if package == "tasks":
+        return PROJECT / f"{module.replace('.', '/')}.py"
+    found = importlib.util.find_spec(package)
+    if found is None or not (found.submodule_search_locations or found.origin):
+        return Path()  # nowhere
+    if not found.submodule_search_locations:
+        return Path(str(found.origin)) if not inner else Path()
+    place = Path(found.submodule_search_locations[0]).joinpath(*inner)
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
 def _tree(module: str) -> ast.Module:

@@ -19,12 +19,13 @@ from tasks.compute.dask_client import connected, current_worker
 from tasks.compute.processes import Outcome, Processes
 from tasks.errors import UserError, one_line
 from tasks.models.registry import MODELS
+from tasks.plugins import load_plugins, loaded_files
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import cell_key
+from tasks.training.cell_process import train_job
 from tasks.training.jobs import Job
 from tasks.training.runs import library_versions
-from tasks.training.train import train_cell
 
 CODE = "training code"
 ONCE = threading.Lock()
@@ -50,13 +51,14 @@ def check_cluster(address: str, warehouse: Warehouse) -> tuple[int, int]:
     with connected(address) as client:
         probe.touch()
         try:
-            found = client.run(_seen_here, warehouse.address, probe.name, on_error="return")
+            asked = (warehouse.address, probe.name, loaded_files(), [*MODELS])
+            found = client.run(_seen_here, *asked, on_error="return")
         finally:
             probe.unlink(missing_ok=True)
         threads = client.nthreads()
     if not found:
         raise UserError(f"{address}: the scheduler has no workers. Start some: dask worker {address}")
-    here = _setup()
+    here = _setup([*MODELS])
     for worker, seen in found.items():
         if reason := refusal(here, seen, warehouse):
             raise UserError(f"{worker}: {reason}")
@@ -85,12 +87,13 @@ def refusal(here: dict[str, str], seen: WorkerFacts | BaseException, warehouse: 
 
 def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
     """Trains a cell in a separate process on this Dask worker. Args: timeout, memory: see Processes."""
+    load_plugins(job.plugins)
     worker, is_wanted = current_worker()
     if cell_key.cell_key(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
     with ONCE:
         processes = _processes(job.threads, timeout, memory)
-    return processes.run(train_cell, job, Warehouse.at(job.warehouse).temporary("log"), is_wanted)
+    return processes.run(train_job, job, Warehouse.at(job.warehouse).temporary("log"), is_wanted)
 
 
 def why_lost(error: BaseException) -> str:
@@ -112,16 +115,20 @@ def _processes(threads: int, timeout: float, memory: float | None) -> Processes:
     return Processes(threads, timeout, memory, usable=limit / 2**20 if limit else None, children=CHILDREN).__enter__()
 
 
-def _seen_here(address: str, probe: str) -> WorkerFacts:
+def _seen_here(address: str, probe: str, plugins: tuple[str, ...], models: list[str]) -> WorkerFacts:
+    load_plugins(plugins)
+    setup = _setup(models)
     try:
         warehouse = Warehouse.to_read(address)
     except UserError:
-        return WorkerFacts(_setup(), has_warehouse=False)
-    return WorkerFacts(_setup(), warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
+        return WorkerFacts(setup, has_warehouse=False)
+    return WorkerFacts(setup, warehouse.is_remote or (warehouse.root / "tmp" / probe).exists())
 
 
-def _setup() -> dict[str, str]:
-    keys = [cell_key.version_of(spec) + duck.digest(spec.parameters) for spec in MODELS.values()]
+def _setup(models: list[str]) -> dict[str, str]:
+    """Args: models: names of those that the flow knows. A worker may also know those of other runs' plug-ins."""
+    specs = [MODELS[name] for name in models]
+    keys = [cell_key.version_of(spec) + duck.digest(spec.parameters) for spec in specs]
     return library_versions() | {"python": ".".join(platform.python_version_tuple()[:2]), CODE: duck.digest(keys)}
 
 

@@ -65,7 +65,7 @@ def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) ->
         return spec.is_probe and feature_set.name == "all"
     if feature_set.leaks:
         return spec.is_probe and spec.task != feature_set.leaks and protocol.name == "label_free"
-    return feature_set.name in spec.feature_sets
+    return feature_set.name in spec.feature_sets or feature_set.table is None  # whose expressions any model may try
 
 
 def distributed(cells: list[Cell], tables: list[BuiltTable], workers: int) -> list[Cell]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import genres_of
+from tasks.plugins import loaded_files
 from tasks.specs import FEATURE_SETS, Cell
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse
 from tasks.training.cell_key import cell_key
@@ -25,6 +26,7 @@ class Job:
     genres: tuple[str, ...]  # in the order of the genre codes
     warehouse: str  # its address
     threads: int
+    plugins: tuple[str, ...] = ()  # files of plug-ins that its process loads first
     cluster: str | None = None  # the Dask scheduler's address, for a cell that several workers fit together
 
     @property
@@ -57,6 +59,7 @@ def make_jobs(
                 genres=genres,
                 warehouse=warehouse.address,
                 threads=threads,
+                plugins=loaded_files(),
             )
         )
     return jobs
@@ -64,4 +67,5 @@ def make_jobs(
 
 def table_name(cell: Cell) -> str:
     """Returns the name of the feature table that a cell trains on."""
-    return f"features.{'tracks_multitask' if cell.task == 'multitask' else FEATURE_SETS[cell.feature_set].table}"
+    chosen = FEATURE_SETS[cell.feature_set]
+    return "features.tracks_multitask" if cell.task == "multitask" and chosen.table else chosen.table_name

@@ -8,7 +8,7 @@ from tasks.errors import InputError
 from tasks.ingest.columns import AUDIO_COLUMNS, COLUMN_OF
 from tasks.ingest.snapshots import Snapshot
 from tasks.models.registry import spec_of
-from tasks.specs import AUDIO_FEATURES, FEATURE_SETS, Cell
+from tasks.specs import FEATURE_SETS, Cell
 
 TARGET_OF = {"genre": "music_genre", "popularity": "popularity"}
 
@@ -38,8 +38,7 @@ def possible(cells: list[Cell], snapshot: Snapshot) -> list[Cell]:
 
 def features_of(cell: Cell) -> set[str]:
     """Returns the input columns from which a cell's features are made."""
-    columns = FEATURE_SETS[cell.feature_set].columns or AUDIO_FEATURES
-    return {COLUMN_OF.get(name, name) for name in columns if name in AUDIO_FEATURES}
+    return {COLUMN_OF.get(name, name) for name in FEATURE_SETS[cell.feature_set].audio_features}
 
 
 def targets_of(cell: Cell) -> set[str]:

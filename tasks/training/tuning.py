@@ -24,6 +24,7 @@ from tasks.errors import UnknownNameError, UserError
 from tasks.evaluation import metrics
 from tasks.models.registry import MODELS, spec_of
 from tasks.models.spec import ModelSpec
+from tasks.plugins import load_plugins
 from tasks.specs import HEADLINES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -76,6 +77,7 @@ def tunable_names() -> list[str]:
 
 def validate(trial: Trial) -> float:
     """Fits a model with a trial's settings. Returns: the metric of its task on the validation split."""
+    load_plugins(trial.job.plugins)
     spec, cell = spec_of(trial.job.cell), trial.job.cell
     estimator = spec.build(trial.parameters, cell.seed, trial.job.threads)
     with train.opened(trial.job) as data:

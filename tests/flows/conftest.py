@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.commands import clean_environment
+from tests.helpers.commands import ROOT, clean_environment
 from tests.helpers.pages import BROWSER, QUIET
 
 
@@ -16,6 +19,21 @@ def environment(prefect_server, tmp_path) -> dict[str, str]:
     from prefect.settings import PREFECT_API_URL
 
     return clean_environment(PREFECT_API_URL=PREFECT_API_URL.value(), MUSIC_WAREHOUSE=str(tmp_path / "warehouse"))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """A folder with the project installed from a wheel."""
+    source, built, installed = (tmp_path_factory.mktemp(name) for name in ("source", "built", "installed"))
+    for name in ("flows", "tasks", "sql"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "prefect.yaml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", built, source], check=True)
+    [file] = built.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, file], check=True)
+    return installed
 
 
 @pytest.fixture(scope="module")

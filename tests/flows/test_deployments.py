@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,21 +39,6 @@ def of_worker(prefect_api, tmp_path_factory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("deployed")
     url = str(prefect_api.base_url).rstrip("/")
     return clean_environment(PREFECT_API_URL=url, PREFECT_HOME=str(home), MUSIC_WAREHOUSE=str(home / "warehouse"))
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """A folder with the project installed from a wheel."""
-    source, built, installed = (tmp_path_factory.mktemp(name) for name in ("source", "built", "installed"))
-    for name in ("flows", "tasks", "sql"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "prefect.yaml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", built, source], check=True)
-    [file] = built.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", installed, file], check=True)
-    return installed
 
 
 @pytest.fixture(scope="module")

@@ -146,14 +146,14 @@ def test_the_summary_takes_no_text_for_markup(told, capsys) -> None:
 
 def test_the_flows_write_a_page_and_list_tracks(trained, tmp_path, capsys) -> None:
     tracks({}, {"energy": ""}).write_csv(tmp_path / "t.csv")
-    out = feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.html"), "xgboost", str(trained.root))
+    out = feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.html"), model="xgboost", warehouse=str(trained.root))
     assert "Feedback on one track" in out.read_text(encoding="utf-8")
     assert "A Track by An Artist" in capsys.readouterr().out
     found = nearest(str(tmp_path / "t.csv"), 2, 3, str(trained.root))
     assert len(found) == 3
     assert found[0]["track_name"] in capsys.readouterr().out
     with pytest.raises(UserError, match=r"must end in \.html"):
-        feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.pdf"), None, str(trained.root))
+        feedback(str(tmp_path / "t.csv"), 2, str(tmp_path / "o.pdf"), warehouse=str(trained.root))
 
 
 def test_the_command_refuses_in_one_line(trained) -> None:

@@ -226,9 +226,9 @@ def leak_in_words(rows: list[Row]) -> str:
 def by_feature_set(results: Results, task: str, metric: str) -> Figure:
     """Returns the figure of a metric of each model on each feature set."""
     boards = results.of_task(task)
-    sets = [
-        name for name in FEATURE_SETS if any(row["feature_set"] == name for board in boards.values() for row in board)
-    ]
+    found = {row["feature_set"] for board in boards.values() for row in board}
+    # The project's own first, then those of plug-ins, which need not be loaded.
+    sets = [*(name for name in FEATURE_SETS if name in found), *sorted(found - {*FEATURE_SETS})]
     scale = Scale.over(row[metric] for board in boards.values() for row in board)
     digits = METRICS[metric].digits
     name = f"{metric.removesuffix('_macro')}-by-features"

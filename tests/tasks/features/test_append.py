@@ -117,7 +117,7 @@ def test_kept_is_what_the_full_selects_make_by_the_statistics_of_the_base(home, 
         attach(connection, snapshot.snapshot, home)
         for name in (*increment.FITTED, "staging.rare_genres", "features.split_assignment"):
             duck.view(connection, name, home.root / built[name].path)
-        for table in increment.EXTENDED:
+        for table in increment.extended():
             if table.name in {"staging.rare_genres", "features.split_assignment"}:
                 continue
             select = table.select(spec)
