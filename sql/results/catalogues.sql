@@ -2,8 +2,8 @@
 -- path, a URL without secrets, or the generated sample, whatever it held at the time; what was appended to it belongs
 -- to it. The champions, results.leaderboard, the known tracks and the report that no run is named for are of the
 -- current one: that of the newest completed run with --as-current, else of the oldest completed run of real data, else
--- the generated sample. run_id: the newest completed run, which flows.report shows for the current catalogue; NULL: none
--- is completed.
+-- the sample. run_id: the newest completed run, which flows.report shows for the current catalogue; NULL: none is
+-- completed.
 select
     catalogue,
     is_current,

@@ -134,6 +134,11 @@ def is_honest(protocol: str) -> bool:
     return protocol in PROTOCOLS and PROTOCOLS[protocol].is_honest
 
 
+def honest_protocols() -> list[str]:
+    """Returns the protocols whose models can predict new songs, the most honest about them first."""
+    return sorted(filter(is_honest, PROTOCOLS), key=lambda name: SPLITS.index(PROTOCOLS[name].split))
+
+
 def unknown(task: str, model: str, feature_set: str, protocol: str) -> str | None:
     """Says which name of a stored cell is not registered, because no plug-in that is loaded has it; None if all are."""
     found = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks.prediction.candidates import CHAMPION_PROTOCOLS
+from tasks.prediction.candidates import honest_protocols, is_honest
 from tasks.reporting import sparklines
 from tasks.reporting.page import Column, Figure, HtmlTable, numbers, secondary, texts
 from tasks.reporting.sparklines import Mark, Scale
@@ -51,7 +51,7 @@ class Results:
     def main_protocol(self, task: str) -> str | None:
         """Returns the most honest protocol with results, or if there is none the first; None without results."""
         protocols = self.of_task(task)
-        return next((name for name in (*CHAMPION_PROTOCOLS, *protocols) if name in protocols), None)
+        return next((name for name in (*honest_protocols(), *protocols) if name in protocols), None)
 
     def rows(self, name: str, **values: object) -> Rows:
         """Returns the rows of sql/report/<name>.sql for this run."""
@@ -202,13 +202,13 @@ def best_honest(results: Results) -> str:
     parts = []
     for task, (metric, *_) in LEADERBOARDS.items():
         protocol = results.main_protocol(task)
-        if protocol in CHAMPION_PROTOCOLS:
+        if protocol and is_honest(protocol):
             best = results.boards[protocol, task][0]
             parts.append(f"{best['model']} for {task} ({figure_in_words(best, metric)}, under {protocol})")
     if not results.boards:
         return "No cell of this run has results."
     if not parts:
-        return "No model of this run is honest: none was trained under " + " or ".join(CHAMPION_PROTOCOLS) + "."
+        return "No model of this run is honest: none was trained under " + " or ".join(honest_protocols()) + "."
     return f"The best honest {'models are' if len(parts) > 1 else 'model is'} {' and '.join(parts)}."
 
 
