@@ -31,12 +31,13 @@ from flows.preparing import Preparation, holding_warehouse
 from tasks.ingest.sources import MAX_BYTES
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.executors import Limits, executor_of
+from tasks.orchestration.executors import executor_of
 from tasks.reporting import terminal
-from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
+from tasks.specs import STUDY_SEED, protocols_of
 from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells
-from tasks.training.needs import possible, required_columns
+from tasks.training.local import Limits
+from tasks.training.request import Request
 
 
 @flow(name="benchmark", flow_run_name="benchmark {protocol}")
@@ -94,14 +95,12 @@ def benchmark(
             (dask).
         dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    protocols = protocols_of(protocol)
-    chosen = (models or [], feature_sets or [], seeds or [STUDY_SEED])
-    required = required_columns(plan_cells(protocols, "smoke", *chosen))
+    request = Request.of(protocol, budget, models, feature_sets, seeds)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -112,12 +111,10 @@ def benchmark(
         max_source_bytes,
         artist_separators,
         units=units,
-        required=required,
+        required=request.required,
     ).in_flow()
-    spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    spent, cells = request.cells(snapshot, tables)
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    made = [name for name in protocols if name in {table.protocol for table in tables}]
-    cells = possible(plan_cells(made, spent.name, *chosen), snapshot)
     return run_cells(
         cells,
         snapshot,

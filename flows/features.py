@@ -56,7 +56,7 @@ def features(
             latest.
         statistics: of an appended snapshot. relearned: make every table again. kept: prepare the new tracks alone, by
             the statistics that were fitted before, and add them to training.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)

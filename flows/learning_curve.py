@@ -27,13 +27,14 @@ from flows.preparing import Preparation, holding_warehouse
 from tasks.ingest.sources import MAX_BYTES
 from tasks.orchestration.artifacts import tag_run
 from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.executors import Limits, executor_of
+from tasks.orchestration.executors import executor_of
 from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED
 from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells
 from tasks.training.large_tables import LARGE_ROWS
 from tasks.training.learning_curve import curve_cells, sizes, training_rows
+from tasks.training.local import Limits
 from tasks.training.needs import possible, required_columns
 
 
@@ -84,7 +85,7 @@ def learning_curve(
             (dask).
         dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)

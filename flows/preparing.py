@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
-
-from prefect import get_run_logger
 
 from flows import cli
 from tasks.errors import ProtocolError, UserError
@@ -24,12 +22,12 @@ from tasks.ingest.read import Append, check, ingest
 from tasks.ingest.snapshots import Snapshot, Statistics
 from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
-from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.specs import protocols_of
 from tasks.storage.warehouse import Warehouse
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+WAITING = "Waiting for upkeep of another machine to end ..."
 SOURCE_OPTIONS = (
     "source",
     "columns",
@@ -58,7 +56,7 @@ def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters
 
 
 def _tell_of_upkeep() -> None:
-    cli.tell("Waiting for upkeep of another machine to end ...")
+    cli.tell(WAITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +79,7 @@ class Preparation:
     def of(
         cls,
         source: str | None,
-        columns: str,
+        columns: str | Mapping[str, str],
         protocol: str,
         warehouse: str | None,
         max_reject_share: float,
@@ -90,7 +88,7 @@ class Preparation:
         artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
-        units: str = "",
+        units: str | Mapping[str, str] = "",
         required: Collection[str] = (),
     ) -> Preparation:
         """Returns the preparation that a flow's parameters ask for.
@@ -119,7 +117,16 @@ class Preparation:
 
     def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
+        from prefect import get_run_logger
+
+        from tasks.orchestration.prefect_tasks import features_task, ingest_task
+
         return self._carry_out(ingest_task, features_task, get_run_logger().info, known=())
+
+    def here(self, log: Callable[[str], None]) -> tuple[Snapshot, list[BuiltTable]]:
+        """Ingests and builds without Prefect. Args: log: is told what was found, left out and read before."""
+        known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
+        return self._carry_out(ingest, build_features, log, known)
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -128,8 +135,7 @@ class Preparation:
         """
         if "://" not in self.source:
             with self.warehouse.in_use(_tell_of_upkeep):
-                known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
-                self._carry_out(ingest, build_features, cli.tell, known)
+                self.here(cli.tell)
 
     def _carry_out(
         self,

@@ -24,21 +24,13 @@ from tasks.orchestration.prefect_tasks import train_on_worker_task, train_task
 from tasks.storage.warehouse import Warehouse
 from tasks.training.dask_worker import check_cluster
 from tasks.training.jobs import Job
+from tasks.training.local import Limits
 from tasks.training.runs import CellOutcome
 
 # Ctrl-C also reaches the Dask workers that a run started. They ignore it, as the run ends them itself.
 IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 Future = PrefectFuture[State[CellOutcome]]
 Submit = Callable[[Job], Future]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of each cell."""
-
-    timeout: float  # seconds
-    memory: float | None  # MiB
-    refresh: bool  # whether a stored cell is trained again
 
 
 class Executor(Protocol):
