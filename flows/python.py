@@ -112,7 +112,7 @@ def predict(
         max_source_bytes: refuse a larger source, as it is or unpacked: bytes, or a size such as 20GB.
 
     Returns: a row for each row of the tracks, in their order, with the columns of `flows.predict` (docs/predict.md)
-        and `problem`: why the row is not predicted. It is null in predicted rows, in which nothing else depends on it.
+        and `problem`: why the row is not predicted, or null.
 
     Raises: UserError: no model is stored, or the tracks are refused, as by `flows.predict`.
     """

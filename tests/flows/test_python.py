@@ -20,6 +20,7 @@ from flows.python import UserError, benchmark, leaderboard, predict, query
 from tasks.ingest.snapshots import stored_snapshots
 from tasks.prediction.batch import predict_file
 from tasks.prediction.predictor import PREDICTED
+from tasks.specs import GENERATED
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, in_training, refusal, scripted, until
 from tests.helpers.tracks import many, tracks
@@ -167,6 +168,21 @@ def test_a_run_in_which_every_cell_fails_is_published_and_raised(tmp_path) -> No
         benchmark("sample:400", warehouse=str(tmp_path), cell_timeout=0.001, **SMALL)
     assert query("select status from results.runs", warehouse=tmp_path).rows() == [("failed",)]
     assert set(query("select status from results.cells", warehouse=tmp_path)["status"]) == {"timed_out"}
+
+
+@pytest.mark.slow
+def test_a_run_is_published_though_no_champion_and_no_report_can_be_made(tmp_path, monkeypatch, capfd) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk\nfull")
+
+    monkeypatch.setattr("tasks.prediction.champions.choose", fail)
+    monkeypatch.setattr("flows.python.write_report", fail)
+    ended = benchmark("sample:400", warehouse=str(tmp_path), models=["linear"], feature_sets=["all"])
+    assert (ended.status, ended.report) == ("completed", None)
+    said = capfd.readouterr().err.splitlines()
+    assert {"No champion was chosen: disk full", "No report was written: disk full", GENERATED} <= set(said)
+    assert said[-1] == "1 of 1 cells ok, 0 reused"
+    assert query("select status from results.runs", warehouse=tmp_path).rows() == [("completed",)]
 
 
 @pytest.mark.slow
