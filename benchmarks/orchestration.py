@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,7 +73,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    from flows.benchmark import benchmark
+    from flows.deployed import benchmark
     from tasks.compute.processes import Processes, share_of_cores
     from tasks.results import publish
     from tasks.training import train
@@ -108,7 +109,7 @@ def measure(cells: int, warehouse: Warehouse) -> Fanned:
     original, original_publish = train.train_cell, publish.publish
     train.train_cell, publish.publish = trivial_cell, timed_publish  # type: ignore[assignment]
     try:
-        state = benchmark(
+        state: Any = benchmark(
             source="sample:500",
             models=[MODEL],
             feature_sets=[FEATURE_SET],

@@ -5,40 +5,25 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import resource
 import socket
+from typing import Annotated, Any
 
-import uvicorn
+from cyclopts import Parameter
+from pydantic import Field
 
 from flows import cli
-from flows.options import Parser, add_warehouse
-from tasks.errors import UnknownNameError, UserError
-from tasks.models.registry import MODELS
-from tasks.prediction.connections import MOST, PatientProtocol
-from tasks.prediction.http_api import make_app
-from tasks.prediction.service import Service
-from tasks.storage.warehouse import Warehouse
+from flows.options import Command, Outcome
+from flows.parameters import StoredModelName, WarehouseName
+from tasks.errors import UserError
 
 GRACE_SECONDS = 10  # for requests in progress when the service ends
-QUEUE = 2_048  # clients that wait to be accepted
-OPEN_FILES = 4_096  # open at once, including connections, if the system allows it
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    command = Parser(prog="python -m flows.api", description=__doc__)
-    add = command.add_argument
-    add_warehouse(command)
-    add("--host", default="127.0.0.1", help="the address to listen on; by default 127.0.0.1")
-    add("--port", type=int, default=8000, help="the port, 0 for any; by default 8000")
-    add("--model", metavar="NAME", help="predict with this one instead of the champions")
-    return command
+Port = Annotated[int, Field(ge=0, le=65_535), Parameter(metavar="N")]
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Returns a listening socket. Raises: UserError: the address cannot be used."""
-    if not 0 <= port <= 65_535:
-        raise UserError(f"--port {port}: must be from 0 to 65535.")
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         listening = socket.create_server(address[:2], family=family)
@@ -50,38 +35,31 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-class _Server(uvicorn.Server):
-    """Lets many clients wait in the kernel's queue, although asyncio accepts only a few of them at once.
+def serve(
+    warehouse: WarehouseName | None = None,
+    host: str = "127.0.0.1",
+    port: Port = 8000,
+    model: StoredModelName | None = None,
+) -> None:
+    """Answers requests until a signal ends the process.
 
-    Both are asyncio's `backlog`. Connections are accepted before older ones are closed for them, so with too many at
-    once no file could be opened.
+    Args:
+        warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+        host: the address to listen on.
+        port: the port, 0 for any.
+        model: predict with this one instead of the champions.
     """
+    import uvicorn
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listening in sockets or []:
-            listening.listen(QUEUE)
+    from tasks.prediction.connections import PatientProtocol, PatientServer, room_for_connections
+    from tasks.prediction.http_api import make_app
+    from tasks.prediction.service import Service
+    from tasks.storage.warehouse import Warehouse
 
-
-def room_for_connections() -> int:
-    """Raises the limit on open files as far as allowed. Returns how many connections fit below it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < OPEN_FILES:
-        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return min(MOST, soft // 8)
-
-
-def main() -> int:
-    """Runs `python -m flows.api` until a signal ends it."""
-    options = parser().parse_args()
-    known = {spec.model for spec in MODELS.values() if spec.keeps_model}
-    if options.model is not None and options.model not in known:
-        raise UnknownNameError("model", options.model, known)
-    warehouse = Warehouse.to_read(options.warehouse)
+    opened = Warehouse.to_read(warehouse)
     with (
-        listen(options.host, options.port) as listening,
-        Service(warehouse, options.model, os.cpu_count() or 1, cli.tell) as service,
+        listen(host, port) as listening,
+        Service(opened, model, os.cpu_count() or 1, cli.tell) as service,
     ):
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -101,9 +79,23 @@ def main() -> int:
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=PatientProtocol.most // 2,
         )
-        _Server(config).run(sockets=[listening])
-    return 0
+        PatientServer(config).run(sockets=[listening])
 
+
+def run(options: dict[str, Any]) -> Outcome:
+    """Serves for the command."""
+    serve(**options)
+    return Outcome()
+
+
+COMMAND = Command(
+    name="serve",
+    function=serve,
+    run=run,
+    kept=f"Requests in progress had {GRACE_SECONDS} s to be answered.",
+    examples=("", "--port 8080 --model xgboost_tuned"),
+    has_facts=False,
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept=f"Requests in progress had {GRACE_SECONDS} s to be answered.")
+    cli.run_app(COMMAND.app())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-from prefect.client.schemas.objects import State
+from typing import TYPE_CHECKING, Any
 
 from flows import cli
-from flows.fan_out import run_cells, run_flow
-from flows.options import Parser, parser_of
+from flows.holding import holding_warehouse
+from flows.options import Command, Outcome
 from flows.parameters import (
+    SOURCE_BYTES,
     BudgetName,
     Bytes,
     Columns,
@@ -27,20 +27,12 @@ from flows.parameters import (
     Units,
     WarehouseName,
 )
-from flows.preparing import Preparation, holding_warehouse
-from tasks.ingest.sources import MAX_BYTES
-from tasks.orchestration.artifacts import tag_run
-from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.executors import executor_of
-from tasks.reporting import terminal
 from tasks.specs import STUDY_SEED, protocols_of
-from tasks.storage.warehouse import Warehouse
-from tasks.training.grid import plan_cells
-from tasks.training.local import Limits
-from tasks.training.request import Request
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 
-@flow(name="benchmark", flow_run_name="benchmark {protocol}")
 @holding_warehouse
 def benchmark(
     source: Source | None = None,
@@ -55,7 +47,7 @@ def benchmark(
     columns: Columns = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
     artist_separators: Separators | None = None,
     cell_timeout: Seconds | None = None,
     cell_memory: Mebibytes | None = None,
@@ -97,6 +89,15 @@ def benchmark(
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
+    from flows.fan_out import run_cells
+    from flows.preparing import Preparation
+    from tasks.orchestration.artifacts import tag_run
+    from tasks.orchestration.crashed_runs import mark_killed_runs
+    from tasks.orchestration.executors import executor_of
+    from tasks.storage.warehouse import Warehouse
+    from tasks.training.local import Limits
+    from tasks.training.request import Request
+
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
@@ -127,14 +128,12 @@ def benchmark(
     )
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.benchmark", __doc__, benchmark)
+def run(options: dict[str, Any]) -> Outcome:
+    """Runs the flow for the command."""
+    from flows.fan_out import outcome_of_run
+    from tasks.reporting.terminal import print_run
+    from tasks.training.grid import plan_cells
 
-
-def main() -> int:
-    """Runs `python -m flows.benchmark`. Returns the exit code."""
-    options = cli.parameters(parser(), benchmark)
     cells = plan_cells(
         protocols_of(options["protocol"]),
         "smoke",
@@ -142,10 +141,20 @@ def main() -> int:
         options["feature_sets"] or [],
         options["seeds"] or [STUDY_SEED],
     )
-    opened = Warehouse.at(options["warehouse"])
-    run_id = run_flow(benchmark, options, opened, cells)
-    return 1 if terminal.print_run(run_id, opened) == "failed" else 0
+    return outcome_of_run(benchmark, options, cells, print_run)
 
+
+COMMAND = Command(
+    name="run",
+    function=benchmark,
+    run=run,
+    kept="Finished cells are kept: the same command goes on from there.",
+    examples=(
+        "",
+        "--source musicData.csv --protocol main",
+        "--source musicData.csv --models xgboost,multitask_tuned --feature-sets all --seeds 42,43",
+    ),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Finished cells are kept: the same command goes on from there.")
+    cli.run_app(COMMAND.app())

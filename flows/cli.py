@@ -1,74 +1,49 @@
-"""Code that all commands share: parameters, signals, exit codes and messages. It does not import Prefect."""
+"""Code that all commands share: signals, exit codes and messages. It does not import Prefect."""
 
 from __future__ import annotations
 
-import argparse
 import atexit
-import inspect
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import duckdb
-import polars as pl
-import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
+from cyclopts import App
 
+from flows.options import Command, parsed
 from tasks.errors import UserError, is_about_room, one_line
-from tasks.storage.urls import has_secrets
 
 EVENT_SECONDS = 20.0
-# Errors of libraries on a full disk, a damaged file or a limit.
-DAMAGE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException, pa.ArrowException)
-FAILURES = (UserError, OSError, MemoryError, duckdb.Error, pa.ArrowException, pl.exceptions.PolarsError)
-
-
-def parameters(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the command line's options as parameters of a function or a flow.
-
-    Prefect stores the parameters of a flow run, so a source URL with secrets is passed by $MUSIC_SOURCE instead.
-
-    Raises: UserError: the type of a parameter refuses an option, or it is not text that Prefect can store.
-    """
-    options = vars(parser.parse_args())
-    shown = {action.dest: (action.option_strings or [str(action.metavar)])[-1] for action in parser._actions}  # noqa: SLF001
-    for name, value in options.items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and text.encode(errors="ignore") != os.fsencode(text):
-                raise UserError(
-                    f"{shown[name]} {text}: is not text in UTF-8. Give the file, or a link to it, another name."
-                )
-    if options.get("source") and has_secrets(options["source"]):
-        os.environ["MUSIC_SOURCE"] = options["source"]
-        options["source"] = None
-    for name, parameter in inspect.signature(getattr(function, "fn", function), eval_str=True).parameters.items():
-        try:
-            TypeAdapter(parameter.annotation).validate_python(options[name])
-        except ValidationError as error:
-            raise UserError(f"{shown[name]}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
-    return options
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal asked this process to end: SIGINT (Ctrl-C) or SIGTERM."""
 
 
-def run_command(command: Callable[[], int], kept: str) -> NoReturn:
-    """Calls `command` and exits with its code: 1 and one line on a user error, 130 on Ctrl-C, 143 on SIGTERM.
+def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
+    """Carries out the command on a command line and exits with its code.
 
-    Args: kept: a sentence for an interrupted command on what it keeps.
+    The code is 1 after an error that a user can correct, which is printed as one line, 130 after Ctrl-C and 143 after
+    SIGTERM.
+
+    Args: words: by default those that the process was started with.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    has_failed = False
+    has_failed, kept = False, "Nothing was begun."
     try:
-        code = command()
-    except FAILURES as error:
+        asked = parsed(app, sys.argv[1:] if words is None else words)
+        kept = asked[0].kept if asked else kept
+        code = _carry_out(*asked) if asked else 0
+    except Exception as error:
+        if not isinstance(error, _failures()):
+            raise
         print(one_line(_with_advice(error)), file=sys.stderr)
         code, has_failed = 1, True
     except Interrupted as interrupted:
@@ -87,6 +62,43 @@ def run_command(command: Callable[[], int], kept: str) -> NoReturn:
     os._exit(code)  # at a regular exit, libraries print long messages about objects that the failure still refers to
 
 
+def _carry_out(command: Command, options: dict[str, Any]) -> int:
+    """Carries out a command and shows its outcome as the options ask for. Returns the exit code."""
+    is_quiet, wants_json = options.pop("quiet"), options.pop("json", False)
+    with ExitStack() as stack:
+        if is_quiet:
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stderr(nowhere))
+            stack.enter_context(redirect_stdout(nowhere))
+        elif wants_json:
+            stack.enter_context(redirect_stdout(sys.stderr))
+        outcome = command.run(options)
+        outcome.show()
+    if wants_json:
+        print(json.dumps(outcome.facts, default=str))
+    return outcome.code
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """Returns the errors that are printed as one line. Libraries that are not imported have raised none."""
+    known = (
+        ("duckdb", "Error"),
+        ("pyarrow", "ArrowException"),
+        ("polars.exceptions", "PolarsError"),
+    )
+    raised = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
+    return (UserError, OSError, MemoryError, *raised)
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether an error is a library's on a full disk, a damaged file or a limit."""
+    import duckdb
+    import pyarrow as pa
+
+    damage = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException, pa.ArrowException)
+    return isinstance(error, damage) or type(error) is duckdb.Error  # such as Thrift's error on a damaged footer
+
+
 def _with_advice(error: BaseException) -> str:
     """Returns the message of an error, with advice if the disk is full or a file cannot be read."""
     if is_about_room(error):
@@ -94,7 +106,7 @@ def _with_advice(error: BaseException) -> str:
             f"There is no room to write: the disk is full, or a quota or a limit on files is reached ({error}). "
             "What is stored and published stays. Free some space, and run the same command again."
         )
-    if isinstance(error, DAMAGE) or type(error) is duckdb.Error:  # such as Thrift's error on a damaged footer
+    if not isinstance(error, UserError | OSError | MemoryError) and _is_damage(error):
         return f"{error}. A stored file may be damaged: python -m flows.upkeep --check names it."
     return str(error)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from prefect import Flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import cli, server
+from flows.options import Outcome
 from flows.preparing import SOURCE_OPTIONS, Preparation
 from tasks.compute.progress import CellProgress
 from tasks.features.registry import BuiltTable
@@ -25,6 +26,7 @@ from tasks.orchestration.prefect_tasks import (
     report_task,
 )
 from tasks.orchestration.steps import Steps, carry_out
+from tasks.results import database, run_queries
 from tasks.specs import Budget, Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_worker, grid, large_tables
@@ -88,25 +90,43 @@ def run_cells(
     return Completed(name=WITH_FAILURES if ended.failures else None, message=ended.summary, data=ended.run_id)
 
 
-def run_flow(flow: Flow[..., State], options: dict[str, Any], warehouse: Warehouse, cells: list[Cell]) -> str:
-    """Runs, for a command, a flow that ends with `run_cells`.
+def outcome_of_run(
+    function: Callable[..., State],
+    options: dict[str, Any],
+    cells: list[Cell],
+    print_run: Callable[[str, Warehouse], str],
+) -> Outcome:
+    """Runs, for a command, a function that ends with `run_cells` as a flow.
 
     Args:
-        flow: the flow.
+        function: the function.
         options: its parameters.
-        warehouse: the warehouse that they name.
         cells: the cells that they ask for, of any budget.
-
-    Returns: the run's id.
+        print_run: prints a published run, given its id.
     """
     given = {name: options[name] for name in SOURCE_OPTIONS}
+    warehouse = Warehouse.at(options["warehouse"])
     preparation = Preparation.of(**given, required=required_columns(cells))
     preparation.check()
     chosen = (options["runner"], options["dask_address"], options["workers"])
     executor_of(*chosen, warehouse, spread=options["spread"]).prepare()
-    state = server.run_with_prefect(flow, options, preparation.before_flow)
+    state = server.run_with_prefect(function, options, preparation.before_flow)
     cli.tell(state.message or "")
-    return str(state.result(raise_on_failure=False))
+    run_id = str(state.result(raise_on_failure=False))
+    with database.published(warehouse) as connection:
+        run, counts = run_queries.run_of(connection, run_id), run_queries.cell_counts(connection, run_id)
+    report = warehouse.report(run_id)
+    facts = {
+        "run_id": run_id,
+        "status": run["status"],
+        "source": run["source"],
+        "is_generated": run["is_generated"],
+        "cells": {"all": counts["n"], "ok": counts["ok"], "reused": counts["reused"], "failed": counts["failed"]},
+        "report": report if report.exists() else None,
+        "warehouse": warehouse.address,
+    }
+    code = 1 if run["status"] == "failed" else 0
+    return Outcome(facts=facts, show=lambda: print_run(run_id, warehouse), code=code)
 
 
 def _train(jobs: list[Job], executor: Executor, limits: Limits) -> Iterator[CellOutcome]:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from prefect import flow
+from flows import cli
+from flows.holding import holding_warehouse
+from flows.options import Command, Outcome
+from flows.parameters import (
+    SOURCE_BYTES,
+    Bytes,
+    Columns,
+    Count,
+    ProtocolNames,
+    Separators,
+    Share,
+    Source,
+    Units,
+    WarehouseName,
+)
+from tasks.specs import Statistics
 
-from flows import cli, server
-from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Count, ProtocolNames, Separators, Share, Source, Units, WarehouseName
-from flows.preparing import Preparation, holding_warehouse
-from tasks.features.registry import BuiltTable
-from tasks.ingest.snapshots import Statistics
-from tasks.ingest.sources import MAX_BYTES
-from tasks.orchestration.artifacts import tag_run
-from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.prefect_tasks import publish_task, report_task
-from tasks.reporting import terminal
-from tasks.storage.warehouse import Warehouse
+if TYPE_CHECKING:
+    from tasks.features.registry import BuiltTable
 
 
-@flow(name="features", flow_run_name="features {protocol}")
 @holding_warehouse
 def features(
     source: Source | None = None,
@@ -29,7 +34,7 @@ def features(
     warehouse: WarehouseName | None = None,
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
     artist_separators: Separators | None = None,
     append_to: str | None = None,
     statistics: Statistics = "relearned",
@@ -58,6 +63,12 @@ def features(
             the statistics that were fitted before, and add them to training.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
+    from flows.preparing import Preparation
+    from tasks.orchestration.artifacts import tag_run
+    from tasks.orchestration.crashed_runs import mark_killed_runs
+    from tasks.orchestration.prefect_tasks import publish_task, report_task
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     snapshot, tables = Preparation.of(
@@ -79,21 +90,35 @@ def features(
     return tables
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.features", __doc__, features)
+def run(options: dict[str, Any]) -> Outcome:
+    """Runs the flow for the command."""
+    from flows import server
+    from flows.preparing import Preparation
+    from tasks.reporting.terminal import print_features
+    from tasks.storage.warehouse import Warehouse
 
-
-def main() -> int:
-    """Runs `python -m flows.features`. Returns the exit code."""
     began = datetime.now(UTC)
-    options = cli.parameters(parser(), features)
     preparation = Preparation.of(**options)
     preparation.check()
     tables = server.run_with_prefect(features, options, preparation.before_flow)
-    terminal.print_features(tables, Warehouse.at(options["warehouse"]), began)
-    return 0
+    opened = Warehouse.at(options["warehouse"])
+    facts = [
+        {"table": f"features.{table.table_name}", "protocol": table.protocol, "rows": table.rows, "path": table.path}
+        for table in tables
+    ]
+    return Outcome(
+        facts={"snapshot": tables[0].snapshot, "tables": facts, "warehouse": opened.address},
+        show=lambda: print_features(tables, opened, began),
+    )
 
+
+COMMAND = Command(
+    name="features",
+    function=features,
+    run=run,
+    kept="Tables that were built are kept: the same command goes on from there.",
+    examples=("--source musicData.csv --protocol all", "--source more.csv --append-to latest --statistics kept"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Tables that were built are kept: the same command goes on from there.")
+    cli.run_app(COMMAND.app())

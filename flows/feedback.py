@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flows import cli
-from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TrackId, TracksFile, Units, WarehouseName
+from flows.options import Command, Outcome
+from flows.parameters import (
+    SOURCE_BYTES,
+    Bytes,
+    Columns,
+    Features,
+    File,
+    StoredModelName,
+    TrackId,
+    TracksFile,
+    Units,
+    WarehouseName,
+)
 from tasks.errors import UserError
-from tasks.feedback.adviser import Adviser
-from tasks.feedback.page import html
-from tasks.feedback.text import print_feedback
-from tasks.feedback.track import selected_track
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
-from tasks.ingest.sources import MAX_BYTES
-from tasks.ingest.units import parse_units
-from tasks.prediction.champions import TRAIN
-from tasks.reporting.report import write
-from tasks.storage.outputs import out_file, stem_of
-from tasks.storage.warehouse import Warehouse
 
 
 def feedback(
@@ -30,7 +32,7 @@ def feedback(
     columns: Columns = "",
     units: Units = "",
     min_features: Features = MIN_FEATURES,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
 ) -> Path:
     """Prints a summary and writes the page. Returns the page's path.
 
@@ -48,6 +50,15 @@ def feedback(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
+    from tasks.feedback.adviser import Adviser
+    from tasks.feedback.page import html
+    from tasks.feedback.text import print_feedback
+    from tasks.feedback.track import selected_track
+    from tasks.ingest.units import parse_units
+    from tasks.prediction.champions import TRAIN
+    from tasks.reporting.report import write
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
     target = _target(tracks, track_id, out)
     mapping = parse_mapping(columns)
@@ -67,6 +78,8 @@ def feedback(
 
 def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
     """Returns the path of the page. Raises: UserError: the name is not a page's, or nothing can be written there."""
+    from tasks.storage.outputs import out_file, stem_of
+
     parts = [stem_of(tracks or "") or ("tracks" if tracks else "known"), *([] if track_id is None else [str(track_id)])]
     target = out_file(out or f"{'-'.join(parts)}.feedback.html")
     if target.suffix != ".html":
@@ -74,16 +87,18 @@ def _target(tracks: str | None, track_id: int | None, out: str | None) -> Path:
     return target
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.feedback", __doc__, feedback)
+def run(options: dict[str, Any]) -> Outcome:
+    """Explains the track for the command."""
+    return Outcome(facts={"page": feedback(**options)})
 
 
-def main() -> int:
-    """Runs `python -m flows.feedback`. Returns the exit code."""
-    feedback(**cli.parameters(parser(), feedback))
-    return 0
-
+COMMAND = Command(
+    name="explain",
+    function=feedback,
+    run=run,
+    kept="Nothing was written.",
+    examples=("examples/new_songs.csv --track-id 2", "--track-id 4711"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Nothing was written.")
+    cli.run_app(COMMAND.app())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-from prefect.client.schemas.objects import State
+from typing import TYPE_CHECKING, Any
 
 from flows import cli
-from flows.fan_out import run_cells, run_flow
-from flows.options import Parser, parser_of
+from flows.holding import holding_warehouse
+from flows.options import Command, Outcome
 from flows.parameters import (
+    SOURCE_BYTES,
     BudgetName,
     Bytes,
     Columns,
@@ -23,22 +23,12 @@ from flows.parameters import (
     Units,
     WarehouseName,
 )
-from flows.preparing import Preparation, holding_warehouse
-from tasks.ingest.sources import MAX_BYTES
-from tasks.orchestration.artifacts import tag_run
-from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.executors import executor_of
-from tasks.reporting import terminal
 from tasks.specs import BUDGETS, STUDY_SEED
-from tasks.storage.warehouse import Warehouse
-from tasks.training.grid import plan_cells
-from tasks.training.large_tables import LARGE_ROWS
-from tasks.training.learning_curve import curve_cells, sizes, training_rows
-from tasks.training.local import Limits
-from tasks.training.needs import possible, required_columns
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 
-@flow(name="learning-curve", flow_run_name="learning curve {protocol}")
 @holding_warehouse
 def learning_curve(
     source: Source | None = None,
@@ -52,7 +42,7 @@ def learning_curve(
     columns: Columns = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
     artist_separators: Separators | None = None,
     runner: RunnerName = "local",
     dask_address: DaskAddress | None = None,
@@ -87,6 +77,18 @@ def learning_curve(
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
         units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
+    from flows.fan_out import run_cells
+    from flows.preparing import Preparation
+    from tasks.orchestration.artifacts import tag_run
+    from tasks.orchestration.crashed_runs import mark_killed_runs
+    from tasks.orchestration.executors import executor_of
+    from tasks.storage.warehouse import Warehouse
+    from tasks.training.grid import plan_cells
+    from tasks.training.large_tables import LARGE_ROWS
+    from tasks.training.learning_curve import curve_cells, sizes, training_rows
+    from tasks.training.local import Limits
+    from tasks.training.needs import possible, required_columns
+
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
@@ -119,19 +121,23 @@ def learning_curve(
     )
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.learning_curve", __doc__, learning_curve)
+def run(options: dict[str, Any]) -> Outcome:
+    """Runs the flow for the command."""
+    from flows.fan_out import outcome_of_run
+    from tasks.reporting.terminal import print_curve
+    from tasks.training.grid import plan_cells
 
-
-def main() -> int:
-    """Runs `python -m flows.learning_curve`. Returns the exit code."""
-    options = cli.parameters(parser(), learning_curve)
     cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
-    opened = Warehouse.at(options["warehouse"])
-    run_id = run_flow(learning_curve, options, opened, cells)
-    return 1 if terminal.print_curve(run_id, opened) == "failed" else 0
+    return outcome_of_run(learning_curve, options, cells, print_curve)
 
+
+COMMAND = Command(
+    name="curve",
+    function=learning_curve,
+    run=run,
+    kept="Finished cells are kept: the same command goes on from there.",
+    examples=("--models xgboost,linear", "--source musicData.csv --protocol label_free"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Finished cells are kept: the same command goes on from there.")
+    cli.run_app(COMMAND.app())

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flows import cli
-from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Count, Features, TrackId, TracksFile, Units, WarehouseName
-from tasks.feedback.nearest import known_tracks
-from tasks.feedback.nearest import nearest as find_nearest
-from tasks.feedback.text import print_nearest
-from tasks.feedback.track import selected_track
+from flows.options import Command, Outcome
+from flows.parameters import SOURCE_BYTES, Bytes, Columns, Count, Features, TrackId, TracksFile, Units, WarehouseName
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
-from tasks.ingest.sources import MAX_BYTES
-from tasks.ingest.units import parse_units
-from tasks.storage.warehouse import Warehouse
 
 PREPARE = "Prepare tracks: python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
 
@@ -27,7 +20,7 @@ def nearest(
     columns: Columns = "",
     units: Units = "",
     min_features: Features = MIN_FEATURES,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
 ) -> list[dict[str, Any]]:
     """Prints the k nearest known tracks. Returns them as rows of sql/predict/nearest.sql.
 
@@ -44,6 +37,13 @@ def nearest(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
+    from tasks.feedback.nearest import known_tracks
+    from tasks.feedback.nearest import nearest as find_nearest
+    from tasks.feedback.text import print_nearest
+    from tasks.feedback.track import selected_track
+    from tasks.ingest.units import parse_units
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.to_read(warehouse, advice=PREPARE)
     mapping = parse_mapping(columns)
     converted = parse_units(units)
@@ -62,16 +62,18 @@ def nearest(
     return found
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.nearest", __doc__, nearest)
+def run(options: dict[str, Any]) -> Outcome:
+    """Finds the tracks for the command."""
+    return Outcome(facts={"nearest": nearest(**options)})
 
 
-def main() -> int:
-    """Runs `python -m flows.nearest`. Returns the exit code."""
-    nearest(**cli.parameters(parser(), nearest))
-    return 0
-
+COMMAND = Command(
+    name="nearest",
+    function=nearest,
+    run=run,
+    kept="Nothing was written.",
+    examples=("examples/new_songs.csv --track-id 2", "--track-id 4711 --k 20"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Nothing was written.")
+    cli.run_app(COMMAND.app())

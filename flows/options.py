@@ -1,125 +1,249 @@
-"""Makes the options of a command from the signature and the `Args:` of the function that the command calls."""
+"""Makes a command of a function: its parameters are the options, explained by its docstring. Built on cyclopts.
+
+Imports no large library, so that `--help` and a wrong option are answered at once.
+"""
 
 from __future__ import annotations
 
-import argparse
 import inspect
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_args, get_origin
 
+from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from tasks.errors import UserError
+from tasks.ingest import source_names
+from tasks.storage.urls import has_secrets
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """How a parameter is written on a command line: metadata in the parameter's `Annotated` type.
-
-    Args:
-        metavar: what the help calls the value.
-        parse: makes the value from text; raises ValueError or argparse.ArgumentTypeError.
-        choices: the only values.
-        takes_several: the option takes several words.
-        is_positional: the value comes without the option's name.
-        show: how the help writes the default.
-    """
-
-    metavar: str | None = None
-    parse: Callable[[str], Any] = str
-    choices: tuple[str, ...] | None = None
-    takes_several: bool = False
-    is_positional: bool = False
-    show: Callable[[Any], str] = "{}".format
+PROGRAM = "music-benchmark"
+POSITIONAL = "positional"  # in a parameter's type: its value comes without the option's name
+QUIET = "print nothing but errors"
+JSON = "print the result as one JSON object on standard output, and everything else on standard error"
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that exits with code 1 and one line on a wrong option, as commands do on any user error."""
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the reason and exits."""
-        self.exit(1, f"{self.prog}: {message}. See --help.\n")
-
-
-def parser_of(command: str, description: str | None, function: Callable[..., Any]) -> Parser:
-    """Returns a parser with one option for each parameter of a function or a flow, explained by its `Args:`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command reports at its end.
 
     Args:
-        command: the module, such as flows.benchmark.
-        description: the first lines of the help.
-        function: whose parameters all have an entry in `Args:`.
+        facts: the result for programs, which --json prints.
+        show: prints the result for people on standard output.
+        code: the exit code.
     """
-    function = getattr(function, "fn", function)
-    parser = Parser(prog=f"python -m {command}", description=description)
-    texts = _texts(function.__doc__ or "")
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        _add(parser, parameter, texts[name])
-    return parser
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    show: Callable[[], object] = lambda: None
+    code: int = 0
 
 
-def add_warehouse(parser: argparse.ArgumentParser) -> None:
-    """Adds --warehouse, for commands whose options are not the parameters of a function."""
-    text = "where data is kept, a folder or a URL (s3://bucket/prefix); by default $MUSIC_WAREHOUSE, else ./warehouse"
-    parser.add_argument("--warehouse", metavar="DIR_OR_URL", help=text)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command, called as `music-benchmark NAME` or `python -m flows.MODULE`.
+
+    Args:
+        name: its name in `music-benchmark`.
+        function: whose parameters are the options; each has an entry in `Args:` of its docstring. The docstring of its
+            module says what the command does.
+        run: carries the command out, given the options by parameter.
+        kept: a sentence for an interrupted command on what it keeps.
+        examples: options to copy, shown at the end of the help.
+        has_facts: whether its outcome has facts, so that there is --json.
+        flags: options of the command that are no parameters, with their help.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    run: Callable[[dict[str, Any]], Outcome]
+    kept: str
+    examples: tuple[str, ...]
+    has_facts: bool = True
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def app(self, group: str = "") -> App:
+        """Returns the parser, whose result is the command with its options.
+
+        Args: group: where `music-benchmark --help` lists the command; without it, the command is called by its module.
+        """
+        module = sys.modules[self.function.__module__]
+        called = f"python -m {module.__spec__.name if module.__spec__ else module.__name__}"
+        shown = f"{PROGRAM} {self.name}" if group else called
+        app = App(
+            name=self.name if group else called,
+            group=group or None,
+            help=module.__doc__,
+            help_format="plaintext",
+            help_epilogue="\n".join(["Examples:", *(f"  {shown} {example}".rstrip() for example in self.examples)]),
+            version_flags=(),
+            default_parameter=Parameter(negative=()),
+            group_commands="Options",
+            group_parameters="Options",
+            result_action="return_value",
+        )
+        app.default(self._entry())
+        return app
+
+    def _entry(self) -> Callable[..., tuple[Command, dict[str, Any]]]:
+        """Returns a function for cyclopts: its parameters are the options; it checks them and returns them by name."""
+        own = list(signature_of(self.function).parameters.values())
+        texts = _texts(self.function.__doc__ or "")
+        added = {**self.flags, "quiet": QUIET, **({"json": JSON} if self.has_facts else {})}
+        flags = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool) for name in added
+        ]
+        options = [_option(parameter, (texts | added)[parameter.name]) for parameter in [*own, *flags]]
+        options.sort(key=lambda option: option.kind)  # what is given without a name comes first
+        signature = inspect.Signature(options)
+
+        def entry(*words: Any, **named: Any) -> tuple[Command, dict[str, Any]]:
+            given = signature.bind(*words, **named)
+            given.apply_defaults()
+            return self, _checked(given.arguments, own)
+
+        entry.__signature__ = signature  # type: ignore[attr-defined]
+        entry.__annotations__ = {option.name: option.annotation for option in options}
+        return entry
 
 
-def names(text: str) -> list[str]:
-    """Parses a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def parsed(app: App, words: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
+    """Returns the command of a command line, and its options; None if only help was asked for, which is printed.
+
+    Raises: UserError: an option is wrong.
+    """
+    try:
+        found: tuple[Command, dict[str, Any]] | None = app(words, exit_on_error=False, print_error=False, verbose=False)
+    except CycloptsError as error:
+        raise UserError(f"{str(error).rstrip('.')}. See --help.") from error
+    return found
 
 
-def integers(text: str) -> list[int]:
-    """Parses a comma-separated list of at least one whole number."""
-    return [int(part) for part in names(text) or [text]]
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Returns a function's signature with the types of its parameters, without that of its result.
+
+    Others would look up the names of types in a module that does not have them.
+    """
+    signature = inspect.signature(function)
+    names = inspect.unwrap(function).__globals__
+    parameters = [
+        parameter.replace(annotation=eval(parameter.annotation, names))  # noqa: S307 - the project's own annotations
+        if isinstance(parameter.annotation, str)
+        else parameter
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
 
 
-def size(text: str) -> int:
+def names(kind: Any, tokens: Sequence[Token]) -> list[str]:
+    """Parses comma-separated lists."""
+    return [part.strip() for token in tokens for part in token.value.split(",") if part.strip()]
+
+
+def integers(kind: Any, tokens: Sequence[Token]) -> list[int]:
+    """Parses comma-separated lists of at least one whole number."""
+    return [int(part) for part in names(kind, tokens) or [token.value for token in tokens]]
+
+
+def size(kind: Any, tokens: Sequence[Token]) -> int:
     """Parses a number of bytes, at least one, such as 20GB, 500MiB or 1000000."""
     try:
-        bytes_ = int(TypeAdapter(ByteSize).validate_python(text))
+        found = int(TypeAdapter(ByteSize).validate_python(tokens[0].value))
     except (ValidationError, OverflowError):
-        bytes_ = 0
-    if bytes_ < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 20GB, 500MiB or 1000000")
-    return bytes_
+        found = 0
+    if found < 1:
+        raise ValueError(f"'{tokens[0].value}' is no size such as 20GB, 500MiB or 1000000")
+    return found
 
 
-def _add(parser: Parser, parameter: inspect.Parameter, text: str) -> None:
-    kind, option = _kind(parameter.annotation)
-    flag = "--" + parameter.name.replace("_", "-")
-    has_default = parameter.default is not parameter.empty
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", help=text)
-        return
-    if has_default and parameter.default not in (None, "") and "default" not in text:
-        text = f"{text}; by default {option.show(parameter.default)}"
-    given: dict[str, Any] = {"help": text.replace("%", "%%"), "type": option.parse, "choices": option.choices}
-    if option.metavar:
-        given["metavar"] = option.metavar
-    if option.is_positional:
-        parser.add_argument(parameter.name, nargs="?" if has_default else None, **given)
-        return
-    if option.takes_several:
-        given["nargs"] = "+"
-    default = parameter.default if has_default else None
-    parser.add_argument(flag, default=default, required=not has_default, **given)
+def known_names(kind: Any) -> list[str]:
+    """Returns the names that a type allows, if it allows only some."""
+
+    def within(schema: Any) -> Iterator[str]:
+        if isinstance(schema, dict):
+            yield from schema.get("enum", ())
+            schema = list(schema.values())
+        if isinstance(schema, list):
+            for part in schema:
+                yield from within(part)
+
+    return list(dict.fromkeys(within(TypeAdapter(kind).json_schema())))
 
 
-def _kind(annotation: Any) -> tuple[Any, Option]:
-    """The plain type of an annotation, without None, and how a command line gives it."""
-    option = None
-    while True:
-        if get_origin(annotation) in (Union, UnionType):
-            [annotation] = [one for one in get_args(annotation) if one is not NoneType]
-        elif get_origin(annotation) is Annotated:
-            annotation, *about = get_args(annotation)
-            option = option or next((one for one in about if isinstance(one, Option)), None)
-        else:
-            break
-    if get_origin(annotation) is Literal:
-        return str, option or Option(choices=get_args(annotation))
-    return annotation, option or Option(parse=annotation)
+def _option(parameter: inspect.Parameter, text: str) -> inspect.Parameter:
+    """Returns a parameter as cyclopts reads it: with its help, and by keyword unless its type is positional."""
+    about = list(_metadata(parameter.annotation))
+    default = parameter.default
+    if default not in (None, "", False, parameter.empty) and "default" not in text:
+        shown = next((one.show_default for one in about if isinstance(one, Parameter) and one.show_default), None)
+        text = f"{text}; by default {shown(default) if callable(shown) else default}"
+    allowed = known_names(parameter.annotation)
+    if allowed:
+        text = f"{text}. Known: {', '.join(allowed)}"
+    added = Parameter(
+        help=text,
+        show_default=False,
+        show_choices=False,
+        completer=(lambda _: allowed) if allowed else None,
+    )
+    kind = parameter.POSITIONAL_ONLY if POSITIONAL in about else parameter.KEYWORD_ONLY
+    return parameter.replace(kind=kind, annotation=Annotated[_plain(parameter.annotation), *about, added])
+
+
+def _plain(kind: Any) -> Any:
+    """Returns an annotation without metadata: cyclopts would have pydantic check values by it, in pydantic's words."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if type(None) in get_args(kind):
+        [kind] = [one for one in get_args(kind) if one is not type(None)]
+        return _plain(kind) | None
+    return list[_plain(get_args(kind)[0])] if get_origin(kind) is list else kind  # type: ignore[misc]
+
+
+def _metadata(kind: Any) -> Iterator[Any]:
+    """Yields the metadata of an annotation, also of one that may be None."""
+    if get_origin(kind) is Annotated:
+        inner, *about = get_args(kind)
+        yield from _metadata(inner)
+        yield from (one for one in about if isinstance(one, Parameter | str))
+    elif type(None) in get_args(kind):
+        for one in get_args(kind):
+            yield from _metadata(one)
+
+
+def _checked(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]) -> dict[str, Any]:
+    """Returns the options as parameters of a function or a flow.
+
+    Prefect stores the parameters of a flow run, so a source URL with secrets is passed by $MUSIC_SOURCE instead.
+
+    Raises: UserError: the type of a parameter refuses an option, it is not text that Prefect can store, or there is no
+        such file.
+    """
+    found = dict(options)
+    for parameter in parameters:
+        name = (
+            parameter.name.upper()
+            if POSITIONAL in _metadata(parameter.annotation)
+            else f"--{parameter.name.replace('_', '-')}"
+        )
+        value = found[parameter.name]
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.encode(errors="ignore") != os.fsencode(text):
+                raise UserError(f"{name} {text}: is not text in UTF-8. Give the file, or a link to it, another name.")
+        try:
+            TypeAdapter(parameter.annotation).validate_python(value)
+        except ValidationError as error:
+            raise UserError(f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    if "source" in found:
+        source_names.check(source_names.default_source(found["source"]), found["max_source_bytes"])
+    if found.get("tracks"):
+        source_names.check(found["tracks"], found["max_source_bytes"])
+    if found.get("source") and has_secrets(found["source"]):
+        os.environ["MUSIC_SOURCE"] = found["source"]
+        found["source"] = None
+    return found
 
 
 def _texts(docstring: str) -> dict[str, str]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prefect import flow
-from prefect.settings import PREFECT_API_URL
-
-from flows import cli, server
-from flows.options import Parser, parser_of
-from flows.parameters import Bytes, Columns, Features, File, StoredModelName, TracksFile, Units, WarehouseName
+from flows import cli
+from flows.options import Command, Outcome
+from flows.parameters import (
+    SOURCE_BYTES,
+    Bytes,
+    Columns,
+    Features,
+    File,
+    StoredModelName,
+    TracksFile,
+    Units,
+    WarehouseName,
+)
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
-from tasks.ingest.sources import MAX_BYTES
-from tasks.ingest.units import parse_units
-from tasks.orchestration.prefect_tasks import predict_task
-from tasks.prediction.batch import PredictionOutcome, predict_file
-from tasks.prediction.champions import TRAIN
 from tasks.storage.urls import has_secrets
-from tasks.storage.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from tasks.prediction.batch import PredictionOutcome
 
 
-@flow(name="predict", flow_run_name="predict {tracks}")
 def predict(
     tracks: TracksFile,
     out: File | None = None,
@@ -30,9 +33,9 @@ def predict(
     strict: bool = False,
     units: Units = "",
     min_features: Features = MIN_FEATURES,
-    max_source_bytes: Bytes = MAX_BYTES,
-) -> Path:
-    """Predict every track of a file, except rows with bad values. The result is the path of the predictions.
+    max_source_bytes: Bytes = SOURCE_BYTES,
+) -> PredictionOutcome:
+    """Predict every track of a file, except rows with bad values. The result says where the predictions are.
 
     Args:
         tracks: CSV, gzipped CSV or Parquet by path or URL, or sample[:ROWS]. Any of the audio features may be missing.
@@ -47,6 +50,11 @@ def predict(
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """
+    from tasks.ingest.units import parse_units
+    from tasks.orchestration.prefect_tasks import predict_task
+    from tasks.prediction.champions import TRAIN
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.to_read(warehouse, advice=TRAIN)
     outcome: PredictionOutcome = predict_task(
         tracks,
@@ -60,12 +68,7 @@ def predict(
         max_source_bytes,
     )
     _print(outcome)
-    return outcome.out
-
-
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.predict", __doc__, predict)
+    return outcome
 
 
 def _print(outcome: PredictionOutcome) -> None:
@@ -73,22 +76,48 @@ def _print(outcome: PredictionOutcome) -> None:
         cli.tell(line)
 
 
-def main() -> int:
-    """Runs `python -m flows.predict`: as a flow if a Prefect server is configured, else without Prefect.
+def run(options: dict[str, Any]) -> Outcome:
+    """Predicts as a flow if a Prefect server is configured, else without Prefect.
 
     Prefect's temporary server takes longer to start than most files take to predict. A URL with secrets is not given to
     Prefect, which stores the parameters of a flow run.
     """
-    options = cli.parameters(parser(), predict)
+    from prefect.settings import PREFECT_API_URL
+
     if PREFECT_API_URL.value() and not has_secrets(options["tracks"]):
-        server.run_with_prefect(predict, options)
-        return 0
+        from flows import server
+
+        return Outcome(facts=_facts(server.run_with_prefect(predict, options)))
+    from tasks.ingest.units import parse_units
+    from tasks.prediction.batch import predict_file
+    from tasks.prediction.champions import TRAIN
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.to_read(options.pop("warehouse"), advice=TRAIN)
     columns, units = parse_mapping(options.pop("columns")), parse_units(options.pop("units"))
     max_bytes = options.pop("max_source_bytes")
-    _print(predict_file(**options, warehouse=opened, columns=columns, units=units, max_bytes=max_bytes))
-    return 0
+    outcome = predict_file(**options, warehouse=opened, columns=columns, units=units, max_bytes=max_bytes)
+    _print(outcome)
+    return Outcome(facts=_facts(outcome))
 
+
+def _facts(outcome: PredictionOutcome) -> dict[str, Any]:
+    return {
+        "predictions": outcome.out,
+        "rejects": outcome.rejects,
+        "rows_read": outcome.rows_read,
+        "rows_predicted": outcome.rows_predicted,
+        "models": outcome.models,
+    }
+
+
+COMMAND = Command(
+    name="predict",
+    function=predict,
+    run=run,
+    kept="Nothing was written.",
+    examples=("examples/new_songs.csv", "new_songs.csv --out predicted.csv --strict"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Nothing was written.")
+    cli.run_app(COMMAND.app())

@@ -1,15 +1,12 @@
-"""Code that flows share: the lock against upkeep, the default source, and the preparation of each protocol."""
+"""Code that flows share: the preparation of each protocol."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 from flows import cli
+from flows.holding import tell_of_upkeep
 from tasks.errors import ProtocolError, UserError
 from tasks.features import targets
 from tasks.features.append import left_out
@@ -19,15 +16,12 @@ from tasks.features.registry import BuiltTable
 from tasks.features.tables import rare_genres
 from tasks.ingest.columns import parse_mapping
 from tasks.ingest.read import Append, check, ingest
-from tasks.ingest.snapshots import Snapshot, Statistics
-from tasks.ingest.sources import MAX_BYTES
+from tasks.ingest.snapshots import Snapshot
+from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
-from tasks.specs import protocols_of
+from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-WAITING = "Waiting for upkeep of another machine to end ..."
 SOURCE_OPTIONS = (
     "source",
     "columns",
@@ -39,24 +33,6 @@ SOURCE_OPTIONS = (
     "artist_separators",
     "units",
 )
-
-
-def holding_warehouse(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorates a flow with a parameter `warehouse`: while the flow runs, upkeep removes nothing there."""
-    signature = inspect.signature(body, eval_str=True)  # else Prefect would look up the names of types in this module
-
-    @functools.wraps(body)
-    def held(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        warehouse = Warehouse.at(signature.bind(*args, **kwargs).arguments.get("warehouse"))
-        with warehouse.in_use(_tell_of_upkeep):
-            return body(*args, **kwargs)
-
-    held.__signature__ = signature  # type: ignore[attr-defined]
-    return held
-
-
-def _tell_of_upkeep() -> None:
-    cli.tell(WAITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +60,7 @@ class Preparation:
         warehouse: str | None,
         max_reject_share: float,
         min_genre_rows: int,
-        max_source_bytes: int = MAX_BYTES,
+        max_source_bytes: int = MAX_SOURCE_BYTES,
         artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
@@ -134,7 +110,7 @@ class Preparation:
         So a source can be refused at once. A URL is left to the flow, so that it is fetched only once.
         """
         if "://" not in self.source:
-            with self.warehouse.in_use(_tell_of_upkeep):
+            with self.warehouse.in_use(tell_of_upkeep):
                 self.here(cli.tell)
 
     def _carry_out(
@@ -184,8 +160,3 @@ def appending(append_to: str | None, statistics: Statistics) -> Append | None:
     if not append_to and statistics == "kept":
         raise UserError("--statistics kept needs --append-to, the snapshot whose statistics are kept.")
     return Append(append_to, statistics) if append_to else None
-
-
-def default_source(source: str | None) -> str:
-    """Returns the source, by default $MUSIC_SOURCE, else the sample."""
-    return source or os.environ.get("MUSIC_SOURCE") or "sample"

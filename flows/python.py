@@ -21,7 +21,9 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from flows import cli
+from flows.holding import tell_of_upkeep
 from flows.parameters import (
+    SOURCE_BYTES,
     BudgetName,
     Bytes,
     Columns,
@@ -39,13 +41,12 @@ from flows.parameters import (
     Units,
     WarehouseName,
 )
-from flows.preparing import WAITING, Preparation
+from flows.preparing import Preparation
 from tasks.compute.processes import share_of_cores, start_server
 from tasks.compute.progress import CellProgress
 from tasks.errors import UserError, one_line
 from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.frames import as_source
-from tasks.ingest.sources import MAX_BYTES
 from tasks.ingest.units import parse_units
 from tasks.orchestration.steps import RunOutcome, Steps, carry_out
 from tasks.prediction import champions
@@ -95,7 +96,7 @@ def predict(
     strict: bool = False,
     units: Units | Mapping[str, str] = "",
     min_features: Features = MIN_FEATURES,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
 ) -> pl.DataFrame:
     """Predicts the genre and popularity of tracks with the champions, with their uncertainty.
 
@@ -173,7 +174,7 @@ def benchmark(
     columns: Columns | Mapping[str, str] = "",
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
     artist_separators: Separators | None = None,
     cell_timeout: Seconds | None = None,
     cell_memory: Mebibytes | None = None,
@@ -213,7 +214,7 @@ def benchmark(
     opened = Warehouse.at(warehouse)
     request = Request.of(protocol, budget, models, feature_sets, seeds)
     at_once, threads = share_of_cores(workers)
-    with opened.in_use(lambda: tell(WAITING)):
+    with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:
             preparation = Preparation.of(
                 readable,
@@ -271,3 +272,7 @@ def _report(run_id: str, warehouse: Warehouse, tell: Tell) -> None:
 
 def _tell_nobody(line: str) -> None:
     """Says nothing."""
+
+
+def _do_nothing() -> None:
+    """Says nothing of upkeep that is waited for."""

@@ -8,45 +8,60 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any, Literal
 
 from flows import cli
-from flows.options import Parser, add_warehouse
-from tasks.results.query import FORMATS, answer, list_tables
-from tasks.storage.warehouse import Warehouse
+from flows.options import Command, Outcome
+from flows.parameters import Sql, WarehouseName
 
 EXAMPLE = "from results.leaderboard limit 5"
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    command = Parser(prog="python -m flows.query", description=__doc__)
-    add = command.add_argument
-    text = f'one SELECT, such as "{EXAMPLE}"; without it, the published tables and views are listed'
-    add("sql", nargs="?", help=text)
-    add("--format", choices=list(FORMATS), default="table", help="table (default), csv or json")
-    add_warehouse(command)
-    return command
+def query(
+    sql: Sql | None = None,
+    format: Literal["table", "csv", "json"] = "table",  # noqa: A002 - the option's name
+    warehouse: WarehouseName | None = None,
+) -> None:
+    """Prints the answer of a query on standard output.
 
+    Args:
+        sql: one SELECT. Without it, the published tables and views are listed.
+        format: how the answer is printed.
+        warehouse: whose results, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
+    """
+    from tasks.results.query import answer, list_tables
+    from tasks.storage.warehouse import Warehouse
 
-def main() -> int:
-    """Runs `python -m flows.query`. Returns the exit code."""
-    options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # exit at once: there is nothing to record, and DuckDB would compute on
     try:
-        warehouse = Warehouse.to_read(options.warehouse)
-        if options.sql is None:
-            list_tables(options.format, warehouse)
+        opened = Warehouse.to_read(warehouse)
+        if sql is None:
+            list_tables(format, opened)
             sys.stdout.flush()
-            asked = warehouse.client
+            asked = opened.client
             cli.tell(f'Columns: {asked} "describe results.leaderboard"; a question: {asked} "{EXAMPLE}"')
         else:
-            answer(options.sql, options.format, warehouse)
+            answer(sql, format, opened)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
+
+def run(options: dict[str, Any]) -> Outcome:
+    """Answers the question for the command."""
+    query(**options)
+    return Outcome()
+
+
+COMMAND = Command(
+    name="query",
+    function=query,
+    run=run,
+    kept="Nothing was written.",
+    examples=("", f'"{EXAMPLE}"', '"select run_id, status from results.runs" --format csv'),
+    has_facts=False,
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Nothing was written.")
+    cli.run_app(COMMAND.app())

@@ -36,6 +36,7 @@ from prefect.settings import (
 )
 
 from flows.cli import tell
+from flows.prefect_flow import flow_of
 from tasks.errors import UserError, one_line
 from tasks.storage.urls import public_name
 
@@ -46,13 +47,16 @@ STARTED_AGAIN = 3  # after this exit code Prefect restarts its temporary server,
 HOME_BYTES = 4 << 20  # the least that Prefect's server needs to write there
 
 
-def run_with_prefect(flow: Flow[..., Any], options: dict[str, Any], before: Callable[[], None] = lambda: None) -> Any:
-    """Runs a flow for its command. Returns the result of its body, even if Prefect's server is lost.
+def run_with_prefect(
+    function: Callable[..., Any], options: dict[str, Any], before: Callable[[], None] = lambda: None
+) -> Any:
+    """Runs a function as a flow for its command. Returns its result, even if Prefect's server is lost.
 
-    Args: options: the flow's parameters. before: called first, while a temporary server starts.
+    Args: options: the function's parameters. before: called first, while a temporary server starts.
 
     Raises: UserError: there is no suitable server. Any error that the body raises.
     """
+    flow = flow_of(function)
     with available(flow.name) as server:
         before()
     logging.raiseExceptions = False  # else Prefect's log prints on standard error what another server answers

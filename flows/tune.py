@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from prefect import flow
-
-from flows import cli, server
-from flows.options import Parser, parser_of
+from flows import cli
+from flows.holding import holding_warehouse
+from flows.options import Command, Outcome
 from flows.parameters import (
+    SOURCE_BYTES,
     Bytes,
     Columns,
     Count,
@@ -18,27 +20,22 @@ from flows.parameters import (
     Separators,
     Share,
     Source,
+    TargetName,
+    TunableName,
     Units,
     WarehouseName,
 )
-from flows.preparing import SOURCE_OPTIONS, Preparation, holding_warehouse
-from tasks.compute.processes import Processes, share_of_cores, start_server
-from tasks.ingest.sources import MAX_BYTES
 from tasks.models.spec import ModelSpec
-from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.prefect_tasks import publish_task, trial_task
-from tasks.specs import BUDGETS, STUDY_SEED, Cell, Task
-from tasks.storage.warehouse import Warehouse
-from tasks.training.jobs import make_jobs
-from tasks.training.needs import required_columns
-from tasks.training.tuning import Best, open_search, tunable
+from tasks.specs import BUDGETS, STUDY_SEED, Cell
+
+if TYPE_CHECKING:
+    from tasks.training.tuning import Best
 
 
-@flow(name="tune", flow_run_name="tune {task} {model} ({protocol})")
 @holding_warehouse
 def tune(
-    task: Task,
-    model: str,
+    task: TargetName,
+    model: TunableName,
     trials: Count = 20,
     timeout: Seconds | None = None,
     threads: Count | None = None,
@@ -49,7 +46,7 @@ def tune(
     max_reject_share: Share = 0.05,
     min_genre_rows: Count = 20,
     units: Units = "",
-    max_source_bytes: Bytes = MAX_BYTES,
+    max_source_bytes: Bytes = SOURCE_BYTES,
     artist_separators: Separators | None = None,
 ) -> Best:
     """Ingest, build features, and try settings of one model until there are `trials`. The result is the best of them.
@@ -75,6 +72,15 @@ def tune(
         artist_separators: what separates several artists in one name, such as ', ' ' & ' ' x ' /. Lists, ';' and feat.
             always do.
     """
+    from flows.preparing import Preparation
+    from tasks.compute.processes import Processes, share_of_cores
+    from tasks.orchestration.crashed_runs import mark_killed_runs
+    from tasks.orchestration.prefect_tasks import publish_task, trial_task
+    from tasks.storage.warehouse import Warehouse
+    from tasks.training.jobs import make_jobs
+    from tasks.training.needs import required_columns
+    from tasks.training.tuning import open_search, tunable
+
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     spec = tunable(task, model)
@@ -108,11 +114,6 @@ def tune(
     return best
 
 
-def parser() -> Parser:
-    """Returns the parser of the command's options."""
-    return parser_of("flows.tune", __doc__, tune)
-
-
 def searched(spec: ModelSpec, protocol: str) -> Cell:
     """Returns the cell that each trial trains."""
     return Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
@@ -128,17 +129,30 @@ def print_best(best: Best) -> None:
     print("Every trial: select task, model, value, params from results.trials")
 
 
-def main() -> int:
-    """Runs `python -m flows.tune`. Returns the exit code."""
-    options = cli.parameters(parser(), tune)
+def run(options: dict[str, Any]) -> Outcome:
+    """Runs the flow for the command."""
+    from flows import server
+    from flows.preparing import SOURCE_OPTIONS, Preparation
+    from tasks.compute.processes import share_of_cores, start_server
+    from tasks.training.needs import required_columns
+    from tasks.training.tuning import tunable
+
     cell = searched(tunable(options["task"], options["model"]), options["protocol"])
     given = {name: options[name] for name in SOURCE_OPTIONS}
     preparation = Preparation.of(**given, required=required_columns([cell]))
     preparation.check()
     start_server(options["threads"] or share_of_cores(1)[1])
-    print_best(server.run_with_prefect(tune, options, preparation.before_flow))
-    return 0
+    best: Best = server.run_with_prefect(tune, options, preparation.before_flow)
+    return Outcome(facts=asdict(best), show=lambda: print_best(best))
 
+
+COMMAND = Command(
+    name="tune",
+    function=tune,
+    run=run,
+    kept="Finished trials are kept: the same command goes on from there.",
+    examples=("--task genre --model xgboost_tuned --trials 50", "--task multitask --model multitask_tuned"),
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="Finished trials are kept: the same command goes on from there.")
+    cli.run_app(COMMAND.app())

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from prefect import flow, get_run_logger
+from cyclopts import Parameter
 from pydantic import Field
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from flows import cli, server
-from flows.options import Option, Parser, parser_of
+from flows import cli
+from flows.options import Command, Outcome
 from flows.parameters import WarehouseName
 from tasks.errors import one_line
-from tasks.orchestration.crashed_runs import mark_killed_runs
-from tasks.orchestration.prefect_tasks import upkeep_task
-from tasks.storage.warehouse import Warehouse
-from tasks.upkeep.cleanup import GRACE_HOURS, MOST, CleanupOutcome, Policy
-from tasks.upkeep.integrity import Findings, check
-from tasks.upkeep.inventory import Item
+from tasks.specs import GRACE_HOURS
+from tasks.upkeep.policy import MOST, Policy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tasks.upkeep.cleanup import CleanupOutcome
+    from tasks.upkeep.integrity import Findings
+    from tasks.upkeep.inventory import Item
 
 WAIT = 600.0
 MIB = 1024**2
 EXAMPLES = 2
 
-Limit = Annotated[int, Field(ge=1, le=MOST), Option("N", int)]
-Hours = Annotated[float, Field(ge=0, le=24 * MOST), Option("N", float, show="{:g}".format)]
-Wait = Annotated[float, Field(ge=0), Option("SECONDS", float, show="{:g}".format)]
+Limit = Annotated[int, Field(ge=1, le=MOST), Parameter(metavar="N")]
+Hours = Annotated[float, Field(ge=0, le=24 * MOST), Parameter(metavar="N", show_default="{:g}".format)]
+Wait = Annotated[float, Field(ge=0), Parameter(metavar="SECONDS", show_default="{:g}".format)]
 
 
-@flow(name="upkeep", flow_run_name="upkeep")
 def upkeep(
     keep_runs: Limit | None = None,
     keep_days: Limit | None = None,
@@ -52,6 +51,12 @@ def upkeep(
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
             ./warehouse.
     """
+    from prefect import get_run_logger
+
+    from tasks.orchestration.crashed_runs import mark_killed_runs
+    from tasks.orchestration.prefect_tasks import upkeep_task
+    from tasks.storage.warehouse import Warehouse
+
     opened = Warehouse.existing(warehouse)
     mark_killed_runs(opened)
     policy = Policy(keep_runs=keep_runs, keep_days=keep_days, grace_hours=grace_hours)
@@ -77,6 +82,8 @@ def summary(outcome: CleanupOutcome) -> str:
 
 def print_outcome(outcome: CleanupOutcome) -> None:
     """Prints the removed items by kind, with examples."""
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -88,6 +95,9 @@ def print_outcome(outcome: CleanupOutcome) -> None:
 
 
 def _table(title: str, named: Mapping[str, Item]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD)
     for name, justify in (("what", "left"), ("count", "right"), ("MiB", "right"), ("such as", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -108,32 +118,55 @@ def print_findings(findings: Findings) -> None:
     print(f"{read}: {len(findings.faults) or 'no'} fault{'' if len(findings.faults) == 1 else 's'}")  # noqa: T201
 
 
-def parser(*, of_flow: bool = False) -> Parser:
-    """Returns the command's options. Args: of_flow: only the options that are parameters of the flow."""
-    command = parser_of("flows.upkeep", __doc__, upkeep)
-    if not of_flow:
-        command.add_argument(
-            "--check",
-            action="store_true",
-            help="remove nothing, but read every stored file and say what is missing, cut off or altered (exit code 1 "
-            "if anything is); what is cut off or altered is set aside below damaged/, and made again by the next run",
-        )
-    return command
+def run(options: dict[str, Any]) -> Outcome:
+    """Cleans up as a flow or, with --check, reads every stored file."""
+    from tasks.storage.warehouse import Warehouse
 
+    if options.pop("check"):
+        return _check(options["warehouse"], dry_run=options["dry_run"])
+    from flows import server
 
-def main() -> int:
-    """Runs `python -m flows.upkeep`. Returns the exit code."""
-    if (asked := parser().parse_args()).check:
-        opened = Warehouse.to_read(asked.warehouse, advice="Choose another with --warehouse.")
-        with opened.in_use(reads_only=asked.dry_run):
-            findings = check(opened, dry_run=asked.dry_run)
-        print_findings(findings)
-        return 1 if findings.faults else 0
-    options = cli.parameters(parser(of_flow=True), upkeep)
     Warehouse.existing(options["warehouse"])
-    print_outcome(server.run_with_prefect(upkeep, options))
-    return 0
+    outcome: CleanupOutcome = server.run_with_prefect(upkeep, options)
+    return Outcome(
+        facts={
+            "dry_run": outcome.is_dry_run,
+            "runs_kept": outcome.kept,
+            "removed": sorted(outcome.going),
+            "removed_bytes": outcome.freed,
+            "removed_later": sorted(outcome.later),
+            "bytes": outcome.size,
+        },
+        show=lambda: print_outcome(outcome),
+    )
 
+
+def _check(warehouse: str | None, *, dry_run: bool) -> Outcome:
+    from tasks.storage.warehouse import Warehouse
+    from tasks.upkeep.integrity import check
+
+    opened = Warehouse.to_read(warehouse, advice="Choose another with --warehouse.")
+    with opened.in_use(reads_only=dry_run):
+        findings = check(opened, dry_run=dry_run)
+    faults = [{"path": fault.path, "what": fault.what} for fault in findings.faults]
+    return Outcome(
+        facts={"files": findings.files, "bytes": findings.size, "faults": faults},
+        show=lambda: print_findings(findings),
+        code=1 if findings.faults else 0,
+    )
+
+
+COMMAND = Command(
+    name="upkeep",
+    function=upkeep,
+    run=run,
+    kept="What was not removed yet is still there: run it again.",
+    examples=("--dry-run", "--keep-days 30", "--check"),
+    flags={
+        "check": "remove nothing, but read every stored file and say what is missing, cut off or altered (exit code 1 "
+        "if anything is); what is cut off or altered is set aside below damaged/, and made again by the next run",
+    },
+)
 
 if __name__ == "__main__":
-    cli.run_command(main, kept="What was not removed yet is still there: run it again.")
+    cli.run_app(COMMAND.app())

@@ -11,6 +11,7 @@ from tasks.errors import UnknownNameError
 
 Task = Literal["genre", "popularity", "multitask"]
 Split = Literal["train", "val", "test"]
+Statistics = Literal["relearned", "kept"]  # of the tracks that others are appended to
 
 # In the column order of the feature tables.
 AUDIO_FEATURES = (
@@ -34,6 +35,8 @@ SLICES = ("all", "imputed", "observed")
 # Shown with every result of the built-in sample and of models trained on it.
 GENERATED = "GENERATED DATA: of the built-in sample; it says nothing about real music."
 STUDY_SEED = 42
+MAX_SOURCE_BYTES = 20_000_000_000  # of a source, also when unpacked; changed by --max-source-bytes
+GRACE_HOURS = 12.0  # for readers of an older publication
 
 
 class Named(Shape):

@@ -151,6 +151,7 @@ def test_a_wrong_option_is_told_in_a_line(module, options, said, monkeypatch, ca
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_tables_that_polars_prepares_for_comparison_are_ours(tmp_path) -> None:
     csv, home = tmp_path / "tracks.csv", tmp_path / "music"
     write_sample(csv, 20_000)

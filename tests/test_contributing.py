@@ -138,11 +138,12 @@ def test_every_command_of_the_document_is_possible(project) -> None:
         import json, sys
         from unittest import mock
         from flows import benchmark
-        for options in json.loads(sys.argv.pop()):
-            sys.argv[1:] = options
-            with mock.patch("flows.benchmark.run_flow") as run, mock.patch("flows.benchmark.terminal"):
-                benchmark.main()
-            print(len(run.call_args.args[3]))
+        from flows.options import parsed
+        for words in json.loads(sys.argv.pop()):
+            command, options = parsed(benchmark.COMMAND.app(), words)
+            with mock.patch("flows.fan_out.outcome_of_run") as run:
+                command.run(options)
+            print(len(run.call_args.args[2]))
     """
     cells = project.python("-c", code, json.dumps(asked)).split()
     assert len(cells) == len(asked) > 3

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import api, features, feedback, learning_curve, nearest, predict, query, report, tune, upkeep
-from flows.benchmark import parser
+from flows.__main__ import COMMANDS
+from flows.options import PROGRAM
 from tasks.ingest.columns import EXPECTED, PUBLIC_FILES
 from tasks.models.registry import GROUPS, MODELS
 from tasks.results.descriptions import COMPARED_TABLES
@@ -30,38 +30,12 @@ MANUAL = "\n".join(text for name, text in TEXTS.items() if name.startswith(("REA
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        parser(),
-        features.parser(),
-        tune.parser(),
-        report.parser(),
-        query.parser(),
-        upkeep.parser(),
-        predict.parser(),
-        feedback.parser(),
-        nearest.parser(),
-        api.parser(),
-        learning_curve.parser(),
-    ],
-    ids=[
-        "benchmark",
-        "features",
-        "tune",
-        "report",
-        "query",
-        "upkeep",
-        "predict",
-        "feedback",
-        "nearest",
-        "api",
-        "learning_curve",
-    ],
-)
-def test_every_option_is_documented(command) -> None:
-    options = {option for action in command._actions for option in action.option_strings if option.startswith("--")}
-    assert {option for option in options - {"--help"} if f"`{option}`" not in TEXTS["docs/commands.md"]} == set()
+@pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
+def test_every_option_and_command_is_documented(command) -> None:
+    options = {name for option in command.app().assemble_argument_collection() for name in option.names}
+    written = {option for option in options if option.startswith("--")}
+    assert {option for option in written if f"`{option}`" not in TEXTS["docs/commands.md"]} == set()
+    assert f"`{PROGRAM} {command.name}`" in TEXTS["docs/commands.md"]
 
 
 NAMES = [

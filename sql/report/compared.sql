@@ -1,4 +1,4 @@
--- Of the comparison of two runs: one row per protocol, task, model, feature set and headline metric that both have, test
+-- Of the comparison of two runs: one row per protocol, task, model, feature set and metric that both have, test
 -- rows, means over seeds; value_a is of $run_id, value_b of $other. results_a, results_b: the cells' folders, one a seed.
 -- has_same_rows: both were measured on the same test rows, so that their difference can be paired.
 with
@@ -19,7 +19,6 @@ figures as (
     where
         metrics.split = 'test'
         and metrics.slice = 'all'
-        and metrics.metric in ({{ headlines }})
         and metrics.value is not null
         and metrics.run_id in ($run_id, $other)
     group by all

@@ -12,8 +12,9 @@ import duckdb
 from tasks.errors import UserError
 from tasks.feedback.nearest import Known
 from tasks.ingest.columns import MIN_FEATURES
-from tasks.ingest.sources import MAX_BYTES, opened
+from tasks.ingest.sources import opened
 from tasks.prediction.batch import reading
+from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
@@ -40,7 +41,7 @@ def selected_track(
     warehouse: Warehouse,
     units: Mapping[str, str] = MappingProxyType({}),
     min_features: int = MIN_FEATURES,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> Iterator[SelectedTrack]:
     """Yields the track with the id `track_id`, in a workspace that lasts as long as the block.
 

@@ -17,23 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import InputError, UserError, is_about_room
-from tasks.ingest import parquet, sources
+from tasks.ingest import parquet
 from tasks.ingest.columns import MISSING_WORDING, TARGET_COLUMNS, Matched, check_present, match_columns
 from tasks.ingest.contents import about_columns, check_appended, check_like, find_bad_values, with_values
 from tasks.ingest.genres import know_spellings
 from tasks.ingest.snapshots import (
     SNAPSHOT,
     Snapshot,
-    Statistics,
     attach,
     define_raw_tracks,
     find_snapshot,
     is_stored,
     load_snapshot,
 )
-from tasks.ingest.sources import BYTES_OF_ROW, MAX_BYTES, SourceFile, opened
+from tasks.ingest.source_names import BYTES_OF_ROW, STORED
+from tasks.ingest.source_names import check as check_name
+from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, typed_select
-from tasks.specs import MISSING
+from tasks.specs import MAX_SOURCE_BYTES, MISSING, Statistics
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, flush
 
@@ -53,7 +54,6 @@ READING = (
 )
 SOME = 1_000  # rejected rows that are kept of a refused file; also the rows in one batch of located lines
 
-STORED = re.compile(r"snapshot:(.*)", re.DOTALL)
 REJECTS = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),
@@ -90,7 +90,7 @@ def ingest(
     append: Append | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     required: Collection[str] = (),
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> Snapshot:
     """Reads a source into the warehouse, unless the same content was read in the same way before.
 
@@ -144,7 +144,7 @@ def ingest(
     return snapshot
 
 
-def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_BYTES) -> None:
+def check(source: str, warehouse: Warehouse, append: Append | None = None, max_bytes: int = MAX_SOURCE_BYTES) -> None:
     """Checks a source and its options before it is read. Args, Raises: as for `ingest`."""
     duck.memory_mib()
     if stored := STORED.fullmatch(source):
@@ -152,7 +152,7 @@ def check(source: str, warehouse: Warehouse, append: Append | None = None, max_b
             raise UserError(f"--source {source}: is a snapshot already; --append-to takes a file.")
         find_snapshot(stored[1], warehouse)
         return
-    sources.check(source, max_bytes)
+    check_name(source, max_bytes)
     if append:
         find_snapshot(append.to, warehouse)
 

@@ -21,7 +21,6 @@ from tasks.specs import STUDY_SEED
 from tasks.storage.duck import digest
 from tasks.storage.warehouse import Warehouse
 
-DEFAULT_ROWS = 20_000
 STATISTICS_FILE = Path(__file__).with_name("sample_statistics.json")
 CHUNK_ROWS = 100_000
 ROWS_PER_BLANK = 10_000  # the real file has 5 blank rows among 50,005

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -13,12 +12,12 @@ import pyarrow.parquet as pq
 
 from tasks.errors import UserError, one_line
 from tasks.ingest.columns import EXPECTED
+from tasks.specs import Statistics
 from tasks.storage import duck
 from tasks.storage.damage import is_whole, read_rows
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import Warehouse
 
-Statistics = Literal["relearned", "kept"]
 STORED_TABLES = (("raw", "tracks"), ("raw", "rejects"), ("staging", "typed_tracks"))  # of each ingested file
 SNAPSHOT = pa.schema(
     [

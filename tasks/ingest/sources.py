@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import itertools
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,27 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import ByteSize
-
-from tasks.errors import InputError, UserError, one_line
+from tasks.errors import InputError, one_line
 from tasks.ingest import parquet
 from tasks.ingest.columns import MIN_FEATURES
 from tasks.ingest.download import download
-from tasks.ingest.files import check_regular, regular_file, unreadable
+from tasks.ingest.files import regular_file, unreadable
 from tasks.ingest.records import CHUNK, check_text, records
-from tasks.ingest.sample import DEFAULT_ROWS, sample_file
+from tasks.ingest.sample import sample_file
+from tasks.ingest.source_names import local_file, sample_rows
+from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.urls import public_name
 from tasks.storage.warehouse import Warehouse
 
 Format = Literal["csv", "gzip", "parquet"]
-SAMPLE = re.compile(r"sample(?::(\d+))?")
-LOCAL = re.compile(r"(?:file|local)://")  # URLs of local files
-MAX_BYTES = ByteSize(20_000_000_000)  # of a source, also when unpacked; changed by --max-source-bytes
 MOST_TITLE_LINES = 10
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 MOST_COLUMNS = 10_000
 MOST_SHOWN = 10_000  # characters kept of a rejected row
-BYTES_OF_ROW = 150  # of a CSV file, estimated
 csv.field_size_limit(10_000_000)
 
 
@@ -50,7 +45,7 @@ class SourceFile:
     sha256: str
     seen: tuple[int, ...]  # identity, size and time of change, from before the digest was computed
     title_lines: int = 0  # above a CSV's header
-    max_bytes: int = MAX_BYTES  # largest size when unpacked
+    max_bytes: int = MAX_SOURCE_BYTES  # largest size when unpacked
 
     def check_unchanged(self) -> None:
         """Raises: InputError: the file has changed, so that its digest may not match what was read."""
@@ -141,30 +136,8 @@ class SourceFile:
                     return
 
 
-def sample_rows(source: str, max_bytes: int = MAX_BYTES) -> int | None:
-    """Returns how many generated tracks `source` asks for; None if it is not `sample[:ROWS]`.
-
-    Raises: UserError: ROWS is not a whole number, or more rows than `max_bytes` can contain.
-    """
-    if sample := SAMPLE.fullmatch(source):
-        most = max_bytes // BYTES_OF_ROW
-        digits = (sample[1] or str(DEFAULT_ROWS)).lstrip("0") or "0"
-        if len(digits) > len(str(most)) or int(digits) > most:
-            raise UserError(f"--source sample: of more than {most:,} tracks takes more than --max-source-bytes allows.")
-        return int(digits)
-    if source.startswith("sample:"):
-        raise UserError(f"--source {source}: sample[:ROWS] takes a whole number of rows.")
-    return None
-
-
-def check(source: str, max_bytes: int = MAX_BYTES) -> None:
-    """Checks a source without reading it. Raises: UserError: it cannot be read."""
-    if sample_rows(source, max_bytes) is None and (local := _local(source)):
-        check_regular(*local)
-
-
 @contextmanager
-def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Iterator[SourceFile]:
+def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_SOURCE_BYTES) -> Iterator[SourceFile]:
     """Yields the local file of a source; a download is removed afterwards.
 
     Args: source: a path, a URL that fsspec can read, or `sample[:ROWS]`. max_bytes: largest size, also when unpacked.
@@ -173,7 +146,7 @@ def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Ite
     """
     if (rows := sample_rows(source, max_bytes)) is not None:
         yield _inspect(sample_file(warehouse, rows), source, max_bytes, is_generated=True)
-    elif local := _local(source):
+    elif local := local_file(source):
         yield _inspect(*local, max_bytes)
     else:
         label = public_name(source)
@@ -183,16 +156,6 @@ def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_BYTES) -> Ite
             yield _inspect(temporary, label, max_bytes)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _local(source: str) -> tuple[Path, str] | None:
-    """Returns the local path of `source` and its name in messages; None if it is a remote URL."""
-    if LOCAL.match(source) and "::" not in source:
-        return Path(LOCAL.sub("", source, count=1)), public_name(source)
-    if "://" in source:
-        return None
-    path = Path(source).expanduser()
-    return path, one_line(path.name)
 
 
 def _inspect(path: Path, label: str, max_bytes: int, *, is_generated: bool = False) -> SourceFile:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from tasks.specs import FeatureSet
 
@@ -30,6 +29,8 @@ class StoredRows:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Reads the rows of a slice with step 1."""
+        import polars as pl
+
         start, stop, _ = rows.indices(self.n_rows)
         part = pl.scan_parquet(self.file, glob=False).select(self.columns).slice(start, stop - start).collect()
         values = part[self.columns].to_numpy() if isinstance(self.columns, str) else part.to_numpy(order="c")

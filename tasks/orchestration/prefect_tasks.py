@@ -19,17 +19,18 @@ from tasks.features import build
 from tasks.features.registry import BuiltTable
 from tasks.ingest import read
 from tasks.ingest.snapshots import Snapshot
-from tasks.ingest.sources import MAX_BYTES
 from tasks.orchestration import artifacts, pages
 from tasks.prediction import batch, champions
 from tasks.results import publish
+from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.warehouse import Warehouse
 from tasks.training import cell_files, dask_worker, local, tuning
 from tasks.training.jobs import Job
 from tasks.training.runs import CellOutcome
 from tasks.training.tuning import Trial
 from tasks.upkeep import cleanup
-from tasks.upkeep.cleanup import CleanupOutcome, Policy
+from tasks.upkeep.cleanup import CleanupOutcome
+from tasks.upkeep.policy import Policy
 
 
 class CellError(Exception):
@@ -64,7 +65,7 @@ def ingest_task(
     append: read.Append | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     required: Collection[str] = (),
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> Snapshot:
     """See tasks.ingest.read.ingest."""
     return read.ingest(source, mapping, max_reject_share, warehouse, append, units, required, max_bytes)

@@ -30,12 +30,12 @@ from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, l
 from tasks.ingest.contents import with_values
 from tasks.ingest.read import SOME, copy_raw, copy_typed
 from tasks.ingest.snapshots import define_raw_tracks
-from tasks.ingest.sources import MAX_BYTES, SourceFile, opened
+from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, unlike_training
 from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import find_rejects
-from tasks.specs import GENERATED
+from tasks.specs import GENERATED, MAX_SOURCE_BYTES
 from tasks.storage import duck
 from tasks.storage.outputs import out_file, replacing_beside, stem_of
 from tasks.storage.warehouse import Warehouse
@@ -96,7 +96,7 @@ def predict_file(
     strict: bool = False,
     units: Mapping[str, str] | None = None,
     min_features: int = MIN_FEATURES,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> PredictionOutcome:
     """Predicts genre and popularity of every track of a file with the champions of `warehouse`.
 
@@ -163,7 +163,7 @@ def predict_rows(
     strict: bool = False,
     units: Mapping[str, str] | None = None,
     min_features: int = MIN_FEATURES,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_SOURCE_BYTES,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Predicts like `predict_file`, in memory. Args, Raises: as there.
 

@@ -7,12 +7,17 @@ forever.
 from __future__ import annotations
 
 import asyncio
+import resource
+import socket
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CLIENT_SECONDS = 15.0  # for a client to send its whole request, and again to take its answer
 MOST = 200  # connections; one more closes the connection that has waited longest for its client
 LOOK_SECONDS = 1.0
+QUEUE = 2_048  # clients that wait to be accepted
+OPEN_FILES = 4_096  # open at once, including connections, if the system allows it
 
 
 class PatientProtocol(H11Protocol):
@@ -58,3 +63,26 @@ class PatientProtocol(H11Protocol):
             self.let_go()
             return
         self.loop.call_later(LOOK_SECONDS, self._look)
+
+
+class PatientServer(uvicorn.Server):
+    """Lets many clients wait in the kernel's queue, although asyncio accepts only a few of them at once.
+
+    Both are asyncio's `backlog`. Connections are accepted before older ones are closed for them, so with too many at
+    once no file could be opened.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the server, then lengthens the queue of its sockets."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(QUEUE)
+
+
+def room_for_connections() -> int:
+    """Raises the limit on open files as far as allowed. Returns how many connections fit below it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < OPEN_FILES:
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(MOST, soft // 8)

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.features.registry import BuiltTable
+from tasks.specs import GRACE_HOURS
 from tasks.storage import checksums, duck
 from tasks.storage.warehouse import MANIFEST, Warehouse, flush
 
-GRACE = timedelta(hours=12)  # for readers of an older publication
+GRACE = timedelta(hours=GRACE_HOURS)
 STAMP = "%Y%m%dT%H%M%S%f"
 # results.ceiling reads every track. results.predictions is cells.predictions, which the manifest has, with cell names.
 LEFT_OUT = ("ceiling", "predictions", "no_predictions")

@@ -18,9 +18,9 @@ import psutil
 import pyarrow as pa
 
 from tasks.features.registry import BuiltTable, read_registry
-from tasks.ingest.sample import DEFAULT_ROWS, sample_path
+from tasks.ingest.sample import sample_path
 from tasks.ingest.snapshots import SNAPSHOT
-from tasks.ingest.sources import SAMPLE
+from tasks.ingest.source_names import SAMPLE, SAMPLE_ROWS
 from tasks.prediction import champions
 from tasks.storage import checksums
 from tasks.storage.damage import read_rows
@@ -194,7 +194,7 @@ def _runs(warehouse: Warehouse, now: datetime, users: set[tuple[str, int]] | Non
             started_at=row["started_at"],
             status=finished["status"] if finished else "running" if _is_running(row, now, users) else "killed",
             snapshot=row["snapshot"],
-            sample=sample and _below(sample_path(warehouse, int(sample[1] or DEFAULT_ROWS)), warehouse),
+            sample=sample and _below(sample_path(warehouse, int(sample[1] or SAMPLE_ROWS)), warehouse),
             results=frozenset(cell["result"] for cell in cells if cell["result"]),
             versions=frozenset(cell[name] for cell in cells for name in ("feature_version", "staging_version")),
             shown=frozenset(tuple(str(cell.get(name)) for name in CELL_OF) for cell in cells if cell["status"] == "ok"),

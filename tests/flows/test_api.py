@@ -278,6 +278,7 @@ def test_more_connections_than_files_do_not_end_it(trained) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_more_requests_than_can_wait_are_told_so_and_health_is_answered() -> None:
     """In this process: as many as wait at once are held back, which no real model is slow enough for."""
     released = threading.Event()
@@ -315,6 +316,7 @@ def test_health_and_docs_without_another_server(api) -> None:
     assert set(NAMES) < set(schema["components"]["schemas"]["Track"]["properties"])
 
 
+@pytest.mark.slow
 def test_without_champions_it_says_what_to_do(tmp_path: Path) -> None:
     with serving("--warehouse", str(tmp_path)) as (process, client, said):
         assert "No model has been trained" in said[0]
@@ -333,7 +335,7 @@ def test_where_it_cannot_listen() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         for host, number, said in (
-            ("127.0.0.1", port, "in use"), ("127.0.0.1", 70_000, "65535"), ("no.invalid", 0, "no.invalid"),
+            ("127.0.0.1", port, "in use"), ("no.invalid", 0, "no.invalid"),
         ):  # fmt: skip
             with pytest.raises(UserError, match=said):
                 listen(host, number)

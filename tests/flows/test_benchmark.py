@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, query, refusal, run
@@ -242,9 +242,9 @@ def test_cells_that_run_out_of_time_are_rows_and_fail_the_run_only_together(own)
         (["--models", "xgb"], "Unknown model 'xgb'. Known: better"),
         (["--protocol", "cold"], "Unknown protocol 'cold'. Known: all, artists_any"),
         (["--models", "multitask", "--feature-sets", "rhythm"], "Nothing to train"),
-        (["--budget", "huge"], "invalid choice: 'huge'"),
-        (["--seeds", "x"], "invalid integers value: 'x'"),
-        (["--seeds", ","], "invalid integers value: ','"),
+        (["--budget", "huge"], "Unknown budget 'huge'. Known: brief, full, smoke"),
+        (["--seeds", "x"], "Invalid value for --seeds: invalid literal for int()"),
+        (["--seeds", ","], "Invalid value for --seeds: invalid literal for int()"),
         (["--source", "sample:abc"], "takes a whole number of rows"),
         (["--source", "snapshot:nope"], "has no snapshot 'nope'"),
         (["--columns", "foo=bar"], "--columns: unknown column 'foo'"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import dask_cluster, query, run, started, until
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import ROOT, clean_environment, query, until
 

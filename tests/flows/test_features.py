@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
-from flows.features import features
+from flows.deployed import features
 from tasks.errors import UserError
 from tasks.ingest import sample
 from tasks.reporting import terminal
@@ -36,6 +36,7 @@ def test_what_can_be_refused_at_once_is(options, variables, reason, tmp_path, mo
     assert reason in refusal(*options, "--warehouse", str(tmp_path), flow="features")
 
 
+@pytest.mark.slow
 def test_what_is_refused_at_once_is_told_in_one_line(tmp_path) -> None:
     done = run(clean_environment(), "--statistics", "kept", "--warehouse", str(tmp_path), flow="features")
     assert done.returncode == 1

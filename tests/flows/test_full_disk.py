@@ -18,12 +18,14 @@ from tasks.prediction import champions
 from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
 from tasks.upkeep import cleanup
-from tasks.upkeep.cleanup import Policy
 from tasks.upkeep.integrity import check
+from tasks.upkeep.policy import Policy
 from tests.helpers.amounts import amount, mostly_long
 from tests.helpers.commands import run
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
+
+pytestmark = pytest.mark.slow
 
 KIB = 1024
 Disk = Callable[[int], Warehouse]

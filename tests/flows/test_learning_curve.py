@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from flows.benchmark import benchmark
-from flows.learning_curve import learning_curve
+from flows.deployed import benchmark, learning_curve
 from tasks.errors import UserError
 from tasks.evaluation.bootstrap import percentile_interval
 from tasks.prediction.candidates import candidates

@@ -44,14 +44,17 @@ from tasks.storage.warehouse import MANIFEST, Warehouse
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import STARTED
 from tasks.training.tuning import open_search
-from tasks.upkeep.cleanup import CleanupOutcome, Policy, tidy
+from tasks.upkeep.cleanup import CleanupOutcome, tidy
 from tasks.upkeep.integrity import check
 from tasks.upkeep.inventory import take_inventory
+from tasks.upkeep.policy import Policy
 from tests.helpers.amounts import mostly_long
 from tests.helpers.commands import ROOT, clean_environment, run, until
 from tests.helpers.runs import make_run
 from tests.helpers.stored import trial_rows, try_until
 from tests.helpers.tracks import many
+
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("s3fs")
 MODELS = ("linear", "ridge", "knn")

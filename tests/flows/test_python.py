@@ -46,7 +46,7 @@ def script(code: str, folder: Path, environment: dict[str, str]) -> list[str]:
     ids=["benchmark", "predict"],
 )
 def test_a_function_has_the_parameters_of_its_flow(function, flow, first, only_here, only_there) -> None:
-    ours, theirs = inspect.signature(function).parameters, inspect.signature(flow.fn).parameters
+    ours, theirs = inspect.signature(function).parameters, inspect.signature(flow).parameters
     assert set(ours) - set(theirs) == only_here
     assert set(theirs) - set(ours) == only_there
     assert ours[first].default is inspect.Parameter.empty

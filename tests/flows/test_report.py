@@ -21,6 +21,8 @@ from tests.helpers.pages import CONTRAST, SCRIPT, STRUCTURE, Outline, needs_brow
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 QUOTE = "\"'><svg onload=\"window.harmed='svg'\"> {{ 7 * 7 }} & Co"
 FIGURES = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import duckdb
 import httpx
 import pytest
 
-from flows import benchmark, cli, features, tune
-from flows.preparing import default_source
+from flows import benchmark, features, tune
+from flows.options import parsed
+from tasks.ingest.source_names import default_source
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import run
 from tests.helpers.tracks import many
@@ -19,23 +20,27 @@ SECRETS = ("pass-word", "to-ken")
 
 
 @pytest.mark.parametrize(
-    ("parser", "flow", "options"),
+    ("command", "words"),
     [
-        (benchmark.parser(), benchmark.benchmark, []),
-        (features.parser(), features.features, []),
-        (tune.parser(), tune.tune, ["--task", "genre", "--model", "xgboost_tuned"]),
+        (benchmark.COMMAND, []),
+        (features.COMMAND, []),
+        (tune.COMMAND, ["--task", "genre", "--model", "xgboost_tuned"]),
     ],
     ids=["benchmark", "features", "tune"],
 )
-def test_a_url_with_secrets_is_no_parameter_of_a_flow(parser, flow, options, monkeypatch) -> None:
+def test_a_url_with_secrets_is_no_parameter_of_a_flow(command, words, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t?oken.csv").touch()
     monkeypatch.setenv("MUSIC_SOURCE", "another.csv")
+
+    def source_of(source: str) -> str | None:
+        return parsed(command.app(), [*words, "--source", source])[1]["source"]
+
     for source in ("https://host/t.csv?token=to-ken", "https://me:pass-word@host/t.csv"):
-        monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser, flow)["source"] is None
+        assert source_of(source) is None
         assert default_source(None) == source
     for source in ("https://host/t.csv", "t?oken.csv", "sample:2000"):
-        monkeypatch.setattr(sys, "argv", ["command", *options, "--source", source])
-        assert cli.parameters(parser, flow)["source"] == source
+        assert source_of(source) == source
 
 
 @pytest.mark.long

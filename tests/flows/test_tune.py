@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows import tune
+from flows import deployed, tune
 from tasks.storage.warehouse import Warehouse
 
 
@@ -12,8 +12,8 @@ def test_a_tuning_run_resumes(prefect_server, tmp_path, capsys) -> None:
         "task": "popularity", "model": "xgboost_tuned", "source": "sample:1000", "warehouse": str(tmp_path),
         "threads": 1,
     }  # fmt: skip
-    first = tune.tune(trials=2, **options)
-    best = tune.tune(trials=4, **options)
+    first = deployed.tune(trials=2, **options)
+    best = deployed.tune(trials=4, **options)
     assert (first.n_finished, best.n_finished) == (2, 4)
     assert best.committed == first.committed
     assert best.value <= first.value <= first.committed

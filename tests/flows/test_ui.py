@@ -24,7 +24,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.features.build import build_features
 from tasks.ingest import sample
 from tasks.ingest.read import ingest

@@ -7,7 +7,7 @@ import os
 import duckdb
 import pytest
 
-from flows.benchmark import benchmark
+from flows.deployed import benchmark
 from tasks.reporting import terminal
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import clean_environment, run
@@ -36,6 +36,7 @@ def test_a_run_on_hostile_names(prefect_server, tmp_path, capsys) -> None:
         assert {genre for (genre,) in genres} == {*unlike, "Jazz", "Rap"}
 
 
+@pytest.mark.slow
 def test_an_option_that_is_no_text_is_refused_in_one_line(tmp_path) -> None:
     done = run(clean_environment(MUSIC_WAREHOUSE=str(tmp_path)), "--source", os.fsdecode(b"t\xff.csv"))
     assert done.returncode == 1

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from unittest import mock
 
 import duckdb
 import psutil
+import pytest
 
+from flows.options import Command, Outcome, parsed
 from tasks.errors import UserError
 from tasks.storage.warehouse import Warehouse
 
@@ -46,15 +46,18 @@ def run(environment: dict[str, str], *options: str, flow: str = "benchmark") -> 
 
 def refusal(*options: str, flow: str = "benchmark") -> str:
     """What a command says of options that it refuses, asked in this process: to start one takes seconds."""
-    told = io.StringIO()
-    try:
-        with mock.patch("sys.argv", [f"flows.{flow}", *options]), redirect_stderr(told):
-            import_module(f"flows.{flow}").main()
-    except UserError as error:
-        return str(error)
-    except SystemExit:  # of an option that argparse refuses
-        return told.getvalue()
-    raise AssertionError(f"flows.{flow} took {' '.join(options)}")
+    command: Command = import_module(f"flows.{flow}").COMMAND
+    with pytest.raises(UserError) as refused:
+        carry_out(command, *options)
+    return str(refused.value)
+
+
+def carry_out(command: Command, *options: str) -> Outcome:
+    """What comes of a command in this process, not yet shown."""
+    asked = parsed(command.app(), options)
+    assert asked, "only help was asked for"
+    given = {name: value for name, value in asked[1].items() if name not in {"quiet", "json"}}
+    return command.run(given)
 
 
 @contextmanager

@@ -61,6 +61,7 @@ def test_tables_as_they_are_pass(protocol, sample_snapshot, shared_warehouse) ->
     assert build_features(sample_snapshot, protocol, 20, shared_warehouse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "file", "old", "new"), SQL_MUTANTS)
 def test_a_check_catches_changed_sql(check, file, old, new, sql_copy, warehouse) -> None:
     text = (sql_copy / file).read_text(encoding="utf-8")
@@ -107,6 +108,7 @@ def test_a_probe_that_leaves_nothing_out_is_caught(left_out, warehouse, monkeypa
         build_features(ingest("sample:2000", {}, 0.05, warehouse), f"{left_out}_apart", 20, warehouse)
 
 
+@pytest.mark.slow
 def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse) -> None:
     file = sql_copy / "features/scaling.sql"
     file.write_text(file.read_text(encoding="utf-8").replace("where split = 'train'", ""), encoding="utf-8")
@@ -116,6 +118,7 @@ def test_what_broke_a_rule_is_not_trained_on_by_the_next_run(sql_copy, warehouse
             build_features(snapshot, "label_free", 20, warehouse)
 
 
+@pytest.mark.slow
 def test_a_command_checks_once_what_it_prepares_before_its_flow_and_in_it(warehouse, tried) -> None:
     Preparation.of("sample:2000", "", "label_free", str(warehouse.root), 0.05, 20).before_flow()
     expected = sorted(checks.of(protocol_named("label_free")))
@@ -127,6 +130,7 @@ def test_a_command_checks_once_what_it_prepares_before_its_flow_and_in_it(wareho
     assert sorted(tried) == sorted(expected * 2)
 
 
+@pytest.mark.slow
 def test_appended_tracks_are_checked_once(warehouse, tried) -> None:
     base = ingest("sample:2000", {}, 0.05, warehouse)
     build_features(base, "cold_start", 20, warehouse)
@@ -138,6 +142,7 @@ def test_appended_tracks_are_checked_once(warehouse, tried) -> None:
     assert sorted(tried) == sorted(rules)
 
 
+@pytest.mark.slow
 def test_another_warehouse_is_checked_by_itself(tmp_path, warehouse, tried) -> None:
     for home in (warehouse, Warehouse.at(tmp_path / "other")):
         tried.clear()
@@ -145,6 +150,7 @@ def test_another_warehouse_is_checked_by_itself(tmp_path, warehouse, tried) -> N
         assert len(tried) == len(protocol_named("published").checks)
 
 
+@pytest.mark.slow
 def test_another_process_checks_what_it_reuses(sample_tables, sample_snapshot, shared_warehouse) -> None:
     code = """if True:
         import sys

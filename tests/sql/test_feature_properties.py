@@ -99,6 +99,7 @@ def connection() -> duckdb.DuckDBPyConnection:
         yield connection
 
 
+@pytest.mark.slow
 @given(of=split_tracks(), fill=st.sampled_from(["published", "label_free"]))
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_every_track_is_prepared_once_and_known_values_stay(connection, of, fill) -> None:
@@ -119,6 +120,7 @@ def test_every_track_is_prepared_once_and_known_values_stay(connection, of, fill
     assert found(connection, "finite") == []
 
 
+@pytest.mark.slow
 @given(of=split_tracks())
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_label_free_values_depend_on_training_rows_alone_and_on_no_genre(connection, of) -> None:
@@ -136,6 +138,7 @@ def test_label_free_values_depend_on_training_rows_alone_and_on_no_genre(connect
     assert again["scaling"].equals(made["scaling"])
 
 
+@pytest.mark.slow
 @given(of=split_tracks())
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_training_z_scores_have_mean_0_and_population_sd_1(connection, of) -> None:
@@ -148,6 +151,7 @@ def test_training_z_scores_have_mean_0_and_population_sd_1(connection, of) -> No
         assert std[name].std(ddof=0) == pytest.approx(1.0 if spread else 0.0, abs=1e-9 + precision)
 
 
+@pytest.mark.slow
 @given(of=split_tracks())
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_one_hot_rows_are_the_genre_and_sum_to_1(connection, of) -> None:
@@ -163,6 +167,7 @@ def test_one_hot_rows_are_the_genre_and_sum_to_1(connection, of) -> None:
             assert (columns[column] == (genre == name)).all()
 
 
+@pytest.mark.slow
 @given(of=split_tracks(), fill=st.sampled_from(["published", "label_free"]))
 @settings(deadline=None, max_examples=amount(5, 20))
 def test_the_order_of_rows_changes_no_value(connection, of, fill) -> None:
@@ -218,6 +223,7 @@ def test_one_split_names_exactly_the_tracks_that_are_lost_or_doubled(connection,
     assert dict(found(connection, "one_split")) == {track: n for track, n in counts.items() if n != 1}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 12), st.frozensets(st.integers(0, 9), max_size=3)), min_size=1, max_size=40))
 @settings(deadline=None)
 def test_groups_are_the_connected_components(connection, links) -> None:

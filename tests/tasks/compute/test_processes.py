@@ -106,6 +106,7 @@ def test_temporary_files_go_with_their_process(log) -> None:
     assert list(log.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_even_c_code(log) -> None:
     with Processes(threads=1, timeout=1) as processes:
         started = time.monotonic()
@@ -136,6 +137,7 @@ def test_leaving_the_block_ends_what_runs(log) -> None:
         assert processes.run(double, 1, log).status == "ok"
 
 
+@pytest.mark.slow
 def test_leaving_the_block_ends_what_is_just_being_started(log) -> None:
     outcomes, started = [], threading.Event()
     with pytest.MonkeyPatch.context() as patch, Processes(threads=1, timeout=20) as processes:
@@ -155,6 +157,7 @@ def test_leaving_the_block_ends_what_is_just_being_started(log) -> None:
     assert (outcomes[0].status, outcomes[0].error) == ("failed", "its process was killed by signal 9 (SIGKILL)")
 
 
+@pytest.mark.slow
 def test_an_exit_code_is_not_lost_to_a_child_that_starts_meanwhile(log, tmp_path, monkeypatch) -> None:
     """Starting one, multiprocessing reads the exit codes of all that have ended, each of which can be read once."""
     read = forkserver.read_signed
@@ -190,6 +193,7 @@ def test_a_child_that_uses_too_much_memory_is_ended(log) -> None:
     assert re.fullmatch(r"ended at [\d,]+ MiB of memory, above the limit of a cell \(600 MiB\)", outcome.error)
 
 
+@pytest.mark.slow
 def test_the_largest_child_is_ended_when_all_together_use_too_much(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tasks.compute.processes.usable_mib", lambda: 1300.0)
     with Processes(threads=1, timeout=60) as processes, ThreadPoolExecutor() as pool:

@@ -95,6 +95,7 @@ def _coverage(units: np.ndarray, *, by_group: bool, repeats: int = 300) -> float
     return covered / repeats
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_promise() -> None:
     """95 % intervals hold the truth about 95 times of 100; the binomial error of 300 simulations is 1.3 points."""
     alone = np.arange(300)
@@ -171,6 +172,7 @@ def test_the_spread_between_seeds_counts() -> None:
     assert several["p_value"] > 0.05
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_the_p_value_says() -> None:
     """Two equally good models: p < 0.05 in about 5 of 100 simulations."""
     random = np.random.default_rng(7)

@@ -31,6 +31,8 @@ from tests.helpers.amounts import mostly_long
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many, tracks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 PROTOCOLS = ("published", "cold_start", "recordings_any")
 

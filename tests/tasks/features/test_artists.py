@@ -24,6 +24,8 @@ from tasks.storage.warehouse import Warehouse
 from tests.helpers.amounts import mostly_long
 from tests.helpers.tracks import many
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "Guns N' Roses",
     "Tyler, The Creator",

@@ -39,6 +39,7 @@ def test_every_table_is_built_once(sample_tables, sample_snapshot, shared_wareho
     assert [row.version for row in again] == [row.version for row in sample_tables]
 
 
+@pytest.mark.slow
 def test_a_lost_file_is_built_again(warehouse) -> None:
     tables = build(many(100), warehouse)
     snapshot = ingest(str(warehouse.root / "source.csv"), {}, 1.0, warehouse)
@@ -176,6 +177,7 @@ def studied(real_file):
     return study.prepare(real_file)
 
 
+@pytest.mark.slow
 def test_the_real_file_is_split_and_standardized_as_in_the_study(real_file, studied, warehouse) -> None:
     tables = read(build_features(ingest(str(real_file), {}, 0.0, warehouse), "published", 20, warehouse), warehouse)
     for split, expected in studied.items():
@@ -194,6 +196,7 @@ def test_the_registry_names_files_that_are_there(sample_tables, shared_warehouse
         assert pq.read_metadata(shared_warehouse.root / row.path).num_rows == row.rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", mostly_long(["published", "cold_start"], "cold_start"))
 def test_two_builds_of_the_same_file_are_equal_to_the_last_bit(protocol, tmp_path, monkeypatch) -> None:
     def built(home: Warehouse) -> dict[str, pl.DataFrame]:
@@ -210,6 +213,7 @@ def test_two_builds_of_the_same_file_are_equal_to_the_last_bit(protocol, tmp_pat
         assert many_rows[name].sort(order).equals(table.sort(order)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("column", "text"), [("popularity", "high"), ("music_genre", "")])
 def test_the_staged_table_is_the_typed_one_unless_a_row_is_dropped(column, text, warehouse) -> None:
     def staged(frame: pl.DataFrame) -> tuple[bool, pl.DataFrame]:

@@ -67,6 +67,7 @@ def _assignment(frame: pl.DataFrame, protocol: str, warehouse) -> pl.DataFrame:
     return pl.read_parquet(warehouse.root / built["features.split_assignment"].path)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_file_does_not_matter_to_cold_start(warehouse) -> None:
     frame = many(600)
     one = _assignment(frame, "cold_start", warehouse).sort("track_id")
@@ -74,6 +75,7 @@ def test_the_order_of_the_file_does_not_matter_to_cold_start(warehouse) -> None:
     assert one.equals(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", ["recordings", "artists"])
 def test_probes_leave_training_rows_out_and_nothing_else(left_out, warehouse) -> None:
     frame = many(600).with_columns(artist_name=pl.int_range(pl.len()).floordiv(6).cast(pl.String))
@@ -99,6 +101,7 @@ def test_probes_leave_training_rows_out_and_nothing_else(left_out, warehouse) ->
         assert not test & {artist[track] for track in apart.filter(split="train")["track_id"]}
 
 
+@pytest.mark.slow
 def test_a_leak_that_cannot_be_measured_is_logged_and_stops_only_itself(warehouse) -> None:
     frame = many(600).with_columns(artist_name=(pl.int_range(pl.len()) % 3).cast(pl.String))
     with pytest.raises(ProtocolError, match=r"artists_apart cannot be measured: .* 0 are left"):
@@ -125,6 +128,7 @@ def test_every_probe_has_a_control() -> None:
         assert same == label_free
 
 
+@pytest.mark.slow
 def test_the_real_file_has_8941_groups_and_splits_by_genre(real_file, warehouse) -> None:
     built = build_features(ingest(str(real_file), {}, 0.0, warehouse), "cold_start", 20, warehouse)
     tables = {row.table_name.split(".")[1]: pl.read_parquet(warehouse.root / row.path) for row in built}

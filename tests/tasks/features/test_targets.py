@@ -44,6 +44,7 @@ CONSTANT_IN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", mostly_long(CONSTANT_IN, "everywhere", "test"))
 def test_a_constant_popularity(where, warehouse) -> None:
     constant, said = CONSTANT_IN[where]
@@ -69,11 +70,13 @@ def test_a_constant_popularity(where, warehouse) -> None:
     assert write_report(run, warehouse, None).exists()
 
 
+@pytest.mark.slow
 def test_two_values_are_a_target(warehouse) -> None:
     popularity = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("10")).otherwise(pl.lit("90"))
     assert prepared(popularity, warehouse)[1] == []
 
 
+@pytest.mark.slow
 def test_one_genre_in_a_split_is_said(warehouse) -> None:
     built = build_features(ingest("sample:2000", {}, 0.05, warehouse), "label_free", 20, warehouse)
     [row] = [row for row in built if row.table_name == "features.tracks_std"]

@@ -36,6 +36,7 @@ def brute_force(known: pl.DataFrame, z: pl.DataFrame, own: np.ndarray, k: int, l
 ROW = st.tuples(st.integers(0, 2), st.integers(0, 1), st.sampled_from([0.0, 1.0, None]), st.integers(0, 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=amount(12, 60), deadline=None)
 @given(rows=st.lists(ROW, min_size=1, max_size=60), own=ROW, k=st.integers(1, 8), at=st.integers(0, 59))
 def test_the_select_finds_what_brute_force_finds(rows, own, k, at) -> None:

@@ -91,6 +91,7 @@ def read(content: bytes | pl.DataFrame, home: Warehouse) -> tuple[Snapshot, dict
         return snapshot, {name: connection.sql(f"from {name}").pl() for name in names}
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_how_a_file_is_written_changes_nothing(home, data) -> None:
@@ -105,6 +106,7 @@ def test_how_a_file_is_written_changes_nothing(home, data) -> None:
     assert plain["raw.rejects"].select(reasons).equals(other["raw.rejects"].select(reasons))
 
 
+@pytest.mark.slow
 @given(frame=FRAMES, min_genre_rows=st.integers(1, 4))
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_every_row_is_kept_rejected_or_counted_as_dropped(home, frame, min_genre_rows) -> None:
@@ -128,6 +130,7 @@ def test_every_row_is_kept_rejected_or_counted_as_dropped(home, frame, min_genre
     assert ids.is_unique().all()
 
 
+@pytest.mark.slow
 @given(texts=st.lists(NUMBER, min_size=30, max_size=30))
 @settings(deadline=None, max_examples=amount(8, 40))
 def test_a_number_is_read_exactly_or_rejected(home, texts) -> None:
@@ -140,6 +143,7 @@ def test_a_number_is_read_exactly_or_rejected(home, texts) -> None:
             assert (value is None) == (abs(float(text)) >= 1e15 or math.isinf(float(text)))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None, max_examples=amount(5, 20))
 def test_the_order_of_rows_changes_no_row(home, data) -> None:

@@ -102,6 +102,7 @@ def test_columns_are_matched_by_name_in_any_order(csv, warehouse) -> None:
     assert straight["valence"].to_list() == ["0.7", "0.11"]
 
 
+@pytest.mark.slow
 def test_csv_gzip_and_parquet_read_alike(csv, tmp_path, warehouse) -> None:
     frame = many(50)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
@@ -323,6 +324,7 @@ def test_large_ids_keep_every_digit(suffix, csv, warehouse) -> None:
     assert typed["track_id"].cast(pl.String).to_list() == ids
 
 
+@pytest.mark.slow
 def test_ids_that_are_text_give_way_to_another_column_or_to_the_row_number(csv, warehouse) -> None:
     frame = tracks({"instance_id": "4uLU6hMCjMI75M1A2tKUQC", "row": "70"}, {"instance_id": "x", "row": "71"}, row="")
     with pytest.raises(InputError, match=r"2 of 2 rows have bad values.*instance_id: not a whole number: '4uLU6h"):
@@ -419,6 +421,7 @@ def test_a_refused_file_is_no_snapshot_and_leaves_its_rejects(warehouse, csv) ->
     assert ingest(f"snapshot:{taken.snapshot}", {}, 0.0, warehouse) == taken
 
 
+@pytest.mark.slow
 def test_rejects_of_a_bad_file_stand_with_their_lines(warehouse, csv) -> None:
     rows = 25_000  # more than are looked up at once
     frame = tracks(*({} for _ in range(3))).sample(rows, with_replacement=True, seed=1)

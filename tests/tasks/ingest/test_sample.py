@@ -47,5 +47,6 @@ def test_it_follows_the_statistics_of_a_genre(frame) -> None:
     assert np.corrcoef(energy, loudness)[0, 1] > 0.6
 
 
+@pytest.mark.slow
 def test_chunks_are_bounded() -> None:
     assert max(chunk.height for chunk in sample.generate(250_000)) <= sample.CHUNK_ROWS + 10

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DownloadError, InputError, UserError
-from tasks.ingest import download, files, sources
+from tasks.ingest import download, files, source_names
 from tasks.ingest.read import ingest
 from tasks.ingest.sources import opened
 from tasks.storage.urls import has_secrets, public_name
 from tests.helpers.amounts import amount, mostly_long
 from tests.helpers.tracks import many
 from tests.helpers.web import serving
+
+pytestmark = pytest.mark.slow
 
 SECRETS = ("me:", "pa/ss", "pa%2Fss", "pa%2fss", "to/ken", "to%2Fken", "to%2fken", "frag", "signed")
 
@@ -140,7 +142,7 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, told, how, tmp_path, w
             listener.bind("tracks.csv")  # whose path must be short
         else:
             path.symlink_to("/dev/zero")
-        for read in (sources.check, lambda source: ingest(source, {}, 0.0, warehouse)):
+        for read in (source_names.check, lambda source: ingest(source, {}, 0.0, warehouse)):
             with pytest.raises(InputError, match=rf"tracks\.csv: {told}"):
                 read(f"{how}{path}")
 

@@ -33,6 +33,7 @@ def column(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "number", "unit"),
     [
@@ -103,6 +104,7 @@ def test_a_few_odd_rows_and_the_sample_are_no_doubt(warehouse) -> None:
     assert ingest("sample:2000", {}, 0.05, warehouse).notes == ()
 
 
+@pytest.mark.slow
 def test_an_append_on_another_scale_is_refused(warehouse) -> None:
     base = read(many(N), warehouse)
     more = many(N).with_columns(instance_id=pl.int_range(10_000, 10_000 + N).cast(pl.String))

@@ -65,6 +65,7 @@ def test_whatever_says_that_a_value_is_missing_is_missing_in_every_column(wareho
     assert rejects["error"].to_list() == ["not a finite number: 'loud'", "none of the twelve is there"]
 
 
+@pytest.mark.slow
 def test_missing_values_are_filled_in_training(warehouse) -> None:
     frame = many(400).with_columns(
         energy=pl.when(pl.int_range(400) % 9 == 0).then(pl.lit("NA")).otherwise("energy"),
@@ -169,6 +170,7 @@ def test_names_that_differ_in_case_and_punctuation() -> None:
         match_columns(["Energy"], mapping, "t.csv")
 
 
+@pytest.mark.slow
 def test_a_title_above_the_header(warehouse) -> None:
     plain = tracks({}, {"energy": "loud"}).write_csv()
     for title in ("My songs\n", "My songs" + "," * 17 + "\n", "\nMy songs, 2026\n"):
@@ -211,6 +213,7 @@ def test_a_target_that_is_not_there_leaves_its_task_out(warehouse) -> None:
         read(frame.drop("music_genre"), warehouse)
 
 
+@pytest.mark.slow
 def test_tracks_without_genres_are_kept_for_popularity(warehouse) -> None:
     frame = many(300).with_columns(music_genre=pl.lit("NA"))
     snapshot, _ = read(frame, warehouse)

@@ -97,6 +97,7 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
         assert values["popularity", "test", "all", "rmse"] < 40
 
 
+@pytest.mark.slow
 def test_two_genres_are_enough(warehouse) -> None:
     from tasks.features.build import build_features
     from tasks.ingest.read import ingest

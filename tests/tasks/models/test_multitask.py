@@ -8,7 +8,10 @@ from tasks.models.estimators.nets import piecewise_linear
 from tasks.models.registry import MODELS
 from tests.helpers.amounts import mostly_long
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras on NumPy 2
+]
 
 
 def data(n=600) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -404,6 +404,7 @@ with writing(Path(sys.argv[1]), pa.schema([("n", pa.int64())])) as write:
 """
 
 
+@pytest.mark.slow
 def test_killed_while_writing_leaves_no_half_file(tmp_path) -> None:
     target = tmp_path / "o.parquet"
     command = [sys.executable, "-c", KILLED, str(target)]

@@ -13,7 +13,8 @@ from tasks.prediction.candidates import Candidate, candidates, lineage, predicto
 from tasks.prediction.champions import best_of, choose, current, decide, history, predictors
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import finish_run, start_run
-from tasks.upkeep.cleanup import Policy, tidy
+from tasks.upkeep.cleanup import tidy
+from tasks.upkeep.policy import Policy
 from tests.helpers.stored import DRAWS, candidate
 
 

@@ -24,6 +24,7 @@ NAMES = (*(text for text in UNTRUSTED if text != "?"), "a\x00b")  # a question m
 ALIKE = {"\u00e7A": "\u00c7a", "a\rb": "a\tb"}  # which differ in case or white space alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", ["write_csv", "write_parquet"])
 def test_names_are_kept_from_the_file_to_the_publication(write, tmp_path, warehouse) -> None:
     frame = labelled(NAMES)
@@ -55,6 +56,7 @@ def test_names_are_kept_from_the_file_to_the_publication(write, tmp_path, wareho
                 assert one_hot.select(columns).equals(expected)
 
 
+@pytest.mark.slow
 def test_genres_whose_column_would_be_anothers(tmp_path, warehouse) -> None:
     clashes = [("id", "id_0"), ("ID", "id_0", "id_1"), ("a", "a_1", "A_0"), ("a\x00b", "a?b")]
     for number, names in enumerate(clashes):
@@ -90,6 +92,7 @@ def test_messages_are_one_printable_line(tmp_path, warehouse) -> None:
     assert str(UserError("a\x1b\n b\u202e")) == "a? b?"
 
 
+@pytest.mark.slow
 def test_the_summary_shows_text_as_text(tmp_path, warehouse, capsys) -> None:
     path = tmp_path / os.fsdecode(b"[red]:smile:\x1b[31m\xff.csv")
     path.write_text(labelled(("[red]\x1b[2J", "Rare\x1b"), 25).write_csv())

@@ -80,6 +80,7 @@ def test_popularity_errors_are_those_of_the_predictions(home) -> None:
     assert found["bucket"].is_in(["0 to 9", "40 to 49"]).any()
 
 
+@pytest.mark.slow
 def test_publication_reads_no_predicted_row(home, copied) -> None:
     tables = ("figures", "comparisons", "popularity_errors", "leaderboard")
     published_after(without_rows, "predictions.parquet", copied)
@@ -89,6 +90,7 @@ def test_publication_reads_no_predicted_row(home, copied) -> None:
     assert all(published(copied, name).equals(published(home, name)) for name in tables)
 
 
+@pytest.mark.slow
 def test_results_of_before_have_figures_but_nothing_that_they_are_paired_with(home, copied) -> None:
     published_after(as_stored_before, "result.parquet", copied)
     figures = [published(each, "figures").drop("test_rows") for each in (home, copied)]
@@ -97,6 +99,7 @@ def test_results_of_before_have_figures_but_nothing_that_they_are_paired_with(ho
     assert published(copied, "popularity_errors").height == 0
 
 
+@pytest.mark.slow
 def test_tables_of_groups_stay_and_are_empty_where_nothing_needs_them(warehouse) -> None:
     names = ("track_artists", "track_links", "artist_groups", "track_groups")
     snapshot = ingest("sample:400", {}, 0.5, warehouse)

@@ -101,6 +101,7 @@ def test_a_table_shows_the_first_rows_and_says_so(home) -> None:
     assert len(asked(home, "from range(1000)", "csv").splitlines()) == 1001
 
 
+@pytest.mark.slow
 def test_the_command_is_one_line_on_an_error_and_survives_a_closed_pipe(home) -> None:
     def command(*options: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "flows.query", *options, "--warehouse", str(home.root)]
@@ -132,6 +133,7 @@ def test_without_a_question_all_tables_are_listed(home) -> None:
     assert all(described.values())
 
 
+@pytest.mark.slow
 def test_the_list_ends_with_commands_that_work(home) -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "flows.query", "--warehouse", str(home.root)],
@@ -163,6 +165,7 @@ def test_a_missing_warehouse_is_not_made(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_question_that_takes_for_ever_is_ended_by_a_signal(home) -> None:
     endless = "select count(*) from range(10000000000) a, range(100000) b where hash(a.range + b.range) = 3"

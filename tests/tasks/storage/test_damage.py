@@ -14,10 +14,13 @@ from tasks.results import query
 from tasks.storage.damage import FOLDER
 from tasks.storage.warehouse import Warehouse
 from tasks.upkeep import integrity
-from tasks.upkeep.cleanup import Policy, tidy
+from tasks.upkeep.cleanup import tidy
 from tasks.upkeep.integrity import check
+from tasks.upkeep.policy import Policy
 from tests.helpers.amounts import mostly_long
 from tests.helpers.runs import make_run
+
+pytestmark = pytest.mark.slow
 
 SOURCE = "sample:600"
 MODELS = ("linear", "logistic_regression")

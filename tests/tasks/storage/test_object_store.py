@@ -12,6 +12,7 @@ from tasks.storage.object_store import Mirror, Store, let_read
 FILES, ROWS = 40, 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "memory"])  # of which DuckDB's threads share open files
 def test_many_threads_read_what_was_written(kind, tmp_path) -> None:
     store = Store.at({"file": f"file://{tmp_path}/store", "memory": "memory://music"}[kind])

@@ -62,6 +62,7 @@ def test_every_module_that_training_reaches_decides_or_is_said_not_to() -> None:
     assert decides <= reached  # nothing is named that training does not use
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "module"), [(name, module) for name in CELLS for module in modules_of(name)])
 def test_a_line_in_a_module_that_decides_changes_the_key(name, module, change) -> None:
     before = key_of(name)
@@ -82,6 +83,7 @@ def test_comments_and_docstrings_leave_the_key(module, monkeypatch) -> None:
     assert keys.code_version(module) == before
 
 
+@pytest.mark.slow
 def test_keys_are_computed_without_importing_what_they_are_of() -> None:
     code = """if True:
         import sys
@@ -93,6 +95,7 @@ def test_keys_are_computed_without_importing_what_they_are_of() -> None:
     assert ended.stdout.split() == [str(len(FAMILIES)), "False"]
 
 
+@pytest.mark.slow
 def test_a_line_of_another_family_or_of_the_registry_leaves_the_key(change) -> None:
     own = "tasks.models.linear"
     before = key_of("genre/logistic_regression")

@@ -67,6 +67,7 @@ def test_a_cluster_is_checked_before_it_is_used(own_cluster, warehouse, monkeypa
         check_cluster("tcp://127.0.0.1:9", warehouse)
 
 
+@pytest.mark.slow
 def test_what_a_lost_worker_had_finished_counts(warehouse, monkeypatch) -> None:
     """Its process may still store the cell, before another worker starts on it or while it trains."""
     monkeypatch.setattr("tasks.orchestration.artifacts.tag_cell", id)

@@ -21,6 +21,8 @@ from tasks.training import dask_xgboost, grid, large_tables, train
 from tasks.training.jobs import Job, make_jobs
 from tests.helpers.commands import dask_cluster, until
 
+pytestmark = pytest.mark.slow
+
 EXACT = {"max_bin": 2048, "subsample": 1.0, "colsample_bytree": 1.0}  # a bin a value, and every row for every tree
 
 
@@ -72,6 +74,7 @@ def test_trees_are_those_of_one_process(name, spread_job, client) -> None:
     np.testing.assert_allclose(found, of_test_rows(spread_job(name), **EXACT), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(spread_job, shared_warehouse) -> None:
     """Rows are drawn for a tree by each worker for itself, bins cut from merged sketches: other trees, no worse."""
     job = spread_job("popularity/xgboost", workers=2)

@@ -80,6 +80,7 @@ def test_stored_rows_are_those_in_memory_in_the_same_order(all_is_large, job_of,
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -122,6 +123,7 @@ def on_disk(folder, x, y) -> tuple[dict[str, StoredRows], dict[str, StoredRows]]
     return {"train": StoredRows(file, FEATURES, "float64", len(x))}, {"train": StoredRows(file, "y", "float64", len(y))}
 
 
+@pytest.mark.slow
 def test_mini_batches_from_disk_learn_as_from_memory_and_the_same_way_twice(job_of, request) -> None:
     job = job_of("genre/mlp")
     truth = train.load(job).y["genre"]["test"]
@@ -178,6 +180,7 @@ def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch)
         assert (len(data.x["train"]), data.sampled_from) == (200, 700)
 
 
+@pytest.mark.slow
 def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
     run_id = make_run(warehouse, "sample:2000", ["linear", "knn", "gradient_boosting", "xgboost"])
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:
@@ -213,6 +216,7 @@ def peak_of(stored: tuple[dict[str, StoredRows], dict[str, StoredRows]]) -> floa
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(warehouse, tmp_path) -> None:
     """2,000,000 rows more are 76 MiB in memory."""
     random = np.random.default_rng(0)

@@ -29,7 +29,7 @@ from tasks.training.jobs import make_jobs
 from tasks.training.runs import STARTED, start_run
 from tasks.training.tuning import open_search
 from tasks.upkeep import cleanup
-from tasks.upkeep.cleanup import MOST, Policy, make_plan, needed_paths, tidy
+from tasks.upkeep.cleanup import make_plan, needed_paths, tidy
 from tasks.upkeep.inventory import (
     Inventory,
     Item,
@@ -41,8 +41,11 @@ from tasks.upkeep.inventory import (
     snapshot_paths,
     take_inventory,
 )
+from tasks.upkeep.policy import MOST, Policy
 from tests.helpers.amounts import amount
 from tests.helpers.runs import everything, files, night
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 30, tzinfo=UTC)

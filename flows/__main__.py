@@ -1,0 +1,54 @@
+"""All commands as one program: `music-benchmark NAME`, or `python -m flows NAME`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import NoReturn
+
+from cyclopts import App
+
+from flows import (
+    api,
+    benchmark,
+    cli,
+    features,
+    feedback,
+    learning_curve,
+    nearest,
+    predict,
+    query,
+    report,
+    tune,
+    upkeep,
+)
+from flows.options import PROGRAM
+
+TRAINING = (benchmark.COMMAND, features.COMMAND, learning_curve.COMMAND, tune.COMMAND)
+PREDICTION = (predict.COMMAND, feedback.COMMAND, nearest.COMMAND, api.COMMAND)
+RESULTS = (report.COMMAND, query.COMMAND, upkeep.COMMAND)
+COMMANDS = (*TRAINING, *PREDICTION, *RESULTS)
+
+
+def program() -> App:
+    """Returns the parser of all commands."""
+    app = App(
+        name=PROGRAM,
+        help="Predict genre and popularity of new songs from 12 audio descriptors, and compare the models that do.",
+        help_format="plaintext",
+        version=lambda: version("music-benchmark"),
+        result_action="return_value",
+    )
+    for title, commands in {"Training": TRAINING, "Prediction": PREDICTION, "Results": RESULTS}.items():
+        for command in commands:
+            app.command(command.app(title))
+    app.register_install_completion_command()
+    return app
+
+
+def main() -> NoReturn:
+    """Runs `music-benchmark`."""
+    cli.run_app(program())
+
+
+if __name__ == "__main__":
+    main()
