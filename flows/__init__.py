@@ -1,4 +1,4 @@
-"""Commands and Prefect flows, one a file: `python -m flows.NAME`."""
+"""Commands and Prefect flows, one a file: `python -m flows.NAME`; and `flows.python`, to be called from Python."""
 
 import os
 import resource

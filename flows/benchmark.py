@@ -28,7 +28,6 @@ from flows.parameters import (
     Units,
     WarehouseName,
 )
-from tasks.specs import BUDGETS, STUDY_SEED, protocols_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -92,26 +91,24 @@ def benchmark(
             (dask).
         dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
         as_current: make the source the warehouse's current catalogue, once the run is completed: its champions, known
-            tracks, leaderboard and reports are shown then. Without it, a run of a source that is not the current
-            catalogue is a trial, except for the first run of a warehouse.
+            tracks, leaderboard and reports are shown then. Without it, a run of another source than the current
+            catalogue is a trial (docs/results.md).
     """
     from flows.fan_out import run_cells
     from flows.preparing import Preparation
     from tasks.orchestration.artifacts import tag_run
     from tasks.orchestration.crashed_runs import mark_killed_runs
-    from tasks.orchestration.executors import Limits, executor_of
+    from tasks.orchestration.executors import executor_of
     from tasks.storage.warehouse import Warehouse
-    from tasks.training.grid import plan_cells
-    from tasks.training.needs import possible, required_columns
+    from tasks.training.local import Limits
+    from tasks.training.request import Request
 
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    protocols = protocols_of(protocol)
-    chosen = (models or [], feature_sets or [], seeds or [STUDY_SEED])
-    required = required_columns(plan_cells(protocols, "smoke", *chosen))
+    request = Request.of(protocol, budget, models, feature_sets, seeds)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -122,12 +119,10 @@ def benchmark(
         max_source_bytes,
         artist_separators,
         units=units,
-        required=required,
+        required=request.required,
     ).in_flow()
-    spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    spent, cells = request.cells(snapshot, tables)
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    made = [name for name in protocols if name in {table.protocol for table in tables}]
-    cells = possible(plan_cells(made, spent.name, *chosen), snapshot)
     return run_cells(
         cells,
         snapshot,
@@ -145,16 +140,10 @@ def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_run
-    from tasks.training.grid import plan_cells
+    from tasks.training.request import Request
 
-    cells = plan_cells(
-        protocols_of(options["protocol"]),
-        "smoke",
-        options["models"] or [],
-        options["feature_sets"] or [],
-        options["seeds"] or [STUDY_SEED],
-    )
-    return outcome_of_run(benchmark, options, cells, print_run)
+    asked = (options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds"))
+    return outcome_of_run(benchmark, options, Request.of(*asked).required, print_run)
 
 
 COMMAND = Command(

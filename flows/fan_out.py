@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from prefect import get_run_logger
@@ -18,21 +18,21 @@ from tasks.compute.progress import CellProgress
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
 from tasks.orchestration.artifacts import mark_crashed, progress_artifact
-from tasks.orchestration.executors import Executor, Future, Limits, executor_of
+from tasks.orchestration.executors import Executor, Future, executor_of
 from tasks.orchestration.prefect_tasks import (
     CellError,
     champions_task,
     publish_task,
     report_task,
 )
+from tasks.orchestration.steps import Steps, carry_out
 from tasks.results import database, run_queries
 from tasks.specs import Budget, Cell
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_worker, grid, large_tables
-from tasks.training.catalogues import Catalogues
-from tasks.training.jobs import Job, make_jobs
-from tasks.training.needs import required_columns
-from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
+from tasks.training.jobs import Job
+from tasks.training.local import Limits
+from tasks.training.runs import CellOutcome, outcome_of
 
 # Name of the state of a flow run in which some cells failed. The type is completed, as the results are published.
 WITH_FAILURES = "CompletedWithFailures"
@@ -57,61 +57,51 @@ def run_cells(
 
     Returns: the flow's final state; its result is the run's id.
     """
-    catalogues = Catalogues.of(warehouse)
-    snapshot = catalogues.placed(snapshot, warehouse)
-    if trial := None if as_current else catalogues.trial(snapshot):
-        cli.tell(trial)
-        get_run_logger().warning("%s", trial)
-    run = start_run(
-        snapshot,
-        budget.name,
-        warehouse,
-        flow_run.id,
-        runner=executor.name,
-        cells_at_once=executor.at_once,
-        threads_per_cell=executor.threads,
-        as_current=as_current,
-    )
-    outcomes: list[CellOutcome] = []
-    status = "interrupted"
-    try:
-        if executor.workers_together:
-            cells = grid.distributed(cells, tables, executor.workers_together)
-        if executor.workers_together and not any(cell.workers for cell in cells):
+    if executor.workers_together:
+        cells = grid.distributed(cells, tables, executor.workers_together)
+        if not any(cell.workers for cell in cells):
             cli.tell(
                 f"--spread changes nothing: no XGBoost model is of a table of more than "
                 f"{large_tables.LARGE_ROWS:,} rows"
             )
-        jobs = make_jobs(cells, tables, run.run_id, warehouse, executor.threads)
-        for outcome in _train(jobs, executor, limits):
-            outcomes.append(outcome)  # noqa: PERF402 - outcomes so far must survive an interruption
-        status = "completed" if any(outcome.status == "ok" for outcome in outcomes) else "failed"
-    except Exception:
-        status = "failed"
-        raise
-    finally:
-        finish_run(run, status, outcomes, warehouse)
-        challenges = chooses_champions and status == "completed"
-        decided = champions_task(run.run_id, executor.threads, warehouse) if challenges else []
-        publish_task(snapshot, tables, warehouse)
-    report_task(snapshot, tables, run.run_id, warehouse)
+    steps = Steps(
+        runner=executor.name,
+        at_once=executor.at_once,
+        threads=executor.threads,
+        train=lambda jobs: _train(jobs, executor, limits),
+        choose=lambda run_id: champions_task(run_id, executor.threads, warehouse),
+        publish=lambda snapshot: publish_task(snapshot, tables, warehouse),
+        report=lambda snapshot, run_id: report_task(snapshot, tables, run_id, warehouse),
+        tell_of_trial=_tell_of_trial,
+    )
+    ended = carry_out(
+        cells,
+        snapshot,
+        tables,
+        budget,
+        steps,
+        warehouse,
+        chooses_champions=chooses_champions,
+        as_current=as_current,
+        flow_run_id=flow_run.id,
+    )
+    for line in ended.decisions:
+        cli.tell(line)
+    get_run_logger().info("%s; published in %s", ended.summary, warehouse.address)
+    if ended.status == "failed":
+        return Failed(message=ended.why_failed, data=ended.run_id)
+    return Completed(name=WITH_FAILURES if ended.failures else None, message=ended.summary, data=ended.run_id)
 
-    for line in decided:
-        cli.tell(f"Trial: {line}" if trial else line)
-    failed = [outcome for outcome in outcomes if outcome.status != "ok"]
-    message = f"{len(outcomes) - len(failed)} of {len(outcomes)} cells ok, {sum(o.reused for o in outcomes)} reused"
-    if (report := warehouse.report(run.run_id)).exists():
-        message += f"; report {report}"
-    get_run_logger().info("%s; published in %s", message, warehouse.address)
-    if status == "failed":
-        return Failed(message=f"every cell failed, the first with: {failed[0].error}", data=run.run_id)
-    return Completed(name=WITH_FAILURES if failed else None, message=message, data=run.run_id)
+
+def _tell_of_trial(line: str) -> None:
+    cli.tell(line)
+    get_run_logger().warning("%s", line)
 
 
 def outcome_of_run(
     function: Callable[..., State],
     options: dict[str, Any],
-    cells: list[Cell],
+    required: Collection[str],
     print_run: Callable[[str, Warehouse], str],
 ) -> Outcome:
     """Runs, for a command, a function that ends with `run_cells` as a flow.
@@ -119,12 +109,12 @@ def outcome_of_run(
     Args:
         function: the function.
         options: its parameters.
-        cells: the cells that they ask for, of any budget.
+        required: our columns that the source must have.
         print_run: prints a published run, given its id.
     """
     given = {name: options[name] for name in SOURCE_OPTIONS}
     warehouse = Warehouse.at(options["warehouse"])
-    preparation = Preparation.of(**given, required=required_columns(cells))
+    preparation = Preparation.of(**given, required=required)
     preparation.check()
     chosen = (options["runner"], options["dask_address"], options["workers"])
     executor_of(*chosen, warehouse, spread=options["spread"]).prepare()

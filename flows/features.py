@@ -65,7 +65,7 @@ def features(
             latest.
         statistics: of an appended snapshot. relearned: make every table again. kept: prepare the new tracks alone, by
             the statistics that were fitted before, and add them to training.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
     from flows.preparing import Preparation
     from tasks.orchestration.artifacts import tag_run

@@ -50,7 +50,7 @@ def feedback(
         warehouse: where the models are, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """

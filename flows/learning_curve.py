@@ -79,17 +79,18 @@ def learning_curve(
             (dask).
         dask_address: the address of the Dask scheduler. By default a cluster on this machine, for this run.
         spread: fit XGBoost to more than a million rows on all workers of the Dask cluster together.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
     """
     from flows.fan_out import run_cells
     from flows.preparing import Preparation
     from tasks.orchestration.artifacts import tag_run
     from tasks.orchestration.crashed_runs import mark_killed_runs
-    from tasks.orchestration.executors import Limits, executor_of
+    from tasks.orchestration.executors import executor_of
     from tasks.storage.warehouse import Warehouse
     from tasks.training.grid import plan_cells
     from tasks.training.large_tables import LARGE_ROWS
     from tasks.training.learning_curve import curve_cells, sizes, training_rows
+    from tasks.training.local import Limits
     from tasks.training.needs import possible, required_columns
 
     opened = Warehouse.at(warehouse)
@@ -129,9 +130,10 @@ def run(options: dict[str, Any]) -> Outcome:
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_curve
     from tasks.training.grid import plan_cells
+    from tasks.training.needs import required_columns
 
     cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
-    return outcome_of_run(learning_curve, options, cells, print_curve)
+    return outcome_of_run(learning_curve, options, required_columns(cells), print_curve)
 
 
 COMMAND = Command(

@@ -50,7 +50,7 @@ def predict(
         columns: the file's own column names, as ours=theirs,..., in a TOML file of such pairs, or as the name of a
             public file (tidytuesday).
         strict: refuse the file if any row has bad values; without it, the other rows are predicted.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
         min_features: refuse a file with fewer of the 12 audio features.
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
     """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-
-from prefect import get_run_logger
 
 from flows import cli
 from flows.holding import tell_of_upkeep
@@ -21,7 +19,6 @@ from tasks.ingest.read import Append, check, ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
-from tasks.orchestration.prefect_tasks import features_task, ingest_task
 from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
 
@@ -58,7 +55,7 @@ class Preparation:
     def of(
         cls,
         source: str | None,
-        columns: str,
+        columns: str | Mapping[str, str],
         protocol: str,
         warehouse: str | None,
         max_reject_share: float,
@@ -67,7 +64,7 @@ class Preparation:
         artist_separators: list[str] | None = None,
         append_to: str | None = None,
         statistics: Statistics = "relearned",
-        units: str = "",
+        units: str | Mapping[str, str] = "",
         required: Collection[str] = (),
     ) -> Preparation:
         """Returns the preparation that a flow's parameters ask for.
@@ -96,7 +93,16 @@ class Preparation:
 
     def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
+        from prefect import get_run_logger
+
+        from tasks.orchestration.prefect_tasks import features_task, ingest_task
+
         return self._carry_out(ingest_task, features_task, get_run_logger().info, known=())
+
+    def here(self, log: Callable[[str], None]) -> tuple[Snapshot, list[BuiltTable]]:
+        """Ingests and builds without Prefect. Args: log: is told what was found, left out and read before."""
+        known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
+        return self._carry_out(ingest, build_features, log, known)
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -105,8 +111,7 @@ class Preparation:
         """
         if "://" not in self.source:
             with self.warehouse.in_use(tell_of_upkeep):
-                known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
-                self._carry_out(ingest, build_features, cli.tell, known)
+                self.here(cli.tell)
 
     def _carry_out(
         self,

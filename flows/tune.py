@@ -71,7 +71,7 @@ def tune(
             ./warehouse.
         max_reject_share: stop if a larger share of the rows has bad values.
         min_genre_rows: drop genres with fewer valid rows.
-        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/commands.md).
+        units: convert columns in another unit, as energy=percent,duration_ms=seconds,... (docs/input.md).
         max_source_bytes: refuse a source that is larger, as it is or unpacked: bytes, or a size such as 20GB.
         artist_separators: what separates several artists in one name, such as ', ' ' & ' ' x ' /. Lists, ';' and feat.
             always do.

@@ -24,10 +24,11 @@ def counted_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class CellProgress:
-    """A progress line of cells on standard error; nothing is shown if that is not a terminal."""
+    """A progress line of cells on standard error; nothing is shown if that is not a terminal, or if not `is_wanted`."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, is_wanted: bool = True) -> None:
         console = Console(stderr=True)
+        self.is_shown = is_wanted and console.is_terminal
         self._progress = Progress(
             TextColumn("cells"),
             BarColumn(bar_width=30),
@@ -36,7 +37,7 @@ class CellProgress:
             TextColumn("{task.description}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self.is_shown,
         )
         self._bar = self._progress.add_task("", total=total)
         self._total = total

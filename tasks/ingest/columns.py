@@ -46,7 +46,7 @@ MEASURED = (
 )
 TARGET_COLUMNS = ("popularity", "music_genre")
 NUMERIC = (*MEASURED, "popularity", "tempo", "duration_ms")
-# Columns of public files with Spotify's audio features whose names differ from ours (docs/commands.md, "Public files").
+# Columns of public files with Spotify's audio features whose names differ from ours (docs/input.md, "Public files").
 PUBLIC_FILES: Mapping[str, Mapping[str, str]] = {
     "tidytuesday": {
         "artist_name": "track_artist",
@@ -82,25 +82,15 @@ class Matched:
         return tuple(name for name, at in self.positions.items() if at is not None)
 
 
-def parse_mapping(text: str) -> dict[str, str]:
+def parse_mapping(given: str | Mapping[str, str]) -> dict[str, str]:
     """Parses a column mapping: `ours=theirs,...`, a name of `PUBLIC_FILES`, or the path of a TOML file of such pairs.
 
-    Pairs after the name of a public file replace its own. A TOML file may have the pairs in a `[columns]` table.
+    Pairs after the name of a public file replace its own. A TOML file may have the pairs in a `[columns]` table. A
+    dictionary of pairs, from Python, is checked like the others.
 
     Raises: UserError: another form, an unknown public file or column of ours, or a column given twice.
     """
-    if not text.strip():
-        return {}
-    known: Mapping[str, str] = {}
-    pairs: Sequence[tuple[str, object]]
-    first, comma, rest = text.partition(",")
-    if text.endswith(".toml"):
-        pairs = _read_toml(text)
-    elif "=" in first:
-        pairs = read_pairs(text, "--columns", PAIR)
-    else:
-        known = _of_public_file(first.strip())
-        pairs = read_pairs(rest, "--columns", PAIR) if comma else []
+    known, pairs = _pairs_of(given) if isinstance(given, str) else ({}, list(given.items()))
     mapping: dict[str, str] = {}
     for ours, name in pairs:
         if ours not in EXPECTED:
@@ -111,6 +101,18 @@ def parse_mapping(text: str) -> dict[str, str]:
             raise UserError(f"--columns: the name for '{ours}' is not a text.")
         mapping[ours] = name
     return {**known, **mapping}
+
+
+def _pairs_of(text: str) -> tuple[Mapping[str, str], Sequence[tuple[str, object]]]:
+    """Returns the columns of a public file, if the text names one, and the pairs that the text or its file holds."""
+    first, comma, rest = text.partition(",")
+    if not text.strip():
+        return {}, []
+    if text.endswith(".toml"):
+        return {}, _read_toml(text)
+    if "=" in first:
+        return {}, read_pairs(text, "--columns", PAIR)
+    return _of_public_file(first.strip()), read_pairs(rest, "--columns", PAIR) if comma else []
 
 
 def _of_public_file(name: str) -> Mapping[str, str]:
@@ -191,7 +193,7 @@ def match_columns(
 
 
 ADVICE = (
-    'Expected the columns listed in docs/commands.md, "Input"; name other spellings with --columns our_name=their_name.'
+    'Expected the columns listed in docs/input.md, "Columns"; name other spellings with --columns our_name=their_name.'
 )
 
 

@@ -30,7 +30,7 @@ from tasks.ingest.snapshots import (
     is_stored,
     load_snapshot,
 )
-from tasks.ingest.source_names import BYTES_OF_ROW, STORED, catalogue_of
+from tasks.ingest.source_names import BYTES_OF_ROW, STORED, catalogue_of, local_file
 from tasks.ingest.source_names import check as check_name
 from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, typed_select
@@ -132,13 +132,14 @@ def ingest(
                         warehouse.discard(warehouse.table(*name, identity))
                     file.check_unchanged()  # if the file changed, that is the reported error
                     raise
-                snapshot = replace(snapshot, content=content, parts=(identity,), catalogue=catalogue_of(source))
+                known_as = _catalogue(source, warehouse)
+                snapshot = replace(snapshot, content=content, parts=(identity,), catalogue=known_as)
                 if base and append:
                     snapshot = _joined(base, snapshot, append.statistics, warehouse)
                 warehouse.write_rows(record, [asdict(snapshot)], SNAPSHOT)
         snapshot = load_snapshot(identity, warehouse)
         if not base:
-            snapshot = replace(snapshot, source=file.label, catalogue=catalogue_of(source))
+            snapshot = replace(snapshot, source=file.label, catalogue=_catalogue(source, warehouse))
     _check_share(replace(snapshot, source=file.label), base, max_reject_share, warehouse)
     check_present(snapshot.columns, required, file.label)
     return snapshot
@@ -155,6 +156,12 @@ def check(source: str, warehouse: Warehouse, append: Append | None = None, max_b
     check_name(source, max_bytes)
     if append:
         find_snapshot(append.to, warehouse)
+
+
+def _catalogue(source: str, warehouse: Warehouse) -> str:
+    """Returns the catalogue of a source; a temporary file, such as a frame's, is known by its name alone."""
+    local = local_file(source)
+    return local[1] if local and local[0].is_relative_to(warehouse.scratch) else catalogue_of(source)
 
 
 def copy_raw(

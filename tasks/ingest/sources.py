@@ -68,7 +68,7 @@ class SourceFile:
         if len(header) > MOST_COLUMNS:
             raise InputError(
                 f"{self.label}: has {len(header):,} columns; {MOST_COLUMNS:,} are read at most. Keep those listed in "
-                'docs/commands.md, "Input".'
+                'docs/input.md, "Columns".'
             )
         return header, end
 

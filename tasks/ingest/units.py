@@ -136,13 +136,15 @@ class Doubt:
         return f"{self.seen.column}={self.unit or 'unknown'}{' in part' if self.is_mixed else ''}"
 
 
-def parse_units(text: str) -> dict[str, str]:
-    """Parses `--units` to a unit by column, such as `energy=percent,duration_ms=seconds`.
+def parse_units(given: str | Mapping[str, str]) -> dict[str, str]:
+    """Parses `--units` to a unit by column, such as `energy=percent,duration_ms=seconds`; or takes a dictionary.
 
     Raises: UserError: the text has another form, or a column or unit is not known.
     """
     found: dict[str, str] = {}
-    for column, name in read_pairs(text, "--units", "our_column=unit") if text.strip() else []:
+    text = given.strip() if isinstance(given, str) else ""
+    pairs = read_pairs(text, "--units", "our_column=unit") if text else []
+    for column, name in pairs if isinstance(given, str) else given.items():
         if column in found:
             raise UserError(f"--units: '{column}' is given twice.")
         unit_of(column, name)

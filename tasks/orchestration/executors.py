@@ -25,6 +25,7 @@ from tasks.plugins import loaded_files
 from tasks.storage.warehouse import Warehouse
 from tasks.training.dask_worker import check_cluster
 from tasks.training.jobs import Job
+from tasks.training.local import Limits
 from tasks.training.runs import CellOutcome
 
 # Ctrl-C also reaches the Dask workers that a run started. They ignore it, as the run ends them itself.
@@ -32,15 +33,6 @@ IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)
 LOAD_PLUGINS = "from tasks.plugins import load_plugins; load_plugins({})"
 Future = PrefectFuture[State[CellOutcome]]
 Submit = Callable[[Job], Future]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of each cell."""
-
-    timeout: float  # seconds
-    memory: float | None  # MiB
-    refresh: bool  # whether a stored cell is trained again
 
 
 class Executor(Protocol):

@@ -14,7 +14,7 @@ from prefect.states import Completed
 
 from tasks.compute.processes import Outcome, Processes
 from tasks.compute.progress import CellProgress
-from tasks.errors import DownloadError, one_line
+from tasks.errors import DownloadError
 from tasks.features import build
 from tasks.features.registry import BuiltTable
 from tasks.ingest import read
@@ -24,9 +24,9 @@ from tasks.prediction import batch, champions
 from tasks.results import publish
 from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.warehouse import Warehouse
-from tasks.training import cell_files, cell_process, dask_worker, tuning
+from tasks.training import cell_files, dask_worker, local, tuning
 from tasks.training.jobs import Job
-from tasks.training.runs import CellOutcome, outcome_of
+from tasks.training.runs import CellOutcome
 from tasks.training.tuning import Trial
 from tasks.upkeep import cleanup
 from tasks.upkeep.cleanup import CleanupOutcome
@@ -85,15 +85,7 @@ def train_task(job: Job, refresh: bool, processes: Processes, progress: CellProg
 
     Raises: CellError: the cell failed, ran out of time or was killed.
     """
-
-    def train() -> Outcome:
-        progress.started(job.cell)
-        try:
-            return processes.run(cell_process.train_job, job, Warehouse.at(job.warehouse).temporary("log"))
-        finally:
-            progress.ended(job.cell)
-
-    return _trained(job, refresh, train)
+    return _trained(job, refresh, lambda: local.in_process(job, processes, progress))
 
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)
@@ -103,19 +95,16 @@ def train_on_worker_task(job: Job, refresh: bool, timeout: float, memory: float 
 
 
 def _trained(job: Job, refresh: bool, train: Callable[[], Outcome]) -> State[CellOutcome]:
-    """Trains a cell unless it is stored, by an earlier run or by this one on a worker that was then lost."""
+    """Returns the state of a task run that trains a cell unless it is stored. Raises: CellError: it was not trained."""
     artifacts.tag_cell(job.cell)
-    stored = None if refresh else cell_files.find_result(job.key, Warehouse.at(job.warehouse))
-    if stored and stored != job.result:
-        outcome = outcome_of(job, "ok", reused=True, result=stored)
-        return Completed(name="Reused", message=f"trained before: {stored}", data=outcome)
-    if not job.is_stored:
-        ended = train()
-        if ended.status != "ok" and not job.is_stored:
-            raise CellError(outcome_of(job, ended.status, error=ended.error))
+    outcome = local.trained(job, train, refresh=refresh)
+    if outcome.status != "ok":
+        raise CellError(outcome)
+    if outcome.reused:
+        return Completed(name="Reused", message=f"trained before: {outcome.result}", data=outcome)
     if sample := cell_files.sample_of(job.result, Warehouse.at(job.warehouse)):
         get_run_logger().warning("%s: %s", job.cell.title, sample)
-    return Completed(data=outcome_of(job, "ok", result=job.result))
+    return Completed(data=outcome)
 
 
 @task(name="trial", task_run_name="trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
@@ -126,12 +115,8 @@ def trial_task(trial: Trial, processes: Processes) -> Outcome:
 
 @task(name="champions", task_run_name="champions", cache_policy=NO_CACHE, persist_result=False)
 def champions_task(run_id: str, threads: int, warehouse: Warehouse) -> list[str]:
-    """See tasks.prediction.champions.choose. Returns: its decisions in words; an error does not fail the run."""
-    try:
-        return champions.choose(run_id, warehouse, threads)
-    except Exception as error:  # noqa: BLE001 - any: the run itself is done
-        get_run_logger().warning("No champion was chosen", exc_info=error)
-        return [f"No champion was chosen: {one_line(error)}"]
+    """See tasks.prediction.champions.choose."""
+    return champions.choose(run_id, warehouse, threads)
 
 
 @task(

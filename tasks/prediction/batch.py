@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
@@ -31,7 +32,7 @@ from tasks.ingest.read import SOME, copy_raw, copy_typed
 from tasks.ingest.snapshots import define_raw_tracks
 from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, unlike_training
-from tasks.prediction.champions import predictors
+from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import find_rejects
 from tasks.specs import GENERATED, MAX_SOURCE_BYTES
@@ -75,7 +76,7 @@ class PredictionOutcome:
         counts += [f"{self.filled_rows:,} with filled values"] if self.filled_rows else []
         counts += [f"{self.unlike_rows:,} unlike anything in training"] if self.unlike_rows else []
         lines = [", ".join(counts), *self.notes, *(f"{task} by {model}" for task, model in self.models.items())]
-        lines += [f"{task}: not predicted, no model for it is stored" for task in self.missing_tasks]
+        lines += map(_not_predicted, self.missing_tasks)
         if self.is_generated_model:
             lines.append(GENERATED)
         lines.append(f"written: {self.out}")
@@ -118,29 +119,24 @@ def predict_file(
     """
     started = time.perf_counter()
     target = output_path(tracks, out)
-    threads = os.cpu_count() or 1
-    warehouse.sweep()
-    with (
-        warehouse.in_use(reads_only=True),
-        opened(tracks, warehouse, max_bytes) as file,
-        ThreadPoolExecutor(max_workers=1) as background,
-    ):
-        chosen = predictors(warehouse, model, threads)
-        loading = background.submit(Predictor.load, chosen, warehouse, threads)
-        with reading(file, columns or {}, warehouse, units or {}, min_features) as read:
-            is_refused = read.rejected_rows > 0 and (strict or read.rejected_rows == read.rows_with_content)
-            rejects, examples = _write_rejects(read, file, target, SOME if is_refused else None)
-            if is_refused:
-                raise InputError(_refusal(read, file.label, rejects, examples))
-            predicted = filled = unlike = 0
-            notes = [*read.notes, *_unlike_training(loading.result(), read)]
-            with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
-                for batch in _batches(loading.result(), read):
-                    write(batch)
-                    predicted += batch.num_rows
-                    filled += int((batch["n_filled"].to_numpy() > 0).sum())
-                    unlike += int(batch["is_unlike_training"].to_numpy().sum())
-                    show(predicted)
+    with _predicting(tracks, warehouse, model, columns or {}, units or {}, min_features, max_bytes) as ready:
+        read = ready.read
+        examples = ready.examples()
+        is_refused = read.is_refused(strict=strict)
+        rejects = _write_rejects(read, ready.file, target, SOME if is_refused else None)
+        if is_refused:
+            which = "All of them" if read.rejected_rows <= SOME else f"The first {SOME:,}"
+            raise InputError(ready.refusal(f" {which} are in {rejects}."))
+        predicted = filled = unlike = 0
+        notes = ready.notes()
+        with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
+            for batch in ready.batches():
+                write(batch)
+                predicted += batch.num_rows
+                filled += int((batch["n_filled"].to_numpy() > 0).sum())
+                unlike += int(batch["is_unlike_training"].to_numpy().sum())
+                show(predicted)
+    chosen = ready.chosen
     return PredictionOutcome(
         out=target,
         rejects=rejects,
@@ -152,34 +148,120 @@ def predict_file(
         filled_rows=filled,
         unlike_rows=unlike,
         is_generated_model=any(one.candidate.is_generated for one in chosen.values()),
-        missing_tasks=tuple(task for task in ("genre", "popularity") if task not in chosen),
+        missing_tasks=missing_tasks(chosen),
         models={task: one.candidate.title for task, one in sorted(chosen.items())},
         notes=tuple(notes),
         seconds=time.perf_counter() - started,
     )
 
 
-def _unlike_training(predictor: Predictor, read: ReadTracks) -> list[str]:
-    """Returns warnings about columns on another scale than the training rows of a model, each warning once."""
-    ranges = [model.fitted.ranges for model in predictor.models.values()]
-    lines = [unlike_training(read.connection, one, read.doubted) for one in ranges]
-    return list(dict.fromkeys(filter(None, lines)))
+def predict_rows(
+    tracks: str,
+    warehouse: Warehouse,
+    model: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    strict: bool = False,
+    units: Mapping[str, str] | None = None,
+    min_features: int = MIN_FEATURES,
+    max_bytes: int = MAX_SOURCE_BYTES,
+) -> tuple[pl.DataFrame, list[str]]:
+    """Predicts like `predict_file`, in memory. Args, Raises: as there.
+
+    Returns: a row for each row of the tracks, see sql/predict/every_row.sql; and messages for the user.
+    """
+    with _predicting(tracks, warehouse, model, columns or {}, units or {}, min_features, max_bytes) as ready:
+        read = ready.read
+        if read.is_refused(strict=strict):
+            raise InputError(ready.refusal())
+        read.connection.register("predicted", pa.concat_tables([PREDICTED.empty_table(), *ready.batches()]))
+        rows = read.connection.sql(duck.render("predict/every_row"), params={"rows": read.rows}).pl()
+        return rows, [*ready.notes(), *map(_not_predicted, missing_tasks(ready.chosen))]
 
 
-def _batches(predictor: Predictor, read: ReadTracks) -> Iterator[pa.Table]:
-    """Yields predictions batch by batch; while one batch is predicted, DuckDB prepares the next on one core."""
-    starts = range(1, read.rows + 1, BATCH_ROWS)
-    with ThreadPoolExecutor(max_workers=1) as background:
+@dataclass(frozen=True, slots=True)
+class _Predicting:
+    """Tracks that were read, and the models that predict them, which are loaded meanwhile."""
 
-        def prepared(first: int) -> Future[dict[str, pa.Table]]:
-            return background.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
+    file: SourceFile
+    read: ReadTracks
+    chosen: dict[str, Champion]  # by task
+    loading: Future[Predictor]
 
-        upcoming = prepared(1)
-        for following in [*starts[1:], None]:
-            rows = upcoming.result()
-            if following is not None:
-                upcoming = prepared(following)
-            yield predictor.predict(rows)
+    def notes(self) -> list[str]:
+        """Returns messages on how the tracks were read, and on columns on another scale than a model's training rows.
+
+        Each message is there once.
+        """
+        ranges = [model.fitted.ranges for model in self.loading.result().models.values()]
+        lines = [unlike_training(self.read.connection, one, self.read.doubted) for one in ranges]
+        return [*self.read.notes, *dict.fromkeys(filter(None, lines))]
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yields predictions batch by batch; while one batch is predicted, DuckDB prepares the next on one core."""
+        predictor, read = self.loading.result(), self.read
+        starts = range(1, read.rows + 1, BATCH_ROWS)
+        with ThreadPoolExecutor(max_workers=1) as background:
+
+            def prepared(first: int) -> Future[dict[str, pa.Table]]:
+                return background.submit(predictor.prepare, read.connection, first, first + BATCH_ROWS - 1)
+
+            upcoming = prepared(1)
+            for following in [*starts[1:], None]:
+                rows = upcoming.result()
+                if following is not None:
+                    upcoming = prepared(following)
+                yield predictor.predict(rows)
+
+    def examples(self) -> str:
+        """Returns the first bad values as text: where each is, its column, and what is wrong."""
+        select = "select row_number, column_name, error from raw.rejects where not is_blank order by all limit $most"
+        found = self.read.connection.execute(select, {"most": EXAMPLES}).fetchall()
+        lines = {row: line for row, line, _ in self.file.located(sorted({row for row, _, _ in found}))}
+        place = "row" if self.file.file_format == "parquet" else "line"
+        return "; ".join(f"{place} {lines.get(row, row + 1)}, {column}: {error}" for row, column, error in found)
+
+    def refusal(self, where: str = "") -> str:
+        """Returns why no track is predicted. Args: where: a sentence on where the rejected rows are listed."""
+        n, rows = self.read.rejected_rows, self.read.rows_with_content
+        why = "so none can be predicted" if n == rows else "and --strict allows none"
+        return (
+            f"{self.file.label}: {n:,} of {rows:,} rows {'has' if n == 1 else 'have'} bad values, {why}. The first: "
+            f"{self.examples()}. A missing value ({MISSING_WORDING}) is none of them.{where} Correct these rows"
+            f"{'' if n == rows else ', or leave out --strict to predict the other rows'}."
+        )
+
+
+@contextmanager
+def _predicting(
+    tracks: str,
+    warehouse: Warehouse,
+    model: str | None,
+    columns: Mapping[str, str],
+    units: Mapping[str, str],
+    min_features: int,
+    max_bytes: int,
+) -> Iterator[_Predicting]:
+    """Reads tracks, and meanwhile loads the models. Args, Raises: as for `predict_file`."""
+    threads = os.cpu_count() or 1
+    warehouse.sweep()
+    with (
+        warehouse.in_use(reads_only=True),
+        opened(tracks, warehouse, max_bytes) as file,
+        ThreadPoolExecutor(max_workers=1) as background,
+    ):
+        chosen = predictors(warehouse, model, threads)
+        loading = background.submit(Predictor.load, chosen, warehouse, threads)
+        with reading(file, columns, warehouse, units, min_features) as read:
+            yield _Predicting(file, read, chosen, loading)
+
+
+def missing_tasks(chosen: Collection[str]) -> tuple[str, ...]:
+    """Returns the tasks that no model predicts. Args: chosen: those that have one."""
+    return tuple(task for task in ("genre", "popularity") if task not in chosen)
+
+
+def _not_predicted(task: str) -> str:
+    return f"{task}: not predicted, no model for it is stored"
 
 
 def output_path(tracks: str, out: str | None) -> Path:
@@ -207,6 +289,10 @@ class ReadTracks:
     def rows_with_content(self) -> int:
         """The rows that are not blank."""
         return self.rows - self.blank_rows
+
+    def is_refused(self, *, strict: bool) -> bool:
+        """Whether none of the rows is to be predicted: all with content are rejected, or any is and `strict` is on."""
+        return self.rejected_rows > 0 and (strict or self.rejected_rows == self.rows_with_content)
 
 
 @contextmanager
@@ -302,38 +388,33 @@ def _find_rejects(
     return rejected
 
 
-def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> tuple[Path | None, str]:
+def _write_rejects(read: ReadTracks, file: SourceFile, target: Path, most: int | None) -> Path | None:
     """Writes the rows left out to a CSV file beside the predictions: line, column and reason.
 
     Args: most: how many rows to write, the first rejected ones before the first blank ones; None: all.
 
-    Returns: the file, or None if no row is left out; and the first bad values as text.
+    Returns: the file, or None if no row is left out.
     """
     suffix = next(suffix for suffix in SUFFIXES[::-1] if target.name.endswith(suffix))
     path = target.with_name(target.name.removesuffix(suffix) + ".rejects.csv")
     path.unlink(missing_ok=True)  # of an earlier run
     if not read.rejected_rows + read.blank_rows:
-        return None, ""
+        return None
     query = "from raw.rejects order by row_number, column_name"
     if most:
         first_rows = f"select distinct is_blank, row_number from raw.rejects order by all limit {most}"
         query = f"from raw.rejects where (is_blank, row_number) in ({first_rows}) order by row_number, column_name"
     rows = _stream(read.connection, f"select distinct row_number from ({query}) order by 1")
     located = file.located(row for (row,) in rows)
-    place = "row" if file.file_format == "parquet" else "line"
-    examples: list[str] = []
     with replacing_beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         lines = csv.writer(handle, lineterminator="\n")
         lines.writerow(REJECT_COLUMNS)
         here, line, text = 0, 0, ""
-        found = _stream(read.connection, f"select row_number, column_name, error, is_blank {query}")
-        for row, column, error, is_blank in found:
+        for row, column, error in _stream(read.connection, f"select row_number, column_name, error {query}"):
             if row != here:
                 here, line, text = next(located, (row, row + 1, ""))
             lines.writerow([line, column, error, text, row])
-            if not is_blank and len(examples) < EXAMPLES:
-                examples.append(f"{place} {line}, {column}: {error}")
-    return path, "; ".join(examples)
+    return path
 
 
 def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -341,17 +422,6 @@ def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple
     found = duck.cursor(connection).execute(query)
     while rows := found.fetchmany(10_000):
         yield from rows
-
-
-def _refusal(read: ReadTracks, label: str, rejects: Path | None, examples: str) -> str:
-    n, rows = read.rejected_rows, read.rows_with_content
-    why = "so none can be predicted" if n == rows else "and --strict allows none"
-    which = "All of them" if n <= SOME else f"The first {SOME:,}"
-    return (
-        f"{label}: {n:,} of {rows:,} rows {'has' if n == 1 else 'have'} bad values, {why}. The first: {examples}. "
-        f"A missing value ({MISSING_WORDING}) is none of them. {which} are in {rejects}. Correct these rows"
-        f"{'' if n == rows else ', or leave out --strict to predict the other rows'}."
-    )
 
 
 @contextmanager

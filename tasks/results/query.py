@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, TextIO
 
 import duckdb
+import polars as pl
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -42,8 +43,8 @@ def locked(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], ResultRows]:
-    """Returns the column names and rows of one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE).
+def _selected(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """Returns the one SELECT (or FROM, WITH, SHOW, DESCRIBE, SUMMARIZE) that a text holds.
 
     Raises: UserError: it is another statement, which could write files; duckdb.Error: it is not valid.
     """
@@ -55,7 +56,12 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], Res
         # A PIVOT without IN is of type MULTI, and so is a COPY of it.
         hint = " A PIVOT needs its values named: ON column IN (...)." if found == "MULTI" else ""
         raise UserError(f"One SELECT is needed, to read from the published database; found: {found}.{hint}")
-    result = connection.execute(statements[0])
+    return statements[0]
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], ResultRows]:
+    """Returns the column names and rows of one SELECT. Raises: as `_selected`."""
+    result = connection.execute(_selected(connection, sql))
     names = [column[0] for column in result.description or []]
 
     def rows() -> ResultRows:
@@ -119,6 +125,12 @@ def answer(sql: str, format_name: str, warehouse: Warehouse, out: TextIO = sys.s
     """Runs a query and writes its result. Raises: as `locked` and `ask`."""
     with locked(warehouse) as connection:
         FORMATS[format_name](*ask(connection, sql), out)
+
+
+def frame(sql: str, warehouse: Warehouse) -> pl.DataFrame:
+    """Returns the result of a query as a frame. Raises: as `locked` and `_selected`."""
+    with locked(warehouse) as connection:
+        return connection.sql(_selected(connection, sql)).pl()
 
 
 def list_tables(format_name: str, warehouse: Warehouse, out: TextIO = sys.stdout) -> None:

@@ -218,7 +218,7 @@ def test_a_file_is_refused_if_no_row_is_good_or_by_strict_if_one_is_bad(
     with pytest.raises(InputError, match=told) as refusal:
         predicted(frame, strict=strict)
     rejects = tmp_path / "p.rejects.csv"
-    assert "The first: line 3, energy: not a finite number: 'loud'. A missing" in str(refusal.value)
+    assert "The first: line 3, energy: not a finite number: 'loud'; line" in str(refusal.value)
     assert f"The first 1 are in {rejects}" in str(refusal.value)
     assert {path.name for path in tmp_path.iterdir()} == {"t.csv", rejects.name}
     assert [line for line, *_ in reasons(tmp_path)] == ["3"]
