@@ -61,7 +61,9 @@ def ordinary(trained, tmp_path_factory) -> Path:
     """The page of a track with an ordinary name."""
     folder = tmp_path_factory.mktemp("ordinary")
     tracks({"tempo": ""}).write_csv(folder / "t.csv")
-    return feedback(str(folder / "t.csv"), None, str(folder / "o.html"), "gradient_boosting", str(trained.root))
+    return feedback(
+        str(folder / "t.csv"), out=str(folder / "o.html"), model="gradient_boosting", warehouse=str(trained.root)
+    )
 
 
 def test_the_page_says_what_there_is_to_say(told, page) -> None:
