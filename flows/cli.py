@@ -36,7 +36,7 @@ def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    has_failed, kept = False, "Nothing was begun."
+    kept = "Nothing was begun."
     try:
         asked = parsed(app, sys.argv[1:] if words is None else words)
         kept = asked[0].kept if asked else kept
@@ -45,21 +45,19 @@ def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
         if not isinstance(error, _failures()):
             raise
         print(one_line(_with_advice(error)), file=sys.stderr)
-        code, has_failed = 1, True
+        code = 1
     except Interrupted as interrupted:
         tell(f"Interrupted. {kept}")
         code = 128 + interrupted.args[0]
     with suppress(Interrupted):
         if _are_events_delivered():
-            if not has_failed:
-                sys.exit(code)
             atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing's children end
         else:  # a regular exit would wait for minutes
             tell("Prefect's server did not take all that happened: its UI is not complete.")
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # its reader is gone
             stream.flush()
-    os._exit(code)  # at a regular exit, libraries print long messages about objects that the failure still refers to
+    os._exit(code)  # at a regular exit, libraries print long messages about objects that are still referred to
 
 
 def _carry_out(command: Command, options: dict[str, Any]) -> int:

@@ -117,7 +117,8 @@ def parsed(app: App, words: Sequence[str]) -> tuple[Command, dict[str, Any]] | N
     try:
         found: tuple[Command, dict[str, Any]] | None = app(words, exit_on_error=False, print_error=False, verbose=False)
     except CycloptsError as error:
-        raise UserError(f"{str(error).rstrip('.')}. See --help.") from error
+        reason = str(error).partition(" Available commands:")[0]
+        raise UserError(f"{reason if reason.endswith('?') else reason.rstrip('.') + '.'} See --help.") from error
     return found
 
 
@@ -144,7 +145,19 @@ def names(kind: Any, tokens: Sequence[Token]) -> list[str]:
 
 def integers(kind: Any, tokens: Sequence[Token]) -> list[int]:
     """Parses comma-separated lists of at least one whole number."""
-    return [int(part) for part in names(kind, tokens) or [token.value for token in tokens]]
+    return [_whole(part) for part in names(kind, tokens) or [token.value for token in tokens]]
+
+
+def whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """Parses a whole number: 2.5 is none."""
+    return _whole(tokens[0].value)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is no whole number") from None
 
 
 def size(kind: Any, tokens: Sequence[Token]) -> int:
@@ -182,6 +195,9 @@ def _option(parameter: inspect.Parameter, text: str) -> inspect.Parameter:
     allowed = known_names(parameter.annotation)
     if allowed:
         text = f"{text}. Known: {', '.join(allowed)}"
+    plain = _plain(parameter.annotation)
+    if int in {plain, *get_args(plain)} and not any(isinstance(one, Parameter) and one.converter for one in about):
+        about.append(Parameter(converter=whole, n_tokens=1))
     added = Parameter(
         help=text,
         show_default=False,
@@ -189,7 +205,7 @@ def _option(parameter: inspect.Parameter, text: str) -> inspect.Parameter:
         completer=(lambda _: allowed) if allowed else None,
     )
     kind = parameter.POSITIONAL_ONLY if POSITIONAL in about else parameter.KEYWORD_ONLY
-    return parameter.replace(kind=kind, annotation=Annotated[_plain(parameter.annotation), *about, added])
+    return parameter.replace(kind=kind, annotation=Annotated[plain, *about, added])
 
 
 def _plain(kind: Any) -> Any:
@@ -239,6 +255,8 @@ def _checked(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]
     if "source" in found:
         source_names.check(source_names.default_source(found["source"]), found["max_source_bytes"])
     if found.get("tracks"):
+        if source_names.STORED.fullmatch(found["tracks"]):
+            raise UserError(f"{found['tracks']}: a snapshot is not read as new tracks. Give the file.")
         source_names.check(found["tracks"], found["max_source_bytes"])
     if found.get("source") and has_secrets(found["source"]):
         os.environ["MUSIC_SOURCE"] = found["source"]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import duckdb
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
@@ -50,6 +51,7 @@ from tasks.ingest.columns import MIN_FEATURES, parse_mapping
 from tasks.ingest.frames import as_source
 from tasks.ingest.units import parse_units
 from tasks.orchestration.steps import RunOutcome, Steps, carry_out
+from tasks.plugins import load_plugins
 from tasks.prediction import champions
 from tasks.prediction.batch import predict_rows
 from tasks.reporting.report import write_report
@@ -76,6 +78,7 @@ def _checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        load_plugins()  # before names that they may add are checked
         given = signature.bind(*args, **kwargs)
         for name, value in given.arguments.items():
             try:
@@ -146,9 +149,12 @@ def query(sql: str, *, warehouse: WarehouseName | Path | None = None) -> pl.Data
         sql: one SELECT, such as "from results.champions". docs/tables.md lists the tables.
         warehouse: where data is kept, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
 
-    Raises: UserError: nothing is published, or it is another statement. duckdb.Error: the SELECT is not valid.
+    Raises: UserError: nothing is published, it is another statement, or the SELECT is not valid.
     """
-    return results.frame(sql, Warehouse.to_read(warehouse))
+    try:
+        return results.frame(sql, Warehouse.to_read(warehouse))
+    except duckdb.Error as error:
+        raise UserError(str(error)) from error
 
 
 @_checked

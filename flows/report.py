@@ -7,6 +7,7 @@ import sys
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from flows import cli
 from flows.options import Command, Outcome, names
@@ -16,7 +17,7 @@ from tasks.errors import UserError
 WORSE = 2  # the exit code if a metric got worse
 
 Compared = Annotated[list[RunId], Parameter(metavar="RUN_ID", consume_multiple=(1, 2))]
-Metrics = Annotated[list[MetricName], Parameter(metavar="A,B", converter=names, n_tokens=1)]
+Metrics = Annotated[list[MetricName], Field(min_length=1), Parameter(metavar="A,B", converter=names, n_tokens=1)]
 
 
 def report(
@@ -34,7 +35,7 @@ def report(
         compare: a run to set beside the reported one, as the run before; or two runs, the one before and the one after.
         format: of a comparison: html is a page; md (Markdown) and json are printed, or written where --out says.
         fail_if_worse: exit with code 2 if one of these metrics is worse in the run after than in the run before, for
-            any model, so that the 95 % interval of the difference does not hold 0.
+            any model, so that the 95 % interval of the difference does not hold 0, or if a model that had it failed.
         out: where to write. By default below reports/ of the warehouse.
         warehouse: whose runs, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
     """
@@ -68,7 +69,7 @@ def report(
     return Outcome(
         facts=found.facts | {"page": page},
         show=lambda: sys.stdout.write(f"{shown}\n"),
-        code=WORSE if found.worse else 0,
+        code=WORSE if found.worse or found.broken else 0,
     )
 
 

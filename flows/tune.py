@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 
 @holding_warehouse
 def tune(
+    *,
+    plugins: Plugins = None,
     task: TargetName,
     model: TunableName,
     trials: Count = 20,
     timeout: Seconds | None = None,
     threads: Count | None = None,
-    plugins: Plugins = None,
     source: Source | None = None,
     columns: Columns = "",
     protocol: ProtocolName = "cold_start",

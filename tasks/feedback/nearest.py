@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tasks.features.registry import BuiltTable, read_registry
 from tasks.ingest.snapshots import stored_snapshots
 from tasks.prediction.candidates import is_honest, lineage
 from tasks.prediction.preparation import FittedStatistics, prepare
+from tasks.specs import PROBES, PROTOCOLS
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
@@ -55,7 +57,7 @@ def known_tracks(warehouse: Warehouse) -> Known:
         for row in built
         if is_honest(row.protocol or "")
         and row.snapshot in snapshots
-        and (catalogues.current is None or catalogues.has_current(snapshots[row.snapshot]))
+        and catalogues.has_current(snapshots[row.snapshot])
         and is_whole(warehouse.root / row.path, warehouse)
     ]
 
@@ -76,10 +78,13 @@ def known_tracks(warehouse: Warehouse) -> Known:
             source=snapshot.source,
             is_generated=snapshot.is_generated,
         )
+    unknown = sorted({row.protocol for row in built if row.protocol and row.protocol not in {*PROTOCOLS, *PROBES}})
+    of_plugin = f" (protocol {', '.join(unknown)} is of a plug-in that is not loaded)" if unknown else ""
     of_current = f" of its current catalogue, {catalogues.current}," if catalogues.current else ""
+    source = shlex.quote(catalogues.current or "YOUR_TRACKS.csv")
     raise UserError(
-        f"{warehouse.address}: holds no known tracks{of_current} that today's SQL prepared. Prepare some: "
-        "python -m flows.features --source YOUR_TRACKS.csv --protocol cold_start"
+        f"{warehouse.address}: holds no known tracks{of_current} that today's SQL prepared{of_plugin}. Prepare some: "
+        f"python -m flows.features --source {source} --protocol cold_start"
     )
 
 

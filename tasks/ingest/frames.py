@@ -49,7 +49,26 @@ def as_source(tracks: Any, warehouse: Warehouse) -> Iterator[str]:
 def _write(frame: Any, path: Path) -> None:
     """Writes a frame to a file whose bytes depend on its columns and values, not on the library that holds them."""
     try:
-        plain = pl.DataFrame(pa.table(frame)).cast({cs.categorical() | cs.enum(): pl.String})
+        plain = pl.DataFrame(_table(frame)).cast({cs.categorical() | cs.enum(): pl.String})
         pq.write_table(plain.to_arrow(), path, compression="zstd", store_schema=False)
     except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise InputError(f"{LABEL}: cannot be read as an Arrow table ({error}).") from error
+
+
+def _table(frame: Any) -> pa.Table:
+    """Returns a frame as an Arrow table. A column of Python objects of several types is read as their texts."""
+    of_objects = isinstance(frame, pl.DataFrame) and pl.Object in frame.dtypes  # Arrow would see their addresses
+    try:
+        if not of_objects:
+            return pa.table(frame)
+    except pa.ArrowException:
+        if not hasattr(frame, "columns") or not hasattr(frame, "__getitem__"):
+            raise
+    return pa.table({str(name): _column(list(frame[name])) for name in frame.columns})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, from_pandas=True)
+    except pa.ArrowException:
+        return pa.array([None if value is None or value != value else str(value) for value in values])  # noqa: PLR0124

@@ -32,10 +32,10 @@ def sample_rows(source: str, max_bytes: int = MAX_SOURCE_BYTES) -> int | None:
         most = max_bytes // BYTES_OF_ROW
         digits = (sample[1] or str(SAMPLE_ROWS)).lstrip("0") or "0"
         if len(digits) > len(str(most)) or int(digits) > most:
-            raise UserError(f"--source sample: of more than {most:,} tracks takes more than --max-source-bytes allows.")
+            raise UserError(f"A sample of more than {most:,} tracks takes more than --max-source-bytes allows.")
         return int(digits)
     if source.startswith("sample:"):
-        raise UserError(f"--source {source}: sample[:ROWS] takes a whole number of rows.")
+        raise UserError(f"{source}: sample[:ROWS] takes a whole number of rows.")
     return None
 
 
@@ -63,3 +63,5 @@ def check(source: str, max_bytes: int = MAX_SOURCE_BYTES) -> None:
         return
     if local := local_file(source):
         check_regular(*local)
+    else:
+        public_name(source)

@@ -108,6 +108,9 @@ def carry_out(
         challenges = chooses_champions and status == "completed"
         decided = _decisions(run.run_id, steps) if challenges else []
         steps.publish(snapshot)
+    now = Catalogues.of(warehouse).current
+    if catalogues.current and now != catalogues.current:
+        decided.insert(0, f"The current catalogue of the warehouse is now {now}; it was {catalogues.current}.")
     steps.report(snapshot, run.run_id)
     report = warehouse.report(run.run_id)
     return RunOutcome(

@@ -121,6 +121,8 @@ def predict_file(
     target = output_path(tracks, out)
     with _predicting(tracks, warehouse, model, columns or {}, units or {}, min_features, max_bytes) as ready:
         read = ready.read
+        if not read.rows:
+            raise InputError(f"{ready.file.label}: has a header but no rows.")
         examples = ready.examples()
         is_refused = read.is_refused(strict=strict)
         rejects = _write_rejects(read, ready.file, target, SOME if is_refused else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -247,7 +248,8 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     }
     found = {task: one for task, one in chosen.items() if one is not None}
     if not found:
-        train = f"python -m flows.benchmark --source snapshot:latest --protocol cold_start --models {model}"
+        source = shlex.quote(current or "YOUR_TRACKS.csv")
+        train = f"python -m flows.benchmark --source {source} --protocol cold_start --models {model}"
         raise UserError(
             f"No model '{model}' that could predict is stored in {warehouse.address} for the current catalogue. "
             + ("It gives no probabilities: choose another." if model == "svm" else f"Train it there: {train}")

@@ -19,6 +19,7 @@ The rule:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -234,9 +235,12 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
                 candidate=one, calibration=what, chosen_at=datetime.now(UTC), replaced=None, reason="asked for by name"
             )
     if not chosen:
-        current_catalogue = Catalogues.of(warehouse).current
-        of_current = f" Its current catalogue is {current_catalogue}." if current_catalogue else ""
-        raise NoModelError(f"{warehouse.address}: {NO_MODEL}{of_current}")
+        if source := Catalogues.of(warehouse).current:
+            raise NoModelError(
+                f"{warehouse.address}: Of its current catalogue, {source}, no model has been trained that can predict "
+                f"new tracks. Train one: python -m flows.benchmark --source {shlex.quote(source)} --protocol cold_start"
+            )
+        raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
     for task, champion in chosen.items():
         if champion.candidate.unknown:
             raise PluginError(

@@ -27,18 +27,26 @@ class RunVerdicts:
         figures: one for each metric, protocol, task, model and feature set that both have, with the difference (after
             minus before), its 95 % interval and a verdict: worse, better, same cell, could be chance, or other test
             rows, where the difference has no interval.
+        lost: cells that failed in the run after and not in the one before, rows of sql/report/changed_cells.sql.
         watched: the metrics that must not get worse.
     """
 
     run: Row
     before: Row
     figures: list[Row]
+    lost: list[Row]
     watched: list[str]
 
     @property
     def worse(self) -> list[Row]:
         """The figures of the watched metrics that got worse."""
         return [row for row in self.figures if row["metric"] in self.watched and row["verdict"] == WORSE]
+
+    @property
+    def broken(self) -> list[Row]:
+        """The cells that no longer have a watched metric, because they failed."""
+        tasks = {METRICS[name].task for name in self.watched}
+        return [row for row in self.lost if tasks & {*row["tasks"].split(" and ")}]
 
     @property
     def gate(self) -> list[str]:
@@ -51,6 +59,11 @@ class RunVerdicts:
             f"worse: {row['metric']} of {row['model']} on {row['feature_set']} ({row['protocol']}), "
             f"{_value(row, 'before')} before, {_value(row, 'after')} after"
             for row in self.worse
+        ]
+        lines += [
+            f"worse: {row['model']} on {row['feature_set']} ({row['protocol']}) has no result any more, "
+            f"{row['status_a']}: {row['error_a']}"
+            for row in self.broken
         ]
         left = (
             f"; {len(rows) - len(judged)} are of other test rows and were not judged" if len(judged) < len(rows) else ""
@@ -67,6 +80,13 @@ class RunVerdicts:
             "budgets": {"run": self.run["budget"], "before": self.before["budget"]},
             "watched": self.watched,
             "worse": len(self.worse),
+            "broken": [
+                {
+                    name: row[name]
+                    for name in ("protocol", "tasks", "model", "feature_set", "seed", "status_a", "error_a")
+                }
+                for row in self.broken
+            ],
             "figures": self.figures,
         }
 
@@ -90,6 +110,7 @@ class RunVerdicts:
                     f"**{WORSE}**" if row["verdict"] == WORSE else row["verdict"],
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
+        lines += [f"\n{line}" for line in self.gate]
         return "\n".join(lines)
 
 
@@ -106,14 +127,16 @@ def of_runs(run_id: str | None, before_id: str, watched: Sequence[str], warehous
             raise UserError(
                 f"--compare {before_id}: is the run itself. Others: select run_id, status from results.runs."
             )
-        rows = run_queries.rows(
-            connection, duck.render("report/compared"), run_id=run["run_id"], other=before["run_id"]
-        )
+        both = {"run_id": run["run_id"], "other": before["run_id"]}
+        rows = run_queries.rows(connection, duck.render("report/compared"), **both)
+        cells = run_queries.rows(connection, duck.render("report/changed_cells"), **both)
     figures = [_figure(row) for row in paired(rows, warehouse)]
-    for metric in watched:
+    lost = [row for row in cells if row["status_a"] not in {"ok", None} and row["status_b"] == "ok"]
+    found = RunVerdicts(run=run, before=before, figures=figures, lost=lost, watched=list(watched))
+    for metric in () if found.broken else watched:
         if not any(row["metric"] == metric and row["verdict"] != UNPAIRED for row in figures):
             raise UserError(f"--fail-if-worse {metric}: the two runs have no figure of it on the same test rows.")
-    return RunVerdicts(run=run, before=before, figures=figures, watched=list(watched))
+    return found
 
 
 def _figure(row: Row) -> Row:

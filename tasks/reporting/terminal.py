@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tasks.errors import one_line
 from tasks.features.registry import BuiltTable
+from tasks.plugins import loaded_files
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
 from tasks.results.run_queries import BOARD, BOARD_OF_RUN, LEADERBOARDS, interval_text, number
@@ -51,7 +52,8 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         console.print(f"\n[bold yellow]{escape(trial)}[/]", emoji=False, soft_wrap=True)
     _suggest(console, warehouse, run_id, f"{BOARD_OF_RUN} where run_id = '{run_id}'" if trial else BOARD)
     if can_predict and EXAMPLE.exists():
-        songs = f"{EXAMPLE} --warehouse {shlex.quote(warehouse.address)}"
+        plugins = f" --plugins {shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
+        songs = f"{EXAMPLE} --warehouse {shlex.quote(warehouse.address)}{plugins}"
         _literal(console, f"Predict:  python -m flows.predict {songs}")
         _literal(console, f"Explain:  python -m flows.feedback {songs} --track-id 2")
     return str(run["status"])

@@ -63,13 +63,12 @@ def run_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
 
 def trial(connection: duckdb.DuckDBPyConnection, run: Row) -> str | None:
     """Returns what a run of another than the current catalogue is, in words; None for one of the current catalogue."""
-    if run["is_current"]:
-        return None
     current = [row["source"] for row in rows(connection, "select source from results.catalogues where is_current")]
-    beside = (
-        f" beside the current catalogue, {one_line(current[0])}, whose champions predict new tracks" if current else ""
+    if run["is_current"] or not current:
+        return None
+    return (
+        f"This run is a trial beside the current catalogue, {one_line(current[0])}, whose champions predict new tracks."
     )
-    return f"This run is a trial{beside}."
 
 
 def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:

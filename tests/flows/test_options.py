@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pytest
 
 from flows.__main__ import COMMANDS, program
-from flows.options import parsed
+from flows.options import parsed, signature_of
 from tasks.errors import UserError
 from tasks.ingest import source_names
 from tasks.models.registry import MODELS
@@ -82,6 +82,15 @@ def test_every_parameter_and_every_example_is_understood(command, monkeypatch) -
         assert options(command.name, *shlex.split(example))["quiet"] is False
 
 
+def test_plugins_are_loaded_before_names_that_they_may_add_are_checked() -> None:
+    taking = [list(signature_of(command.function).parameters) for command in COMMANDS]
+    taking = [names for names in taking if "plugins" in names]
+    assert len(taking) == 8
+    of_plugins = {"model", "models", "protocol", "feature_sets"}
+    for names in taking:
+        assert not of_plugins & {*names[: names.index("plugins")]}
+
+
 def test_options_become_parameters() -> None:
     found = options("run", "--models", "svm,linear", "--seeds", "1,2", "--max-source-bytes", "5MB", "--spread")
     assert found["models"] == ["svm", "linear"]
@@ -99,7 +108,12 @@ def test_options_become_parameters() -> None:
         (["run", "--models", "xgbost"], "--models: Unknown model 'xgbost'. Known: "),
         (["run", "--protocol", "published,main"], "--protocol: Unknown protocol 'published,main'"),
         (["run", "--workers", "0"], "--workers: Input should be greater than or equal to 1"),
-        (["run", "--workers", "x"], 'Invalid value for --workers: unable to convert "x" into int'),
+        (["run", "--workers", "x"], "Invalid value for --workers: 'x' is no whole number"),
+        (["run", "--workers", "2.5"], "Invalid value for --workers: '2.5' is no whole number"),
+        (["explain", "--track-id", "4711.7"], "'4711.7' is no whole number"),
+        (["report", "--compare", "x", "--fail-if-worse", ""], "--fail-if-worse: List should have at least 1 item"),
+        (["predict", "snapshot:latest"], "snapshot:latest: a snapshot is not read as new tracks"),
+        (["features", "--source", "https://me:secret@[bad/x.csv"], "is not a valid URL"),
         (["run", "--seeds", "a"], "Invalid value for --seeds"),
         (["run", "--seeds", "-1"], "--seeds"),
         (["run", "--seeds", ","], "Invalid value for --seeds"),

@@ -97,7 +97,7 @@ def test_upkeep_beside_benchmarks_harms_neither(environment, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--keep-days", "x"], 'Invalid value for --keep-days: unable to convert "x" into int. See --help.'),
+        (["--keep-days", "x"], "Invalid value for --keep-days: 'x' is no whole number. See --help."),
         (["--grace-hours", "-1"], "--grace-hours: Input should be greater than or equal to 0"),
         (["--keep-days", "99999999999999999999"], "--keep-days: Input should be less than or equal to 36500"),
         (["--wait", "nan"], "--wait: Input should be greater than or equal to 0"),

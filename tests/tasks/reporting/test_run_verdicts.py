@@ -73,6 +73,17 @@ def test_what_cannot_be_judged_fails_no_pipeline_in_silence(worse_model) -> None
     assert {row["verdict"] for row in run_verdicts.of_runs(others, before, [], home).figures} == {"other test rows"}
 
 
+def test_a_model_that_failed_has_got_worse(worse_model) -> None:
+    home, before, _ = worse_model
+    after = make_run(home, "sample:1000", ("knn", "linear"), errors={"knn": "no memory"})
+    found = run_verdicts.of_runs(after, before, ["accuracy"], home)
+    assert [row["model"] for row in found.broken] == ["knn"]
+    assert "worse: knn on all (published) has no result any more, failed: no memory" in found.gate
+    asked = ["--warehouse", str(home.root), "--compare", before, after, "--fail-if-worse"]
+    assert carry_out(report.COMMAND, *asked, "accuracy").code == 2
+    assert run_verdicts.of_runs(after, before, ["rmse"], home).broken == []
+
+
 def test_a_format_is_of_a_comparison(worse_model) -> None:
     where = ["--warehouse", str(worse_model[0].root)]
     for options in (["--format", "md"], ["--fail-if-worse", "rmse"]):

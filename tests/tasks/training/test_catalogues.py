@@ -175,9 +175,16 @@ def test_features_of_another_file_change_no_known_tracks(home, files) -> None:
 
 
 @pytest.mark.slow
+def test_features_of_real_data_are_known_beside_a_sample_that_none_asked_for(warehouse, files) -> None:
+    make_run(warehouse, "sample:1000", ["linear"])
+    build_features(ingest(str(files["b"]), {}, 0.05, warehouse), "cold_start", 2, warehouse)
+    assert known_tracks(warehouse).source == files["b"].name
+
+
+@pytest.mark.slow
 def test_a_catalogue_without_champions_predicts_nothing(home, files) -> None:
     make_run(home, str(files["b"]), ["linear"], protocols=["published"], as_current=True)
-    with pytest.raises(NoModelError, match=rf"Its current catalogue is {files['b']}\."):
+    with pytest.raises(NoModelError, match=rf"Of its current catalogue, {files['b']}, no model"):
         predictors(home, None, 1)
     with pytest.raises(UserError, match=rf"no known tracks of its current catalogue, {files['b']},"):
         known_tracks(home)
