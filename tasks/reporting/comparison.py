@@ -23,7 +23,7 @@ from tasks.reporting.page import (
 )
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row, Rows, interval_text
+from tasks.results.run_queries import Row, Rows, interval_text, number, signed
 from tasks.specs import GENERATED, HEADLINES, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -189,10 +189,10 @@ def _figure(task: str, metric: str, figures: list[Row], sql: str) -> Figure:
         ],
         rows=[
             [
-                row["model"], row["protocol"], row["feature_set"], f"{row['value_a'] - row['value_b']:+.{digits}f}",
+                row["model"], row["protocol"], row["feature_set"], signed(row["value_a"] - row["value_b"], digits),
                 sparklines.dots(scale, [Mark(row["value_a"] - row["value_b"], row["ci_low"], row["ci_high"])], line=0),
                 interval_text(row["ci_low"], row["ci_high"], digits),
-                f"{row['value_a']:.{digits}f}", f"{row['value_b']:.{digits}f}", _how(row),
+                number(row["value_a"], digits), number(row["value_b"], digits), _how(row),
             ]
             for row in rows
         ],

@@ -12,7 +12,7 @@ from tasks.reporting import sparklines
 from tasks.reporting.page import Column, Figure, HtmlTable, numbers, secondary, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number
+from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number, signed
 from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
@@ -193,7 +193,7 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
         if not row["better"] and (low > 0 or high < 0):
             chance += " once corrected for the number of models"
         digits = METRICS[metric].digits
-        return f" (95\u00a0% interval of the lead {low:+.{digits}f} to {high:+.{digits}f}){chance}"
+        return f" (95\u00a0% interval of the lead {signed(low, digits)} to {signed(high, digits)}){chance}"
     return ""
 
 
@@ -292,7 +292,7 @@ def parity(results: Results) -> Figure:
         ],
         rows=[
             [
-                f"{row['model']} on {row['feature_set']}, {row['split']} {row['metric']}", f"{row['difference']:+.4f}",
+                f"{row['model']} on {row['feature_set']}, {row['split']} {row['metric']}", signed(row["difference"], 4),
                 sparklines.dots(
                     scale, [Mark(row["difference"] / row["tolerance"], series=int(not row["is_within"]))], line=0
                 ),
@@ -343,7 +343,7 @@ def ledger(results: Results, rows: Rows) -> Figure:
                 ],
                 rows=[
                     [
-                        row["leak"], row["model"], row["feature_set"], f"{row['inflation']:+.{digits}f}",
+                        row["leak"], row["model"], row["feature_set"], signed(row["inflation"], digits),
                         sparklines.dots(
                             scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0
                         ),
@@ -380,6 +380,6 @@ def _inflated(rows: list[Row]) -> str:
     )
     low, high = row["inflation_low"], row["inflation_high"]
     if low is not None:
-        text += f" (95\u00a0% interval of the difference {low:+.{digits}f} to {high:+.{digits}f})"
+        text += f" (95\u00a0% interval of the difference {signed(low, digits)} to {signed(high, digits)})"
         text += ", which may be chance" if low <= 0 <= high else ""
     return f"{text}."

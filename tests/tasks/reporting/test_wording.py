@@ -8,6 +8,7 @@ from tasks.reporting.figures.models import calibrated_in_words, moved_in_words
 from tasks.reporting.figures.results import best_in_words, leak_in_words
 from tasks.reporting.figures.run import budget_in_words
 from tasks.reporting.page import duration
+from tasks.results.run_queries import interval_text, number, signed
 
 BEST = {"model": "ensemble", "feature_set": "all", "accuracy": 0.470, "rmse": 12.0, "low": None, "high": None}
 NEXT = BEST | {"model": "xgboost", "accuracy": 0.464, "rmse": 12.2}
@@ -110,6 +111,12 @@ def test_a_leak_is_told_of_the_model_that_is_best_with_it() -> None:
 )  # fmt: skip
 def test_durations_are_told_as_people_read_them(seconds, said) -> None:
     assert in_plain_spaces(duration(seconds)) == said
+
+
+def test_what_rounds_to_nothing_has_no_sign_of_its_own() -> None:
+    assert (signed(-0.0004, 3), signed(-0.0006, 3)) == ("+0.000", "-0.001")
+    assert (number(-0.0004), number(-0.0006)) == ("0.000", "-0.001")
+    assert interval_text(-0.004, -0.001, 2) == "0.00 .. 0.00"
 
 
 def in_plain_spaces(text: str) -> str:
