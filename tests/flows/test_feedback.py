@@ -82,7 +82,7 @@ def test_the_result_comes_first_then_what_is_missing_and_the_models_last(told, p
     main, footer = rest.split("<footer")
     popularity = told.prediction["popularity"]
     assert head.index(f"Popularity: {popularity:.1f} (90 % interval") < head.index("Missing and filled in")
-    assert head.index("One change would change it most") < head.index("Missing and filled in")
+    assert head.index("One change would change the popularity most") < head.index("Missing and filled in")
     changed = max(
         (one.popularity[at] for one in told.what_if for at in (one.lowest, one.highest)),
         key=lambda other: abs(other - popularity),

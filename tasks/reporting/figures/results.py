@@ -162,9 +162,13 @@ def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]
     others = [row for row in board if row["model"] != best["model"]]
     if others:
         lead, second = f"{abs(best[metric] - others[0][metric]):.{digits}f}", others[0]["model"]
-        text += f" It leads {second} by {lead}" if float(lead) else f" The figure of {second} is equal"
-        text += _chance_in_words(best, others[0], metric, [row for row in leads if row["protocol"] == protocol])
-        text += "."
+        of_protocol = [row for row in leads if row["protocol"] == protocol]
+        interval, chance = _chance_in_words(best, others[0], metric, of_protocol)
+        text += (
+            f" It leads {second} by {lead}{interval}{chance}."
+            if float(lead)
+            else f" {second} has the same figure, to {digits} decimals{interval}."
+        )
     return text
 
 
@@ -177,8 +181,11 @@ def figure_in_words(row: Row, metric: str) -> str:
     return text
 
 
-def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> str:
-    """Returns the paired interval of the lead, positive in favour of the leader; empty if they were not compared."""
+def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> tuple[str, str]:
+    """Returns the paired interval of the lead, positive in favour of the leader, and whether it may be chance.
+
+    Both are empty if the two were not compared.
+    """
     figures = {row["model"]: row[metric] for row in (best, other)}
     for row in leads:
         compared = {row["model_a"]: row["value_a"], row["model_b"]: row["value_b"]}
@@ -193,8 +200,8 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
         if not row["better"] and (low > 0 or high < 0):
             chance += " once corrected for the number of models"
         digits = METRICS[metric].digits
-        return f" (95\u00a0% interval of the lead {signed(low, digits)} to {signed(high, digits)}){chance}"
-    return ""
+        return f" (95\u00a0% interval of the lead {signed(low, digits)} to {signed(high, digits)})", chance
+    return "", ""
 
 
 def best_honest(results: Results) -> str:
@@ -373,13 +380,17 @@ def _inflated(rows: list[Row]) -> str:
     metric = METRICS[rows[0]["metric"]]
     row = (max if metric.higher_is_better else min)(rows, key=lambda row: row["with_leak"])
     digits, size = metric.digits, row["inflation"]
-    text = (
-        f"{LEAKS.get(row['leak'], row['leak'])} {'adds' if size >= 0 else 'takes'} {abs(size):.{digits}f} "
-        f"{'to' if size >= 0 else 'off'} {row['model']}'s {row['with_leak']:.{digits}f}: without it the "
-        f"{metric.label} is {row['without_leak']:.{digits}f}"
-    )
     low, high = row["inflation_low"], row["inflation_high"]
+    leak, interval, chance = LEAKS.get(row["leak"], row["leak"]), "", ""
     if low is not None:
-        text += f" (95\u00a0% interval of the difference {signed(low, digits)} to {signed(high, digits)})"
-        text += ", which may be chance" if low <= 0 <= high else ""
-    return f"{text}."
+        interval = f" (95\u00a0% interval of the difference {signed(low, digits)} to {signed(high, digits)})"
+        chance = ", which may be chance" if low <= 0 <= high else ""
+    if not round(size, digits):
+        return (
+            f"{leak} makes no difference to {row['model']}'s {metric.label} of {row['with_leak']:.{digits}f}{interval}."
+        )
+    return (
+        f"{leak} {'adds' if size >= 0 else 'takes'} {abs(size):.{digits}f} {'to' if size >= 0 else 'off'} "
+        f"{row['model']}'s {row['with_leak']:.{digits}f}: without it the {metric.label} is "
+        f"{row['without_leak']:.{digits}f}{interval}{chance}."
+    )

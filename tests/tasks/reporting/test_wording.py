@@ -75,6 +75,13 @@ def test_a_lead_comes_with_its_paired_interval(metric, changed, said) -> None:
     assert in_plain_spaces(best_in_words("cold_start", [BEST, NEXT], metric, [turned])).endswith(said)
 
 
+def test_a_lead_that_rounds_to_nothing_is_no_lead() -> None:
+    equal, lead = NEXT | {"accuracy": 0.4698}, LEAD | {"value_b": 0.4698, "ci_low": -0.004, "ci_high": 0.004}
+    assert in_plain_spaces(best_in_words("cold_start", [BEST, equal], "accuracy", [lead])).endswith(
+        " xgboost has the same figure, to 3 decimals (95 % interval of the lead -0.004 to +0.004)."
+    )
+
+
 LEAK = {
     "leak": "imputation",
     "metric": "accuracy",
@@ -98,6 +105,11 @@ def test_a_leak_is_told_of_the_model_that_is_best_with_it() -> None:
     worse = LEAK | rmse | {"model": "linear", "with_leak": 13.6}
     assert leak_in_words([worse, LEAK | rmse]) == (
         "Filling by genre takes 0.37 off xgboost's 11.93: without it the RMSE is 12.30."
+    )
+    nothing = LEAK | {"without_leak": 0.5523, "inflation": -0.0003, "inflation_low": -0.004, "inflation_high": 0.004}
+    assert in_plain_spaces(leak_in_words([nothing])) == (
+        "Filling by genre makes no difference to xgboost's accuracy of 0.552 "
+        "(95 % interval of the difference -0.004 to +0.004)."
     )
     assert "was not measured" in leak_in_words([LEAK | {"leak": "artists"}])
 
