@@ -72,18 +72,19 @@ def trial(connection: duckdb.DuckDBPyConnection, run: Row) -> str | None:
     return f"This run is a trial{beside}."
 
 
-def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    """Returns the protocols with results in the run, without probes."""
+def protocols(connection: duckdb.DuckDBPyConnection, run_id: str, *, with_probes: bool = False) -> list[str]:
+    """Returns the protocols with results in the run, probes last if they are wanted."""
     found = rows(
         connection,
         """
-        select distinct protocol
+        select distinct protocol, is_probe
         from results.scores
         inner join results.protocols using (protocol)
-        where run_id = $run_id and not is_probe
-        order by protocol desc
+        where run_id = $run_id and (not is_probe or $with_probes)
+        order by is_probe, protocol desc
         """,
         run_id=run_id,
+        with_probes=with_probes,
     )
     return [row["protocol"] for row in found]
 

@@ -270,6 +270,19 @@ def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained,
     assert f"New tracks are predicted by the champions {' and '.join(current)}." in html
 
 
+def test_a_trial_names_its_champions_as_its_own_and_every_protocol(tmp_path) -> None:
+    home = Warehouse.at(tmp_path / "wh")
+    make_run(home, catalogue(tmp_path, ("Jazz", "Rap"), 300), ("linear",))
+    protocols = ("published", "label_free", "artists_apart", "artists_any")
+    trial = reported(home, "sample:1000", ("linear", "xgboost"), protocols=protocols, chooses=True)
+    figures = Outline(trial.html).figures
+    assert "This run is a trial" in trial.html
+    assert "(the trial's)" in figures["coverage"]
+    assert "(current)" not in trial.html
+    assert "predict new tracks</h2>" not in trial.html
+    assert "<dd>published, label_free, artists_apart, artists_any</dd>" in trial.html
+
+
 def test_the_champions_calibration_is_drawn_and_the_others_are_folded(trained) -> None:
     with duckdb.connect(str(trained.database), read_only=True) as connection:
         [(champion,)] = connection.execute(

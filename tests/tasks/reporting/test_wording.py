@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.reporting.comparison import judged_in_words
 from tasks.reporting.figures.models import calibrated_in_words, moved_in_words
 from tasks.reporting.figures.results import best_in_words, leak_in_words
 from tasks.reporting.figures.run import budget_in_words
@@ -129,6 +130,18 @@ def test_what_rounds_to_nothing_has_no_sign_of_its_own() -> None:
     assert (signed(-0.0004, 3), signed(-0.0006, 3)) == ("+0.000", "-0.001")
     assert (number(-0.0004), number(-0.0006)) == ("0.000", "-0.001")
     assert interval_text(-0.004, -0.001, 2) == "0.00 .. 0.00"
+
+
+def test_figures_that_cannot_be_judged_are_told() -> None:
+    plain = {"results_a": ["a"], "results_b": ["b"], "value_a": 0.5, "value_b": 0.4, "ci_low": None, "ci_high": None}
+    others, gone = plain | {"has_same_rows": False}, plain | {"has_same_rows": True}
+    better = gone | {"ci_low": 0.05, "ci_high": 0.15}
+    assert judged_in_words([others] * 3, "accuracy") == "3 cannot be judged, because the test rows are others"
+    assert judged_in_words([better, others, gone, gone | {"results_b": ["a"]}], "accuracy") == (
+        "1 are of the very same cell; 1 are better in this run and 0 worse by more than the drawing of test rows "
+        "explains; 1 cannot be judged, because the test rows are others; 1 cannot be judged, because files of their "
+        "cells are gone"
+    )
 
 
 def in_plain_spaces(text: str) -> str:
