@@ -330,49 +330,48 @@ def ledger(results: Results, rows: Rows) -> Figure:
         return Figure(name="leaks", title=title, finding=f"No leak was measured. {reason}")
     tables, findings = [], []
     for metric in (headline.name for headline in HEADLINES.values()):
-        of_metric = [row for row in rows if row["metric"] == metric]
-        findings += [
-            _inflated([row for row in of_metric if row["leak"] == leak])
-            for leak in dict.fromkeys(row["leak"] for row in of_metric)
-        ]
-        ends = (row[end] for row in of_metric for end in ("inflation", "inflation_low", "inflation_high"))
-        scale, digits = Scale.over([*ends, 0.0]), METRICS[metric].digits
-        has_slices = any(row["published_imputed"] is not None for row in of_metric)
-        slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
-        names = ("filled rows", "other rows", "cold start") if has_slices else ()
-        tables.append(
-            HtmlTable(
-                caption=f"What each leak adds to {METRICS[metric].label}",
-                columns=[
-                    *texts("leak", "model"), Column("features", is_secondary=True), *numbers("added"),
-                    Column("added, 95 % interval", "plot"),
-                    *secondary(numbers("interval", "with it", "without", *names)),
-                ],
-                rows=[
-                    [
-                        row["leak"], row["model"], row["feature_set"], signed(row["inflation"], digits),
-                        sparklines.dots(
-                            scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0
-                        ),
-                        interval_text(row["inflation_low"], row["inflation_high"], digits),
-                        *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
-                    ]
-                    for row in of_metric
-                ],
-                sql=rows.sql,
-                axis=sparklines.axis(scale, sparklines.signed),
-                shown=14,
-            )
-        )  # fmt: skip
+        for leak in dict.fromkeys(row["leak"] for row in rows if row["metric"] == metric):
+            of_leak = [row for row in rows if (row["leak"], row["metric"]) == (leak, metric)]
+            findings.append(_inflated(of_leak))
+            tables.append(_added(of_leak, rows.sql))
     return Figure(
         name="leaks",
         title=title,
         finding="\n".join(findings),
-        tables=[table for table in tables if table.rows],
-        note="Newest results of these tracks with this budget (results.inflation). A lower RMSE is better: a leak that "
-        "takes some off flatters. imputation: published against label_free; filled rows are those of which a value was "
-        "missing.",
+        tables=tables,
+        note="Newest results of these tracks with this budget (results.inflation), the largest first; each table has a "
+        "scale of its own. A lower RMSE is better: a leak that takes some off flatters. imputation: published against "
+        "label_free; filled rows are those of which a value was missing.",
     )
+
+
+def _added(rows: list[Row], sql: str) -> HtmlTable:
+    """Returns the table of what a leak adds to each model. Args: rows: of one leak and metric, the largest first."""
+    leak, metric = rows[0]["leak"], METRICS[rows[0]["metric"]]
+    ends = (row[end] for row in rows for end in ("inflation", "inflation_low", "inflation_high"))
+    scale, digits = Scale.over([*ends, 0.0]), metric.digits
+    has_slices = any(row["published_imputed"] is not None for row in rows)
+    slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
+    names = ("filled rows", "other rows", "cold start") if has_slices else ()
+    return HtmlTable(
+        caption=f"What the leak {leak} adds to {metric.label}",
+        columns=[
+            *texts("model", "features"), *numbers("added"), Column("added, 95 % interval", "plot"),
+            *secondary(numbers("interval", "with it", "without", *names)),
+        ],
+        rows=[
+            [
+                row["model"], row["feature_set"], signed(row["inflation"], digits),
+                sparklines.dots(scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0),
+                interval_text(row["inflation_low"], row["inflation_high"], digits),
+                *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
+            ]
+            for row in rows
+        ],
+        sql=sql,
+        axis=sparklines.axis(scale, sparklines.signed),
+        shown=6,
+    )  # fmt: skip
 
 
 def _inflated(rows: list[Row]) -> str:
