@@ -111,7 +111,7 @@ def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Fi
         tables=[
             HtmlTable(
                 caption="Both runs",
-                columns=[Column(""), Column("this run", "wrap"), Column("the other run", "wrap"), Column("same")],
+                columns=[*(Column(name, "wrap") for name in ("", "this run", "the other run")), Column("same")],
                 rows=[[name, shortened(a), shortened(b), "yes" if a == b else "NO"] for name, a, b in rows],
                 sql=runs.sql,
                 shown=50,
@@ -144,7 +144,7 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
         "budget": run["budget"],
         **{name: value or "" for name, value in used.items()},
         "cores": f"{run['cpu_count']}",
-        "code": run["git_commit"] or "not a git checkout",
+        "code": run["git_commit"][:12] if run["git_commit"] else "not a git checkout",
         **json.loads(run["versions"]),
     }
 
