@@ -129,14 +129,14 @@ def _popularity(feedback: Feedback, because: Because) -> Figure:
     rows: list[list[HtmlCell]] = [["average", f"{average:.1f}", sparklines.dots(scale, [Mark(average, series=4)]), ""]]
     for name, value, push, start, end in zip(names, values, pushes, starts, ends, strict=True):
         bar = sparklines.span(scale, min(start, end), max(start, end), UP if end >= start else DOWN)
-        rows.append([name, f"{push:+.2f}", bar, value])
+        rows.append([name, f"{push:+z.2f}", bar, value])
     popularity = feedback.prediction["popularity"]
     rows.append(["this track", f"{popularity:.1f}", sparklines.dots(scale, [Mark(popularity, series=4)]), ""])
     return Figure(
         name="why-popularity",
         title=heading,
         finding=f"The average is {average:.1f}. The features of this track lead to {popularity:.1f}, most of all "
-        f"{_most(reasons, places, 0, '{:+.1f}'.format)}.\n{difference(feedback, because)}".strip(),
+        f"{_most(reasons, places, 0, '{:+z.1f}'.format)}.\n{difference(feedback, because)}".strip(),
         tables=[
             HtmlTable(
                 caption="From the average to this track, in points of popularity",

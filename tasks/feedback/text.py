@@ -107,7 +107,7 @@ def _pushes(console: Console, feedback: Feedback, task: str, because: Because) -
 
 
 def _points(push: float) -> str:
-    return f"{push:+.2f}"
+    return f"{push:+z.2f}"
 
 
 def _what_if(console: Console, feedback: Feedback) -> None:

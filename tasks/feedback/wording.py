@@ -124,8 +124,8 @@ def changes_most(feedback: Feedback) -> str:
     options = [(one, at) for one in feedback.what_if for at in (one.lowest, one.highest)]
     one, at = max(options, key=lambda option: abs(option[0].popularity[option[1]] - own_popularity))
     return (
-        f"One change would change it most: {named(one.feature)} {shown(one.feature, one.values[at])} in place of "
-        f"{own(feedback, one.feature)}. The predicted popularity would be {one.popularity[at]:.1f}, not "
+        f"One change would change the popularity most: {named(one.feature)} {shown(one.feature, one.values[at])} "
+        f"in place of {own(feedback, one.feature)}. The predicted popularity would be {one.popularity[at]:.1f}, not "
         f"{own_popularity:.1f}."
     )
 

@@ -15,7 +15,7 @@ from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot, attach
 from tasks.reporting import report
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, Rows, interval_text, number
+from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, Rows, interval_text, number, signed
 from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -149,7 +149,7 @@ def _parity(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, s
             "metric": row["metric"],
             "ours": number(row["ours"], 4),
             "study": number(row["published"], 4),
-            "difference": f"{row['difference']:+.4f}",
+            "difference": signed(row["difference"], 4),
             "within tolerance": "yes" if row["is_within"] else "OFF",
         }
         for row in sorted(run_queries.parity(connection, run), key=lambda row: row["is_within"])
@@ -168,7 +168,7 @@ def _leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[dict[str, st
                 "metric": row["metric"],
                 "with it": number(row["with_leak"], digits),
                 "without": number(row["without_leak"], digits),
-                "inflation": f"{row['inflation']:+.{digits}f}",
+                "inflation": signed(row["inflation"], digits),
                 "95 % interval": interval_text(row["inflation_low"], row["inflation_high"], digits),
             }
         )

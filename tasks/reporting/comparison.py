@@ -23,7 +23,7 @@ from tasks.reporting.page import (
 )
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row, Rows, interval_text
+from tasks.results.run_queries import Row, Rows, interval_text, number, signed
 from tasks.specs import GENERATED, HEADLINES, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -111,7 +111,7 @@ def _settings(connection: duckdb.DuckDBPyConnection, run: Row, other: Row) -> Fi
         tables=[
             HtmlTable(
                 caption="Both runs",
-                columns=[Column(""), Column("this run", "wrap"), Column("the other run", "wrap"), Column("same")],
+                columns=[*(Column(name, "wrap") for name in ("", "this run", "the other run")), Column("same")],
                 rows=[[name, shortened(a), shortened(b), "yes" if a == b else "NO"] for name, a, b in rows],
                 sql=runs.sql,
                 shown=50,
@@ -144,7 +144,7 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
         "budget": run["budget"],
         **{name: value or "" for name, value in used.items()},
         "cores": f"{run['cpu_count']}",
-        "code": run["git_commit"] or "not a git checkout",
+        "code": run["git_commit"][:12] if run["git_commit"] else "not a git checkout",
         **json.loads(run["versions"]),
     }
 
@@ -178,9 +178,6 @@ def _figure(task: str, metric: str, figures: list[Row], sql: str) -> Figure:
         row["value_a"] - row["value_b"] for row in rows
     ]
     scale = Scale.over([*ends, 0.0])
-    same = [row for row in rows if row["results_a"] == row["results_b"]]
-    sure = [row for row in rows if row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0)]
-    better = [row for row in sure if (row["value_a"] > row["value_b"]) == METRICS[metric].higher_is_better]
     table = HtmlTable(
         caption=f"{METRICS[metric].label}, this run minus the other",
         columns=[
@@ -189,10 +186,10 @@ def _figure(task: str, metric: str, figures: list[Row], sql: str) -> Figure:
         ],
         rows=[
             [
-                row["model"], row["protocol"], row["feature_set"], f"{row['value_a'] - row['value_b']:+.{digits}f}",
+                row["model"], row["protocol"], row["feature_set"], signed(row["value_a"] - row["value_b"], digits),
                 sparklines.dots(scale, [Mark(row["value_a"] - row["value_b"], row["ci_low"], row["ci_high"])], line=0),
                 interval_text(row["ci_low"], row["ci_high"], digits),
-                f"{row['value_a']:.{digits}f}", f"{row['value_b']:.{digits}f}", _how(row),
+                number(row["value_a"], digits), number(row["value_b"], digits), _how(row),
             ]
             for row in rows
         ],
@@ -203,13 +200,35 @@ def _figure(task: str, metric: str, figures: list[Row], sql: str) -> Figure:
     return Figure(
         name=name,
         title=title,
-        finding=f"{task.capitalize()}: of {len(rows)} figures, {len(same)} are of the very same cell; "
-        f"{len(better)} are better in this run and {len(sure) - len(better)} worse by more than the drawing of test "
-        "rows explains.",
+        finding=f"{task.capitalize()}: of {len(rows)} figures, {judged_in_words(rows, metric)}.",
         tables=[table],
         note="paired: the 95 % bootstrap interval of the difference on the same test rows, not corrected for the "
-        "number of figures. plain: the test rows are others, so the difference has no interval.",
+        "number of figures. plain: the difference has no interval, because the test rows are others or because files "
+        "of its cells are gone.",
     )
+
+
+def judged_in_words(rows: list[Row], metric: str) -> str:
+    """Returns how many figures are better, worse and the very same, and how many cannot be judged and why.
+
+    Args: rows: of one metric, from `paired`.
+    """
+    how = [_how(row) for row in rows]
+    sure = [row for row in rows if row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0)]
+    better = [row for row in sure if (row["value_a"] > row["value_b"]) == METRICS[metric].higher_is_better]
+    plain = [row for row, kind in zip(rows, how, strict=True) if kind == "plain"]
+    others = sum(not row["has_same_rows"] for row in plain)
+    said = []
+    if len(plain) < len(rows):
+        said.append(
+            f"{how.count('same cell')} are of the very same cell; {len(better)} are better in this run and "
+            f"{len(sure) - len(better)} worse by more than the drawing of test rows explains"
+        )
+    if others:
+        said.append(f"{others} cannot be judged, because the test rows are others")
+    if len(plain) > others:
+        said.append(f"{len(plain) - others} cannot be judged, because files of their cells are gone")
+    return "; ".join(said)
 
 
 def _how(row: Row) -> str:

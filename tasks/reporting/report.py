@@ -70,7 +70,7 @@ def write(html: str, path: Path, warehouse: Warehouse) -> Path:
 def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
     """Returns the report of a run. Args: connection: from database.as_of."""
     results = Results.of(connection, run)
-    leaks, found = results.rows("leaks"), results.rows("champions")
+    leaks, found, is_trial = results.rows("leaks"), results.rows("champions"), not run["is_current"]
     sections = [
         Section(
             name="leaderboards",
@@ -78,7 +78,11 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
             figures=[report_results.leaderboard(results, task) for task in run_queries.LEADERBOARDS],
             links=report_results.model_links(results),
         ),
-        Section(name="champions", title="Which models predict new tracks", figures=champions.champions(found)),
+        Section(
+            name="champions",
+            title="The trial's champions" if is_trial else "Which models predict new tracks",
+            figures=champions.champions(found, is_trial=is_trial),
+        ),
         Section(
             name="leaks",
             title="What the figures are worth",
@@ -111,7 +115,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         facts=facts(connection, run),
         findings=[
             report_results.best_honest(results),
-            champions.champions_in_words(found, is_trial=not run["is_current"]),
+            champions.champions_in_words(found, is_trial=is_trial),
             report_results.leak_in_words(leaks),
         ],
         sections=sections,
@@ -157,11 +161,15 @@ def facts(connection: duckdb.DuckDBPyConnection, run: Row) -> list[tuple[str, st
     counts = run_queries.cell_counts(connection, run["run_id"])
     seconds = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] else None
     versions = json.loads(run["versions"])
+    protocols = run_queries.protocols(connection, run["run_id"], with_probes=True)
     return [
         ("status", run["status"]),
         ("source", "generated sample" if run["is_generated"] else shortened(run["source"])),
         ("budget", run["budget"]),
-        ("protocols", ", ".join(run_queries.protocols(connection, run["run_id"])) or "none with results"),
+        (
+            "protocols",
+            ", ".join(protocols) or "none with results",
+        ),
         ("cells", f"{counts['n']}, {counts['ok']} ok, {counts['failed']} failed"),
         ("reused cells", f"{counts['reused']}"),
         ("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"),

@@ -20,7 +20,7 @@ from tasks.features.registry import BuiltTable
 from tasks.plugins import loaded_files
 from tasks.reporting import bars
 from tasks.results import database, learning_curve, run_queries
-from tasks.results.run_queries import BOARD, BOARD_OF_RUN, LEADERBOARDS, interval_text, number
+from tasks.results.run_queries import BOARD, BOARD_OF_RUN, LEADERBOARDS, interval_text, number, signed
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
@@ -216,7 +216,7 @@ def _leaks(console: Console, title: str, names: list[str], figures: dict[str, st
             digits = METRICS[row["metric"]].digits
             cells = [row[name] for name in names] + [number(row[name], digits) for name in figures.values()]
             cells += [
-                f"{row['inflation']:+.{digits}f}",
+                signed(row["inflation"], digits),
                 interval_text(row["inflation_low"], row["inflation_high"], digits),
             ]
             cells += [bars.bar(abs(row["inflation"]), most[row["metric"]], console.encoding)] if with_bars else []
@@ -254,7 +254,7 @@ def _parity(console: Console, connection: duckdb.DuckDBPyConnection, run: dict[s
         cell = (row["task"], row["model"], row["feature_set"])
         is_headline = METRICS[row["metric"]].is_headline and (row["split"] == "test" or cell not in has_test)
         if is_headline or not row["is_within"]:
-            figures = [f"{row['ours']:.4f}", f"{row['published']:.4f}", f"{row['difference']:+.4f}"]
+            figures = [f"{row['ours']:.4f}", f"{row['published']:.4f}", signed(row["difference"], 4)]
             table.add_row(*cell, row["split"], row["metric"], *figures, "" if row["is_within"] else "off")
     console.print(table)
     within = sum(row["is_within"] for row in rows)

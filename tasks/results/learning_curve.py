@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from tasks.results.run_queries import Row, Rows, rows
+from tasks.results.run_queries import Row, Rows, rows, signed
 from tasks.specs import HEADLINES, METRICS
 
 
@@ -71,8 +71,3 @@ def answer(step: Row) -> str:
     if step["gain_high"] < 0:
         return f"{gained}: the added rows did harm."
     return f"{gained}: there is no evidence that more data like this would help."
-
-
-def signed(value: float, digits: int) -> str:
-    """Returns a value with its sign; what rounds to 0 gets a plus."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -71,18 +71,19 @@ def trial(connection: duckdb.DuckDBPyConnection, run: Row) -> str | None:
     )
 
 
-def protocols(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    """Returns the protocols with results in the run, without probes."""
+def protocols(connection: duckdb.DuckDBPyConnection, run_id: str, *, with_probes: bool = False) -> list[str]:
+    """Returns the protocols with results in the run, probes last if they are wanted."""
     found = rows(
         connection,
         """
-        select distinct protocol
+        select distinct protocol, is_probe
         from results.scores
         inner join results.protocols using (protocol)
-        where run_id = $run_id and not is_probe
-        order by protocol desc
+        where run_id = $run_id and (not is_probe or $with_probes)
+        order by is_probe, protocol desc
         """,
         run_id=run_id,
+        with_probes=with_probes,
     )
     return [row["protocol"] for row in found]
 
@@ -170,8 +171,13 @@ def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> Rows:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Returns a number as text with `digits` decimals; empty for None."""
-    return "" if value is None else f"{value:.{digits}f}"
+    """Returns a number as text with `digits` decimals, zero without a minus; empty for None."""
+    return "" if value is None else f"{value:z.{digits}f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """Returns a difference as text with its sign; what is rounded to zero has a plus."""
+    return f"{value:+z.{digits}f}"
 
 
 def sampled(row: Row) -> str:
@@ -181,4 +187,4 @@ def sampled(row: Row) -> str:
 
 def interval_text(low: float | None, high: float | None, digits: int = 3) -> str:
     """Returns an interval as `low .. high`; empty if there is none."""
-    return "" if low is None or high is None else f"{low:.{digits}f} .. {high:.{digits}f}"
+    return "" if low is None or high is None else f"{number(low, digits)} .. {number(high, digits)}"

@@ -19,7 +19,7 @@ from tasks.feedback.text import print_feedback
 from tasks.feedback.track import selected_track
 from tasks.feedback.wording import factor
 from tests.helpers.commands import clean_environment, run
-from tests.helpers.pages import CONTRAST, CUT, SCRIPT, SIDEWAYS, STRUCTURE, Outline, needs_browser
+from tests.helpers.pages import BROKEN, CONTRAST, CUT, SCRIPT, SIDEWAYS, STRUCTURE, Outline, needs_browser
 from tests.helpers.tracks import tracks
 from tests.helpers.untrusted import UNTRUSTED
 
@@ -82,7 +82,7 @@ def test_the_result_comes_first_then_what_is_missing_and_the_models_last(told, p
     main, footer = rest.split("<footer")
     popularity = told.prediction["popularity"]
     assert head.index(f"Popularity: {popularity:.1f} (90 % interval") < head.index("Missing and filled in")
-    assert head.index("One change would change it most") < head.index("Missing and filled in")
+    assert head.index("One change would change the popularity most") < head.index("Missing and filled in")
     changed = max(
         (one.popularity[at] for one in told.what_if for at in (one.lowest, one.highest)),
         key=lambda other: abs(other - popularity),
@@ -183,6 +183,7 @@ class TestInABrowser:
         assert all(head.is_visible() for head in seen.locator("thead th").all())
         assert seen.evaluate(SIDEWAYS) == []
         assert seen.evaluate(CUT) == []
+        assert seen.evaluate(BROKEN) == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_contrast_and_structure(self, look, page, scheme) -> None:

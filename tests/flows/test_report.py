@@ -21,7 +21,7 @@ from tasks.reporting.report import run_page, write_comparison, write_report
 from tasks.results import database
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.commands import refusal
-from tests.helpers.pages import CONTRAST, CUT, SCRIPT, STRUCTURE, Outline, needs_browser
+from tests.helpers.pages import BROKEN, CONTRAST, CUT, SCRIPT, STRUCTURE, Outline, needs_browser
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
@@ -270,6 +270,29 @@ def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained,
     assert f"New tracks are predicted by the champions {' and '.join(current)}." in html
 
 
+def test_a_trial_names_its_champions_as_its_own_and_every_protocol(tmp_path) -> None:
+    home = Warehouse.at(tmp_path / "wh")
+    make_run(home, catalogue(tmp_path, ("Jazz", "Rap"), 300), ("linear",))
+    protocols = ("published", "label_free", "artists_apart", "artists_any")
+    trial = reported(home, "sample:1000", ("linear", "xgboost"), protocols=protocols, chooses=True)
+    figures = Outline(trial.html).figures
+    assert "This run is a trial" in trial.html
+    assert "(the trial's)" in figures["coverage"]
+    assert "(current)" not in trial.html
+    assert "predict new tracks</h2>" not in trial.html
+    assert "<dd>published, label_free, artists_apart, artists_any</dd>" in trial.html
+    for leak in ("imputation", "artists"):  # each has a table, the largest first, with the feature sets on a phone, too
+        head, rows = trial.html.split(f"<caption>What the leak {leak} adds to accuracy</caption>")[1].split("<tbody>")[
+            :2
+        ]
+        assert '<th scope="col" class="text">features</th>' in head
+        added = [
+            abs(float(one)) for one in re.findall(r'<td class="number">([+-][\d.]+)</td>', rows.split("</tbody>")[0])
+        ]
+        assert added
+        assert added == sorted(added, reverse=True)
+
+
 def test_the_champions_calibration_is_drawn_and_the_others_are_folded(trained) -> None:
     with duckdb.connect(str(trained.database), read_only=True) as connection:
         [(champion,)] = connection.execute(
@@ -281,6 +304,7 @@ def test_the_champions_calibration_is_drawn_and_the_others_are_folded(trained) -
     html = write_report(None, trained).read_text(encoding="utf-8")
     seen, folded = html.split('id="figure-reliability"')[1].split("</figure>")[0].split("<details>")
     assert f"s model is {champion}." in seen
+    assert "before the champion&#39;s calibration" in seen
     assert seen.count("<h4>") == 1
     assert folded.count("<h4>") == models - 1
 
@@ -415,6 +439,7 @@ class TestInABrowser:
             page = look(sample.path, width)
             page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             assert page.evaluate(CUT) == []
+            assert page.evaluate(BROKEN) == []
 
     def test_a_phone_has_the_number_before_the_strip_and_no_secondary_columns(self, look, sample) -> None:
         seen = {width: look(sample.path, width).evaluate(HEADS) for width in (601, 599, 390)}

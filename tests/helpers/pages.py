@@ -49,6 +49,20 @@ class Outline(HTMLParser):
             self.figures[self.within] += data
 
 
+# Words of tables that are seen in two lines.
+BROKEN = """() => {
+  const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode, cell = node.parentElement.closest('td, th');
+    for (const word of cell && cell.offsetWidth ? node.data.matchAll(/\\w+/g) : []) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) found.push(word[0]);
+    }
+  }
+  return found;
+}"""
 CONTRAST = """() => {
   const parse = (text) => { const p = text.match(/[\\d.]+/g).map(Number); return p.length < 4 ? [...p, 1] : p; };
   const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

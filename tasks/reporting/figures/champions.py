@@ -8,12 +8,13 @@ from tasks.reporting.sparklines import Mark, Scale
 from tasks.results.run_queries import Row, Rows, interval_text, number
 
 
-def champions(found: Rows) -> list[Figure]:
+def champions(found: Rows, *, is_trial: bool) -> list[Figure]:
     """Returns the figures on which model predicts each task and why, and on its calibration on test rows.
 
-    Args: found: rows of sql/report/champions.sql.
+    Args: as of champions_in_words.
     """
-    return [_chosen(found), _intervals(found), _probabilities(found)]
+    standing = "the trial's" if is_trial else "current"
+    return [_chosen(found, standing), _intervals(found, standing), _probabilities(found, standing)]
 
 
 def champions_in_words(found: list[Row], *, is_trial: bool) -> str:
@@ -30,7 +31,7 @@ def champions_in_words(found: list[Row], *, is_trial: bool) -> str:
     return f"New tracks are predicted by the champion{several} {' and '.join(named)}."
 
 
-def _chosen(found: Rows) -> Figure:
+def _chosen(found: Rows, standing: str) -> Figure:
     sentences = [
         f"The champion for {row['task']} is {row['model']} on {row['feature_set']} ({row['protocol']}), since "
         f"{'this run' if row['is_of_run'] else 'run ' + row['run_id']}. Why: {shortened(row['reason'])}."
@@ -43,8 +44,9 @@ def _chosen(found: Rows) -> Figure:
                  *secondary(texts("in place of", "features", "protocol", "run"))],
         rows=[
             [
-                _called(row), row["task"], shortened(row["reason"]), (row["replaced"] or "none").split(" (")[0],
-                row["feature_set"], row["protocol"], "this run" if row["is_of_run"] else row["run_id"],
+                _called(row, standing), row["task"], shortened(row["reason"]),
+                (row["replaced"] or "none").split(" (")[0], row["feature_set"], row["protocol"],
+                "this run" if row["is_of_run"] else row["run_id"],
             ]
             for row in found
         ],
@@ -64,7 +66,7 @@ def _chosen(found: Rows) -> Figure:
     )
 
 
-def _intervals(found: Rows) -> Figure:
+def _intervals(found: Rows, standing: str) -> Figure:
     rows = [row for row in found if row["coverage"] is not None]
     title, name = "Do the intervals of popularity hold what they promise?", "coverage"
     if not rows:
@@ -79,7 +81,7 @@ def _intervals(found: Rows) -> Figure:
                  *secondary(numbers("interval", "wanted", "± points", "test rows"))],
         rows=[
             [
-                _called(row),
+                _called(row, standing),
                 percent(row["coverage"], 1),
                 sparklines.dots(scale, [Mark(row["coverage"], row["coverage_low"], row["coverage_high"])], line=wanted),
                 interval_text(100 * row["coverage_low"], 100 * row["coverage_high"], 1),
@@ -102,7 +104,7 @@ def _intervals(found: Rows) -> Figure:
     )
 
 
-def _probabilities(found: Rows) -> Figure:
+def _probabilities(found: Rows, standing: str) -> Figure:
     rows = [row for row in found if row["ece"] is not None]
     title, name = "Are the champion's probabilities calibrated?", "champion-calibration"
     if not rows:
@@ -115,7 +117,7 @@ def _probabilities(found: Rows) -> Figure:
                  *secondary(numbers("log loss", "before", "test rows"))],
         rows=[
             [
-                _called(row), number(row["ece"]), number(row["ece_uncalibrated"]),
+                _called(row, standing), number(row["ece"]), number(row["ece_uncalibrated"]),
                 sparklines.dots(scale, [Mark(row["ece_uncalibrated"], series=4), Mark(row["ece"])]),
                 number(row["log_loss"]), number(row["log_loss_uncalibrated"]), f"{row['n_test']:,}",
             ]
@@ -137,9 +139,12 @@ def _probabilities(found: Rows) -> Figure:
     )
 
 
-def _called(row: Row) -> str:
-    """Returns a champion's name, which tells it from the same model as another run trained it."""
-    return f"{row['model']} since {row['chosen_at']:%Y-%m-%d %H:%M}" + (" (current)" if row["stands"] else "")
+def _called(row: Row, standing: str) -> str:
+    """Returns a champion's name, which tells it from the same model as another run trained it.
+
+    Args: standing: what the newest of its task is called.
+    """
+    return f"{row['model']} since {row['chosen_at']:%Y-%m-%d %H:%M}" + (f" ({standing})" if row["stands"] else "")
 
 
 def _day(row: Row) -> str:

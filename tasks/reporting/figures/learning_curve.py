@@ -23,8 +23,8 @@ from tasks.reporting.page import (
 )
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import LogScale, Mark, Scale
-from tasks.results.learning_curve import answer, curve_of, last_gains, signed
-from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number
+from tasks.results.learning_curve import answer, curve_of, last_gains
+from tasks.results.run_queries import LEADERBOARDS, Row, interval_text, number, signed
 from tasks.specs import METRICS
 
 COSTS: dict[str, tuple[str, Callable[..., Scale]]] = {

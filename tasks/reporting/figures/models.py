@@ -204,7 +204,7 @@ def predicted_popularity(results: Results) -> Figure:
         plots=drawn,
         size="large",
         note="The further a square's colour is from the background, the more test tracks it holds. Dashed orange: the "
-        "mean prediction; dotted grey: perfect.",
+        "mean prediction; grey diagonal: perfect.",
     )
 
 
@@ -213,7 +213,7 @@ def reliability(results: Results) -> Figure:
 
     The champion's model is drawn, or the best model if the run has no such cell; the others are folded.
     """
-    title = "Can its probabilities be trusted?"
+    title = "Can the models' own probabilities be trusted?"
     bins: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     protocols = list(results.of_task("genre"))
     for row in results.rows("calibration"):
@@ -249,13 +249,14 @@ def reliability(results: Results) -> Figure:
     return Figure(
         name="reliability",
         title=title,
-        finding=f"{who} is {first}. {drawn[first].finding}",
+        finding=f"{who} is {first}. Its probabilities are drawn as the model says them, before the champion's "
+        f"calibration. {drawn[first].finding}",
         plots=[replace(drawn[first], finding="")],
         size="large",
         folded=[drawn[model] for model in others],
         folded_title="The other models, those closest to the truth first",
         legend=[(sparklines.dash(at), protocol) for at, protocol in enumerate(protocols)],
-        note="On the dotted diagonal, what is said to be 60 % sure is right in 60 % of the test tracks; below it the "
+        note="On the grey diagonal, what is said to be 60 % sure is right in 60 % of the test tracks; below it the "
         "model is overconfident. Larger dots: more tracks. Feature set all.",
     )
 

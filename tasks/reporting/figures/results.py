@@ -12,7 +12,7 @@ from tasks.reporting import sparklines
 from tasks.reporting.page import Column, Figure, HtmlTable, numbers, secondary, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number
+from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number, signed
 from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
@@ -162,9 +162,13 @@ def best_in_words(protocol: str, board: list[Row], metric: str, leads: list[Row]
     others = [row for row in board if row["model"] != best["model"]]
     if others:
         lead, second = f"{abs(best[metric] - others[0][metric]):.{digits}f}", others[0]["model"]
-        text += f" It leads {second} by {lead}" if float(lead) else f" The figure of {second} is equal"
-        text += _chance_in_words(best, others[0], metric, [row for row in leads if row["protocol"] == protocol])
-        text += "."
+        of_protocol = [row for row in leads if row["protocol"] == protocol]
+        interval, chance = _chance_in_words(best, others[0], metric, of_protocol)
+        text += (
+            f" It leads {second} by {lead}{interval}{chance}."
+            if float(lead)
+            else f" {second} has the same figure, to {digits} decimals{interval}."
+        )
     return text
 
 
@@ -177,8 +181,11 @@ def figure_in_words(row: Row, metric: str) -> str:
     return text
 
 
-def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> str:
-    """Returns the paired interval of the lead, positive in favour of the leader; empty if they were not compared."""
+def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> tuple[str, str]:
+    """Returns the paired interval of the lead, positive in favour of the leader, and whether it may be chance.
+
+    Both are empty if the two were not compared.
+    """
     figures = {row["model"]: row[metric] for row in (best, other)}
     for row in leads:
         compared = {row["model_a"]: row["value_a"], row["model_b"]: row["value_b"]}
@@ -193,8 +200,8 @@ def _chance_in_words(best: Row, other: Row, metric: str, leads: list[Row]) -> st
         if not row["better"] and (low > 0 or high < 0):
             chance += " once corrected for the number of models"
         digits = METRICS[metric].digits
-        return f" (95\u00a0% interval of the lead {low:+.{digits}f} to {high:+.{digits}f}){chance}"
-    return ""
+        return f" (95\u00a0% interval of the lead {signed(low, digits)} to {signed(high, digits)})", chance
+    return "", ""
 
 
 def best_honest(results: Results) -> str:
@@ -292,7 +299,7 @@ def parity(results: Results) -> Figure:
         ],
         rows=[
             [
-                f"{row['model']} on {row['feature_set']}, {row['split']} {row['metric']}", f"{row['difference']:+.4f}",
+                f"{row['model']} on {row['feature_set']}, {row['split']} {row['metric']}", signed(row["difference"], 4),
                 sparklines.dots(
                     scale, [Mark(row["difference"] / row["tolerance"], series=int(not row["is_within"]))], line=0
                 ),
@@ -323,49 +330,48 @@ def ledger(results: Results, rows: Rows) -> Figure:
         return Figure(name="leaks", title=title, finding=f"No leak was measured. {reason}")
     tables, findings = [], []
     for metric in (headline.name for headline in HEADLINES.values()):
-        of_metric = [row for row in rows if row["metric"] == metric]
-        findings += [
-            _inflated([row for row in of_metric if row["leak"] == leak])
-            for leak in dict.fromkeys(row["leak"] for row in of_metric)
-        ]
-        ends = (row[end] for row in of_metric for end in ("inflation", "inflation_low", "inflation_high"))
-        scale, digits = Scale.over([*ends, 0.0]), METRICS[metric].digits
-        has_slices = any(row["published_imputed"] is not None for row in of_metric)
-        slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
-        names = ("filled rows", "other rows", "cold start") if has_slices else ()
-        tables.append(
-            HtmlTable(
-                caption=f"What each leak adds to {METRICS[metric].label}",
-                columns=[
-                    *texts("leak", "model"), Column("features", is_secondary=True), *numbers("added"),
-                    Column("added, 95 % interval", "plot"),
-                    *secondary(numbers("interval", "with it", "without", *names)),
-                ],
-                rows=[
-                    [
-                        row["leak"], row["model"], row["feature_set"], f"{row['inflation']:+.{digits}f}",
-                        sparklines.dots(
-                            scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0
-                        ),
-                        interval_text(row["inflation_low"], row["inflation_high"], digits),
-                        *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
-                    ]
-                    for row in of_metric
-                ],
-                sql=rows.sql,
-                axis=sparklines.axis(scale, sparklines.signed),
-                shown=14,
-            )
-        )  # fmt: skip
+        for leak in dict.fromkeys(row["leak"] for row in rows if row["metric"] == metric):
+            of_leak = [row for row in rows if (row["leak"], row["metric"]) == (leak, metric)]
+            findings.append(_inflated(of_leak))
+            tables.append(_added(of_leak, rows.sql))
     return Figure(
         name="leaks",
         title=title,
         finding="\n".join(findings),
-        tables=[table for table in tables if table.rows],
-        note="Newest results of these tracks with this budget (results.inflation). A lower RMSE is better: a leak that "
-        "takes some off flatters. imputation: published against label_free; filled rows are those of which a value was "
-        "missing.",
+        tables=tables,
+        note="Newest results of these tracks with this budget (results.inflation), the largest first; each table has a "
+        "scale of its own. A lower RMSE is better: a leak that takes some off flatters. imputation: published against "
+        "label_free; filled rows are those of which a value was missing.",
     )
+
+
+def _added(rows: list[Row], sql: str) -> HtmlTable:
+    """Returns the table of what a leak adds to each model. Args: rows: of one leak and metric, the largest first."""
+    leak, metric = rows[0]["leak"], METRICS[rows[0]["metric"]]
+    ends = (row[end] for row in rows for end in ("inflation", "inflation_low", "inflation_high"))
+    scale, digits = Scale.over([*ends, 0.0]), metric.digits
+    has_slices = any(row["published_imputed"] is not None for row in rows)
+    slices = ("published_imputed", "published_observed", "cold_start_all") if has_slices else ()
+    names = ("filled rows", "other rows", "cold start") if has_slices else ()
+    return HtmlTable(
+        caption=f"What the leak {leak} adds to {metric.label}",
+        columns=[
+            *texts("model", "features"), *numbers("added"), Column("added, 95 % interval", "plot"),
+            *secondary(numbers("interval", "with it", "without", *names)),
+        ],
+        rows=[
+            [
+                row["model"], row["feature_set"], signed(row["inflation"], digits),
+                sparklines.dots(scale, [Mark(row["inflation"], row["inflation_low"], row["inflation_high"])], line=0),
+                interval_text(row["inflation_low"], row["inflation_high"], digits),
+                *(number(row[name], digits) for name in ("with_leak", "without_leak", *slices)),
+            ]
+            for row in rows
+        ],
+        sql=sql,
+        axis=sparklines.axis(scale, sparklines.signed),
+        shown=6,
+    )  # fmt: skip
 
 
 def _inflated(rows: list[Row]) -> str:
@@ -373,13 +379,17 @@ def _inflated(rows: list[Row]) -> str:
     metric = METRICS[rows[0]["metric"]]
     row = (max if metric.higher_is_better else min)(rows, key=lambda row: row["with_leak"])
     digits, size = metric.digits, row["inflation"]
-    text = (
-        f"{LEAKS.get(row['leak'], row['leak'])} {'adds' if size >= 0 else 'takes'} {abs(size):.{digits}f} "
-        f"{'to' if size >= 0 else 'off'} {row['model']}'s {row['with_leak']:.{digits}f}: without it the "
-        f"{metric.label} is {row['without_leak']:.{digits}f}"
-    )
     low, high = row["inflation_low"], row["inflation_high"]
+    leak, interval, chance = LEAKS.get(row["leak"], row["leak"]), "", ""
     if low is not None:
-        text += f" (95\u00a0% interval of the difference {low:+.{digits}f} to {high:+.{digits}f})"
-        text += ", which may be chance" if low <= 0 <= high else ""
-    return f"{text}."
+        interval = f" (95\u00a0% interval of the difference {signed(low, digits)} to {signed(high, digits)})"
+        chance = ", which may be chance" if low <= 0 <= high else ""
+    if not round(size, digits):
+        return (
+            f"{leak} makes no difference to {row['model']}'s {metric.label} of {row['with_leak']:.{digits}f}{interval}."
+        )
+    return (
+        f"{leak} {'adds' if size >= 0 else 'takes'} {abs(size):.{digits}f} {'to' if size >= 0 else 'off'} "
+        f"{row['model']}'s {row['with_leak']:.{digits}f}: without it the {metric.label} is "
+        f"{row['without_leak']:.{digits}f}{interval}{chance}."
+    )

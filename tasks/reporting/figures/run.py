@@ -24,7 +24,7 @@ from tasks.reporting.page import (
 )
 from tasks.reporting.sparklines import Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import Row, Rows
+from tasks.results.run_queries import Row, Rows, signed
 from tasks.storage import duck
 
 TASK_SERIES = {"genre": 0, "popularity": 1, "genre and popularity": 2}
@@ -314,7 +314,7 @@ def _shape(connection: duckdb.DuckDBPyConnection) -> list[Figure]:
     finding = "No two columns vary together."
     if known:
         strongest = sorted(known, key=lambda pair: -abs(pair[0]))[:3]
-        finding = "Strongest: " + "; ".join(f"{a} and {b} {r:+.2f}" for r, a, b in strongest) + "."
+        finding = "Strongest: " + "; ".join(f"{a} and {b} {signed(r, 2)}" for r, a, b in strongest) + "."
     svg = plots.matrix(
         names, names, [[value[a, b] for b in names] for a in names], lambda r: f"{100 * r:.0f}", abs,
         f"Correlations of {len(names)} columns. {finding}", signed=True,

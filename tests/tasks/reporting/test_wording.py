@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.reporting.comparison import judged_in_words
 from tasks.reporting.figures.models import calibrated_in_words, moved_in_words
 from tasks.reporting.figures.results import best_in_words, leak_in_words
 from tasks.reporting.figures.run import budget_in_words
 from tasks.reporting.page import duration
+from tasks.results.run_queries import interval_text, number, signed
 
 BEST = {"model": "ensemble", "feature_set": "all", "accuracy": 0.470, "rmse": 12.0, "low": None, "high": None}
 NEXT = BEST | {"model": "xgboost", "accuracy": 0.464, "rmse": 12.2}
@@ -74,6 +76,13 @@ def test_a_lead_comes_with_its_paired_interval(metric, changed, said) -> None:
     assert in_plain_spaces(best_in_words("cold_start", [BEST, NEXT], metric, [turned])).endswith(said)
 
 
+def test_a_lead_that_rounds_to_nothing_is_no_lead() -> None:
+    equal, lead = NEXT | {"accuracy": 0.4698}, LEAD | {"value_b": 0.4698, "ci_low": -0.004, "ci_high": 0.004}
+    assert in_plain_spaces(best_in_words("cold_start", [BEST, equal], "accuracy", [lead])).endswith(
+        " xgboost has the same figure, to 3 decimals (95 % interval of the lead -0.004 to +0.004)."
+    )
+
+
 LEAK = {
     "leak": "imputation",
     "metric": "accuracy",
@@ -98,6 +107,11 @@ def test_a_leak_is_told_of_the_model_that_is_best_with_it() -> None:
     assert leak_in_words([worse, LEAK | rmse]) == (
         "Filling by genre takes 0.37 off xgboost's 11.93: without it the RMSE is 12.30."
     )
+    nothing = LEAK | {"without_leak": 0.5523, "inflation": -0.0003, "inflation_low": -0.004, "inflation_high": 0.004}
+    assert in_plain_spaces(leak_in_words([nothing])) == (
+        "Filling by genre makes no difference to xgboost's accuracy of 0.552 "
+        "(95 % interval of the difference -0.004 to +0.004)."
+    )
     assert "was not measured" in leak_in_words([LEAK | {"leak": "artists"}])
 
 
@@ -110,6 +124,24 @@ def test_a_leak_is_told_of_the_model_that_is_best_with_it() -> None:
 )  # fmt: skip
 def test_durations_are_told_as_people_read_them(seconds, said) -> None:
     assert in_plain_spaces(duration(seconds)) == said
+
+
+def test_what_rounds_to_nothing_has_no_sign_of_its_own() -> None:
+    assert (signed(-0.0004, 3), signed(-0.0006, 3)) == ("+0.000", "-0.001")
+    assert (number(-0.0004), number(-0.0006)) == ("0.000", "-0.001")
+    assert interval_text(-0.004, -0.001, 2) == "0.00 .. 0.00"
+
+
+def test_figures_that_cannot_be_judged_are_told() -> None:
+    plain = {"results_a": ["a"], "results_b": ["b"], "value_a": 0.5, "value_b": 0.4, "ci_low": None, "ci_high": None}
+    others, gone = plain | {"has_same_rows": False}, plain | {"has_same_rows": True}
+    better = gone | {"ci_low": 0.05, "ci_high": 0.15}
+    assert judged_in_words([others] * 3, "accuracy") == "3 cannot be judged, because the test rows are others"
+    assert judged_in_words([better, others, gone, gone | {"results_b": ["a"]}], "accuracy") == (
+        "1 are of the very same cell; 1 are better in this run and 0 worse by more than the drawing of test rows "
+        "explains; 1 cannot be judged, because the test rows are others; 1 cannot be judged, because files of their "
+        "cells are gone"
+    )
 
 
 def in_plain_spaces(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import UserError
 from tasks.reporting.sparklines import LogScale
-from tasks.results.learning_curve import answer, signed
+from tasks.results.learning_curve import answer
 from tasks.specs import BUDGETS
 from tasks.training.grid import plan_cells
 from tasks.training.jobs import make_jobs
@@ -80,10 +80,6 @@ def test_what_more_data_would_buy_is_said_plainly(interval, said) -> None:
         "xgboost: the last doubling, from 500 to 1,000 rows, gained +0.14 (RMSE 13.35 to 13.21; 95 %"
     )
     assert found.endswith(f"; the doubling before: +0.19): {said}.")
-
-
-def test_what_rounds_to_nothing_has_no_sign_of_its_own() -> None:
-    assert (signed(-0.0004, 3), signed(-0.0006, 3)) == ("+0.000", "-0.001")
 
 
 @given(st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=10))
