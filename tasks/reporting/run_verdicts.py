@@ -9,7 +9,7 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.reporting.comparison import paired
 from tasks.results import database, run_queries
-from tasks.results.run_queries import Row, interval_text
+from tasks.results.run_queries import Row, interval_text, signed
 from tasks.specs import METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
@@ -105,7 +105,7 @@ class RunVerdicts:
                 cells = [
                     *(row[name] for name in ("metric", "protocol", "model", "feature_set")),
                     *(_value(row, side) for side in ("before", "after")),
-                    f"{row['difference']:+.{digits}f}",
+                    signed(row["difference"], digits),
                     interval_text(row["ci_low"], row["ci_high"], digits),
                     f"**{WORSE}**" if row["verdict"] == WORSE else row["verdict"],
                 ]
