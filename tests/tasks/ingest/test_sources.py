@@ -266,7 +266,7 @@ def test_commands_give_up_in_one_line(command, web, sample_snapshot, shared_ware
     cases = [
         (f"http://{web.address}/endless", "3MB", "holds more than the 3,000,000 bytes"),
         ("/dev/zero", "1GB", "zero: is a device, not a file"),
-        ("sample:100", "much", "argument --max-source-bytes: 'much' is no size such as 20GB"),
+        ("sample:100", "much", "--max-source-bytes: 'much' is no size such as 20GB"),
     ]
     needs_server = "flows.features" in command  # of Prefect's, for what is refused later
     for source, option, told in cases[1:] if needs_server else cases[: amount(1, 3)]:
