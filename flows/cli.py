@@ -34,8 +34,7 @@ def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
 
     Args: words: by default those that the process was started with.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    _handle_signals()
     kept = "Nothing was begun."
     try:
         asked = parsed(app, sys.argv[1:] if words is None else words)
@@ -62,6 +61,9 @@ def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
 
 def _carry_out(command: Command, options: dict[str, Any]) -> int:
     """Carries out a command and shows its outcome as the options ask for. Returns the exit code."""
+    import polars as pl  # noqa: F401 - its import replaces the handler of SIGINT by one that lets waits go on
+
+    _handle_signals()
     is_quiet, wants_json = options.pop("quiet"), options.pop("json", False)
     with ExitStack() as stack:
         if is_quiet:
@@ -112,6 +114,11 @@ def _with_advice(error: BaseException) -> str:
 def tell(line: str) -> None:
     """Prints a line for the user on standard error; results go to standard output."""
     print(one_line(line), file=sys.stderr, flush=True)
+
+
+def _handle_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -179,7 +179,7 @@ def world(starting, tmp_path_factory) -> Iterator[World]:
     printed = deploying.communicate(timeout=300)[0]
     assert deploying.returncode == 0, printed
 
-    runs = {one["name"]: one["id"] for one in server.find("flow_runs")}
+    runs = {one["name"].partition(" of ")[0]: one["id"] for one in server.find("flow_runs")}
     yield World(server, home, runs["benchmark published"], runs["benchmark all"], moving[0])
     worker.terminate()
     worker.communicate(timeout=60)
@@ -230,7 +230,7 @@ def test_the_list_of_runs(page, world) -> None:
 def test_a_run_with_its_graph_and_logs(page, world) -> None:
     page.goto(f"/v2/runs/flow-run/{world.run}")
     expect(page.locator("canvas").first).to_be_visible(timeout=PATIENCE)
-    sees(page, "benchmark published", "data:generated", "Beginning flow run 'benchmark published'")
+    sees(page, "benchmark published", "data:generated", "Beginning flow run 'benchmark published of sample:2000'")
     picture(page, "run", 640)
     page.get_by_role("combobox", name="log sort order").click()
     page.get_by_role("option", name="Newest to oldest").click()
