@@ -16,10 +16,11 @@ select
     ledger.published_observed,
     ledger.cold_start_all
 from results.inflation as inflation
-inner join results.runs as runs on inflation.budget = runs.budget
+inner join results.runs as runs on inflation.catalogue = runs.catalogue and inflation.budget = runs.budget
 left join results.leak_ledger as ledger
     on
         inflation.budget = 'full'
+        and inflation.catalogue = ledger.catalogue
         and inflation.leak = ledger.leak
         and inflation.staging_version = ledger.staging_version
         and inflation.task = ledger.task
