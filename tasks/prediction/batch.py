@@ -123,14 +123,13 @@ def predict_file(
         read = ready.read
         if not read.rows:
             raise InputError(f"{ready.file.label}: has a header but no rows.")
-        examples = ready.examples()
         is_refused = read.is_refused(strict=strict)
         rejects = _write_rejects(read, ready.file, target, SOME if is_refused else None)
         if is_refused:
             which = "All of them" if read.rejected_rows <= SOME else f"The first {SOME:,}"
             raise InputError(ready.refusal(f" {which} are in {rejects}."))
         predicted = filled = unlike = 0
-        notes = ready.notes()
+        examples, notes = ready.examples(), ready.notes()
         with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
             for batch in ready.batches():
                 write(batch)
