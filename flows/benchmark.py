@@ -138,6 +138,9 @@ def benchmark(
 
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
+    from flows import server
+
+    server.start()
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_run
     from tasks.training.request import Request

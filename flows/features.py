@@ -97,6 +97,8 @@ def features(
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows import server
+
+    server.start()
     from flows.preparing import Preparation
     from tasks.reporting.terminal import print_features
     from tasks.storage.warehouse import Warehouse

@@ -127,6 +127,9 @@ def learning_curve(
 
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
+    from flows import server
+
+    server.start()
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_curve
     from tasks.training.grid import plan_cells

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import re
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -23,7 +20,6 @@ from typing import Any
 
 import httpx
 import prefect
-import psutil
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectSignal
@@ -31,20 +27,18 @@ from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
-    PREFECT_HOME,
     temporary_settings,
 )
 
 from flows.cli import tell
 from flows.prefect_flow import flow_of
+from flows.temporary_server import TemporaryServer
 from tasks.errors import UserError, one_line
 from tasks.storage.urls import public_name
 
 CHECK_SECONDS = 30.0  # for all requests of the check before a run
 LOOK_SECONDS = 5.0  # between two health requests, and for each; the server is lost if two of them fail
 RETURN_SECONDS = 20.0  # for a lost server to come back at the end of a run
-STARTED_AGAIN = 3  # after this exit code Prefect restarts its temporary server, without end: its port may be taken
-HOME_BYTES = 4 << 20  # the least that Prefect's server needs to write there
 
 
 def run_with_prefect(
@@ -57,11 +51,10 @@ def run_with_prefect(
     Raises: UserError: there is no suitable server. Any error that the body raises.
     """
     flow = flow_of(function)
-    with available(flow.name) as server:
-        before()
-    logging.raiseExceptions = False  # else Prefect's log prints on standard error what another server answers
     with ExitStack() as stack:
-        watch = stack.enter_context(_Watch(server.url))
+        url = stack.enter_context(available(flow.name, before))
+        logging.raiseExceptions = False  # else Prefect's log prints on standard error what another server answers
+        watch = stack.enter_context(_Watch(url))
         ending = _Ending(watch, stack)
         try:
             state: Any = _kept(flow, ending)(**options, return_state=True)
@@ -153,66 +146,67 @@ class _Watch:
         return False
 
 
+def start() -> None:
+    """Starts a temporary server if no server is configured. Call it before slow imports, which go on meanwhile.
+
+    Raises: UserError: Prefect's home directory cannot be written.
+    """
+    if not PREFECT_API_URL.value():
+        TemporaryServer.of_this_process()
+
+
 @contextmanager
-def available(flow_name: str) -> Iterator[_Asking]:
-    """Makes sure that a suitable server answers; a temporary one starts while the block runs."""
-    if url := PREFECT_API_URL.value():
-        asking = _Asking(flow_name)
-        if reason := asking.reason(CHECK_SECONDS):
+def available(flow_name: str, before: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Makes sure that a suitable server answers, for the block. Yields: the URL of its API.
+
+    Args: before: called while the server is asked, or a temporary one starts.
+
+    Raises: UserError: no server answers, or not a suitable one.
+    """
+    if configured := PREFECT_API_URL.value():
+        if reason := _Asking(flow_name).reason(CHECK_SECONDS):
             raise UserError(
-                f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({reason}). "
+                f"PREFECT_API_URL is {public_name(configured)}, where no Prefect server answers ({reason}). "
                 "Start one (`make server`), or unset PREFECT_API_URL to use a temporary one."
             )
-        yield asking
+        before()
+        yield configured
         return
-    _check_home()
-    tell("Starting Prefect's temporary server (about 30 s; `make server` once and PREFECT_API_URL avoid it) ...")
-    asking = _Asking(flow_name)
-    yield asking
-    if reason := asking.reason():
-        raise UserError(f"Prefect's temporary server did not start ({reason}). Try `make server`.")
-    _end_server_with_this_process()
+    temporary = TemporaryServer.of_this_process()
+    tell("Starting Prefect's temporary server (about 10 s; `make server` once and PREFECT_API_URL avoid it) ...")
+    with temporary_settings({PREFECT_API_URL: temporary.url}):
+        asking = _Asking(flow_name, temporary)
+        before()
+        if reason := asking.reason():
+            raise UserError(f"Prefect's temporary server did not start ({reason}). Try `make server`.")
+        yield temporary.url
 
 
 class _Asking:
-    """Checks the server in a separate thread for what a run of a flow needs; starts a temporary one if needed."""
+    """Checks the configured server, in a separate thread, for what a run of a flow needs."""
 
-    def __init__(self, flow_name: str) -> None:
-        self.url = ""
+    def __init__(self, flow_name: str, temporary: TemporaryServer | None = None) -> None:
         self._flow_name = flow_name
+        self._temporary = temporary
         self._failed: str | None = None
-        self._temporary: Any = None
         self._thread = threading.Thread(target=copy_context().run, args=(self._ask,), daemon=True)
         self._thread.start()
 
     def reason(self, seconds: float = threading.TIMEOUT_MAX) -> str | None:
         """Returns why there is no suitable server, or None. Waits up to `seconds` for the check."""
-        ended: dict[int, int] = {}
-        while seconds > 0:
-            self._thread.join(min(seconds, 1.0))
-            seconds -= 1.0
-            if not self._thread.is_alive():
-                return self._failed
-            process = self._temporary and self._temporary.server_process
-            if process and process.poll() is not None:
-                ended[process.pid] = process.poll()
-                if len(ended) > 1 or STARTED_AGAIN not in ended.values():
-                    return f"its process ended with exit code {process.poll()}"
-        return f"no answer within {CHECK_SECONDS:g} s"
+        self._thread.join(seconds)
+        return f"no answer within {CHECK_SECONDS:g} s" if self._thread.is_alive() else self._failed
 
     def _ask(self) -> None:
         """Reads from the server, and writes what every run of the flow writes first."""
-        patience: dict[str, Any] | None = {"timeout": CHECK_SECONDS}  # a busy server has this long for each request
-        if not PREFECT_API_URL.value():
-            from prefect.server.api.server import SubprocessASGIServer
-
-            self._temporary, patience = SubprocessASGIServer(), None  # the same object that a client would use
+        patience = {"timeout": CHECK_SECONDS}  # a busy server has this long for each request
         try:
+            if self._temporary:
+                self._temporary.wait()
             with (
                 temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
                 get_client(sync_client=True, httpx_settings=patience) as client,
             ):
-                self.url = str(client.api_url)
                 if PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED.value():
                     _check_version(client.api_version())
                 client.read_flow_runs(limit=1)
@@ -228,20 +222,6 @@ def _check_version(found: str) -> None:
         raise UserError(f"version {found}; {own[0]}.{own[1]} or a newer {own[0]} is needed")
 
 
-def _check_home() -> None:
-    """Checks Prefect's home directory. Raises: UserError: the temporary server cannot write there."""
-    home = PREFECT_HOME.value()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home) as file:
-            file.write(bytes(HOME_BYTES))
-    except OSError as error:
-        raise UserError(
-            f"Prefect's home {home} is not writable ({error.strerror}). Set PREFECT_HOME to a folder that is, "
-            "or PREFECT_API_URL to a server (`make server`)."
-        ) from error
-
-
 def _reason(error: BaseException) -> str:
     """Returns an error of Prefect's client in a few words: its own texts are long and quote the answer."""
     if isinstance(error, UserError | RuntimeError):
@@ -251,13 +231,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
         return type(error).__name__
     return f"what it answers is not Prefect's, {type(error).__name__}"
-
-
-def _end_server_with_this_process() -> None:
-    """Ends the temporary server even if this process is killed: Prefect ends it only at a regular exit."""
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # other children come and go
-            if any("prefect.server.api.server:create_app" in part for part in child.cmdline()):
-                watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {child.pid}"
-                null = subprocess.DEVNULL  # a reader of this process's output must not wait for the watch
-                subprocess.Popen(["sh", "-c", watch], stdout=null, stderr=null, start_new_session=True)

@@ -137,6 +137,8 @@ def print_best(best: Best) -> None:
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows import server
+
+    server.start()
     from flows.preparing import SOURCE_OPTIONS, Preparation
     from tasks.compute.processes import share_of_cores, start_server
     from tasks.training.needs import required_columns

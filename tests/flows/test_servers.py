@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,16 +15,16 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
 
 from flows import server as prefect_server
+from flows import temporary_server
 from flows.server import available
+from flows.temporary_server import TemporaryServer
 from tasks.errors import UserError
 from tasks.storage.warehouse import Warehouse
 from tests.helpers.amounts import amount
@@ -217,29 +219,42 @@ def test_a_home_that_cannot_be_written_is_one_line_where_it_is_needed(flow, opti
 
 
 def test_a_temporary_server_that_ends_before_it_answers_is_told_at_once(monkeypatch) -> None:
-    ends = [sys.executable, "-c", "raise SystemExit(7)"]
-    monkeypatch.setattr(SubprocessASGIServer, "_run_uvicorn_command", lambda _: subprocess.Popen(ends))
-    monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
+    monkeypatch.setattr(temporary_server, "COMMAND", ("-c", "raise SystemExit(7)"))
+    server = TemporaryServer()
+    monkeypatch.setattr(TemporaryServer, "of_this_process", lambda: server)
     with (
-        temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 20}),
+        temporary_settings({PREFECT_API_URL: None}),
         pytest.raises(UserError, match=r"did not start \(its process ended with exit code 7\)"),
         available("benchmark"),
     ):
         pass
+    server.stop()
 
 
-WATCHED = """
-import subprocess, sys
-from flows import server
-wait = "import time; time.sleep(600)"
-one = subprocess.Popen([sys.executable, "-c", wait, "prefect.server.api.server:create_app"], stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-server._end_server_with_this_process()
-print(one.pid)
+KILLED = """
+import os, signal
+from flows import temporary_server
+temporary_server.COMMAND = ("-c", "import time; time.sleep(600)")
+print(temporary_server.TemporaryServer()._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_who_reads_a_commands_output_does_not_wait_for_the_watch_over_its_server() -> None:
-    command = [sys.executable, "-c", WATCHED]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+def test_a_temporary_server_ends_with_a_killed_command_whose_reader_does_not_wait_for_it(tmp_path) -> None:
+    command = [sys.executable, "-c", KILLED]
+    environment = clean_environment(PREFECT_HOME=str(tmp_path))
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     until(lambda: not psutil.pid_exists(int(ended.stdout)), seconds=30)
+
+
+def test_ctrl_c_in_a_terminal_ends_a_command_and_then_its_temporary_server(tmp_path) -> None:
+    places = {"PREFECT_HOME": str(tmp_path / "prefect"), "MUSIC_WAREHOUSE": str(tmp_path / "warehouse")}
+    environment = scripted(clean_environment(**places), tmp_path / "training")
+    with started(environment, *SLOW) as process:
+        in_training(tmp_path / "training")
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert "Prefect's server" not in output
+    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as connection:
+        assert connection.execute("select state_type from flow_run").fetchall() == [("CRASHED",)]

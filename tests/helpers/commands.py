@@ -62,7 +62,10 @@ def carry_out(command: Command, *options: str) -> Outcome:
 
 @contextmanager
 def started(environment: dict[str, str], *options: str, flow: str = "benchmark") -> Iterator[subprocess.Popen[str]]:
-    """A command in the background, standard error with its output; killed at the end if it still runs."""
+    """A command in the background, as in a terminal of its own; killed at the end if it still runs.
+
+    Standard error comes with its output.
+    """
     with subprocess.Popen(
         command(*options, flow=flow),
         env=environment,
@@ -70,6 +73,7 @@ def started(environment: dict[str, str], *options: str, flow: str = "benchmark")
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     ) as process:
         try:
             yield process
