@@ -42,6 +42,7 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
+    folds: Count | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | None = None,
@@ -73,6 +74,8 @@ def benchmark(
         models: train only these models, or groups of them: study, better, single_head.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
+        folds: cross-validate each honest protocol on so many folds, beside its single split: each track is tested once,
+            by models trained without it (results.cross_validated). By default none.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
@@ -108,7 +111,7 @@ def benchmark(
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    request = Request.of(protocol, budget, models, feature_sets, seeds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, folds)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -120,6 +123,7 @@ def benchmark(
         artist_separators,
         units=units,
         required=request.required,
+        folds=folds,
     ).in_flow()
     spent, cells = request.cells(snapshot, tables)
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
@@ -145,7 +149,7 @@ def run(options: dict[str, Any]) -> Outcome:
     from tasks.reporting.terminal import print_run
     from tasks.training.request import Request
 
-    asked = (options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds"))
+    asked = (options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds", "folds"))
     return outcome_of_run(benchmark, options, Request.of(*asked).required, print_run)
 
 

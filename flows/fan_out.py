@@ -114,7 +114,7 @@ def outcome_of_run(
     """
     given = {name: options[name] for name in SOURCE_OPTIONS}
     warehouse = Warehouse.at(options["warehouse"])
-    preparation = Preparation.of(**given, required=required)
+    preparation = Preparation.of(**given, required=required, folds=options.get("folds"))
     preparation.check()
     chosen = (options["runner"], options["dask_address"], options["workers"])
     executor_of(*chosen, warehouse, spread=options["spread"]).prepare()

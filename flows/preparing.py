@@ -50,6 +50,7 @@ class Preparation:
     append: Append | None
     units: dict[str, str]
     required: Collection[str]
+    folds: int | None = None
 
     @classmethod
     def of(
@@ -66,10 +67,11 @@ class Preparation:
         statistics: Statistics = "relearned",
         units: str | Mapping[str, str] = "",
         required: Collection[str] = (),
+        folds: int | None = None,
     ) -> Preparation:
         """Returns the preparation that a flow's parameters ask for.
 
-        Args: required: our columns that must have values.
+        Args: required: our columns that must have values. folds: of a cross-validation; None: there is none.
 
         Raises: UserError: an option is wrong.
         """
@@ -85,6 +87,7 @@ class Preparation:
             min_genre_rows=min_genre_rows,
             max_source_bytes=max_source_bytes,
             artist_separators=normal_separators(artist_separators or []),
+            folds=folds,
         )
 
     def check(self) -> None:
@@ -125,7 +128,7 @@ class Preparation:
         snapshot = read(self.source, self.mapping, share, warehouse, self.append, self.units, self.required, most)
         notes = {"generated data": snapshot.is_generated, "read before": snapshot.snapshot in known}
         log(snapshot.summary + "".join(f" [{note}]" for note, holds in notes.items() if holds))
-        chosen = (self.min_genre_rows, warehouse, self.artist_separators)
+        chosen = (self.min_genre_rows, warehouse, self.artist_separators, self.folds)
         tables = build_each(self.protocols, lambda name: build(snapshot, name, *chosen), log)
         found = [*snapshot.notes, rare_genres(tables, warehouse), unseparated(tables, warehouse)]
         for line in (*found, *left_out(tables, warehouse), *targets.notes(tables, warehouse)):

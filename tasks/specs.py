@@ -410,6 +410,8 @@ class Cell:
     seed: int
     budget: str
     train_rows: int | None = None  # number of training rows, stratified by genre; None: all that the budget allows
+    fold: int | None = None  # of a cross-validation, from 1: tested on this fold; None: on the protocol's one split
+    folds: int | None = None  # their number
     workers: int | None = None  # Dask workers of a distributed fit, each with a share of the rows; None: one process
 
     @property
@@ -417,5 +419,6 @@ class Cell:
         """The name shown in the Prefect UI and in the progress display."""
         kind = "" if self.task == "multitask" else f"{self.task} "
         rows = "" if self.train_rows is None else f", {self.train_rows:,} rows"
+        fold = "" if self.fold is None else f", fold {self.fold} of {self.folds}"
         workers = "" if self.workers is None else f", {self.workers} workers"
-        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}, seed {self.seed}{rows}{workers})"
+        return f"{kind}{self.model} on {self.feature_set} ({self.protocol}{fold}, seed {self.seed}{rows}{workers})"

@@ -3,6 +3,7 @@
 -- ci_high its 95 % paired bootstrap interval, p_value two-sided for "no difference", p_holm the same corrected for the
 -- number of pairs of that protocol, task, feature set and metric. better is the model that wins at p_holm < 0.05, NULL
 -- where neither does. Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+{% set folds = "folds," if has_folds is defined else "" %}
 with
 
 ranked as (
@@ -10,11 +11,11 @@ ranked as (
         *,
         row_number() over family as place,
         count(p_value) over (
-            partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
+            partition by catalogue, staging_version, budget, protocol, task, feature_set, {{ folds }} metric
         ) as pairs
     from contrasted
     window family as (
-        partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
+        partition by catalogue, staging_version, budget, protocol, task, feature_set, {{ folds }} metric
         order by p_value nulls last, model_a, model_b
     )
 ),
@@ -27,7 +28,7 @@ corrected as (
                 then least(
                     1.0,
                     max(p_value * (pairs - place + 1)) over (
-                        partition by catalogue, staging_version, budget, protocol, task, feature_set, metric
+                        partition by catalogue, staging_version, budget, protocol, task, feature_set, {{ folds }} metric
                         order by place
                     )
                 )
@@ -39,6 +40,7 @@ select
     protocol,
     task,
     feature_set,
+    {{ folds }}
     metric,
     model_a,
     model_b,
@@ -60,4 +62,4 @@ select
     is_generated,
     staging_version
 from corrected
-order by catalogue, staging_version, budget, protocol, task, feature_set, metric, model_a, model_b
+order by catalogue, staging_version, budget, protocol, task, feature_set, {{ folds }} metric, model_a, model_b

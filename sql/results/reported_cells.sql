@@ -1,5 +1,5 @@
 -- What results.cells and results.learning_curve are made from: one row per run, protocol, task, model, feature_set,
--- seed and number of training rows, ended runs only. Columns as in results.cells.
+-- seed, number of training rows and fold, ended runs only. Columns as in results.cells. So is results.fold_cells.
 with
 
 ended as (
@@ -27,6 +27,8 @@ select
     started.source,
     reported.cell.budget as budget,
     reported.cell.train_rows as train_rows,
+    reported.cell.fold as fold,
+    reported.cell.folds as folds,
     reported.cell.status as status,
     reported.cell.reused as reused,
     reported.cell.error as error,

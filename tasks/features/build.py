@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tasks.errors import UserError
 from tasks.features.append import Extension, base_of
 from tasks.features.artists import normal_separators
+from tasks.features.folds import build_folds
 from tasks.features.full_build import build_all, check_artists
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import Chosen
@@ -21,6 +22,7 @@ def build_features(
     min_genre_rows: int,
     warehouse: Warehouse,
     artist_separators: Sequence[str] = (),
+    folds: int | None = None,
 ) -> list[BuiltTable]:
     """Makes the tables of `protocol` that are not stored yet, checks all tables, and returns them in order.
 
@@ -28,7 +30,8 @@ def build_features(
     tables. For a snapshot that was appended with kept statistics only the new rows are prepared
     (tasks/features/append.py).
 
-    Args: artist_separators: texts that separate artists, beside those that always do.
+    Args: artist_separators: texts that separate artists, beside those that always do. folds: of a cross-validation,
+        for which an honest protocol has two more tables (tasks/features/folds.py); None: there is none.
 
     Raises:
         UserError: an option has a value that is not allowed.
@@ -39,7 +42,11 @@ def build_features(
     if min_genre_rows < 1:
         raise UserError("--min-genre-rows must be at least 1.")
     chosen = {"min_genre_rows": min_genre_rows, "artist_separators": normal_separators(artist_separators)}
-    return _build(snapshot, protocol_named(protocol), chosen, warehouse)
+    spec = protocol_named(protocol)
+    tables = _build(snapshot, spec, chosen, warehouse)
+    if folds and spec.is_honest:
+        tables += build_folds(snapshot, spec, folds, chosen, tables, warehouse)
+    return tables
 
 
 def _build(snapshot: Snapshot, protocol: Protocol, chosen: Chosen, warehouse: Warehouse) -> list[BuiltTable]:

@@ -111,7 +111,7 @@ class Build:
             cursor.execute(f"create view {STATISTICS_TABLE} as {duck.render('features/statistics')}")
             return None
         if name == REFITTED_TABLE:
-            self._refit(cursor)
+            refit(cursor, self.protocol, self.values, self.warehouse)
             return None
         if name not in self.tables:
             checks.run(name, self.protocol, self.versions, self.warehouse, cursor)
@@ -124,21 +124,6 @@ class Build:
         if name == "features.genre_mapping":
             _check_genres(row.rows, self.snapshot, self.values["min_genre_rows"])
         return row
-
-    def _refit(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Makes REFITTED_TABLE, in a workspace that shows no other tracks than those of training."""
-        home = duck.identifier(duck.catalog(cursor))
-        select = self.protocol.fill
-        with duck.workspace(spill=self.warehouse.scratch) as alone:
-            for name in duck.upstream(select):
-                has_tracks = "track_id" in alone.sql(f"from {home}.{name} limit 0").columns
-                where = f"where track_id in ({TRAINING_TRACKS.format(home)})" if has_tracks else ""
-                alone.execute(f"create view {name} as select * from {home}.{name} {where}")
-            text = duck.render(select, **duck.dynamic_columns(select, alone))
-            found = alone.sql(text, params=duck.bound(duck.code(select), self.values)).to_arrow_table()
-        cursor.register("refitted", found)
-        cursor.execute(f"create table {REFITTED_TABLE} as from refitted")
-        cursor.unregister("refitted")
 
     def _make(self, table: Table, cursor: duckdb.DuckDBPyConnection) -> BuiltTable:
         schema, name = table.name.split(".")
@@ -171,6 +156,24 @@ class Build:
         if n_rare or snapshot.rejected_rows or snapshot.rows_without_genre or snapshot.base:
             return None
         return self.warehouse.here(self.warehouse.table("staging", "typed_tracks", snapshot.snapshot))
+
+
+def refit(
+    cursor: duckdb.DuckDBPyConnection, protocol: Protocol, values: dict[str, object], warehouse: Warehouse
+) -> None:
+    """Makes REFITTED_TABLE, in a workspace that shows no other tracks than those of training."""
+    home = duck.identifier(duck.catalog(cursor))
+    select = protocol.fill
+    with duck.workspace(spill=warehouse.scratch) as alone:
+        for name in duck.upstream(select):
+            has_tracks = "track_id" in alone.sql(f"from {home}.{name} limit 0").columns
+            where = f"where track_id in ({TRAINING_TRACKS.format(home)})" if has_tracks else ""
+            alone.execute(f"create view {name} as select * from {home}.{name} {where}")
+        text = duck.render(select, **duck.dynamic_columns(select, alone))
+        found = alone.sql(text, params=duck.bound(duck.code(select), values)).to_arrow_table()
+    cursor.register("refitted", found)
+    cursor.execute(f"create or replace table {REFITTED_TABLE} as from refitted")
+    cursor.unregister("refitted")
 
 
 def _versions(

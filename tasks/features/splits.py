@@ -98,13 +98,60 @@ def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
     return {"train": train, "val": val, "test": test}
 
 
-def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
-    """Splits rows 70/15/15 with every group in one split, as near to stratified by genre as the groups allow.
+def fold_parts(protocol: Protocol, tracks: pa.Table, folds: int) -> pa.Table:
+    """Assigns tracks to the parts of a cross-validation: two for each fold, all of the same size.
+
+    The parts of an honest protocol keep its promise: groups are whole under a grouped split; every part is stratified
+    by genre, as near as the groups allow. sql/features/fold_split.sql makes each fold's split of them.
+
+    Args: tracks: as for `split_tracks`. folds: their number.
+
+    Returns: track_id, part (from 0), position (of the row among all, in random order) and group_id.
+
+    Raises: InputError, ProtocolError: a part would have no rows, or not every genre.
+    """
+    genre, ids = tracks["genre_id"].to_numpy(), tracks["track_id"].to_numpy()
+    names = [str(part) for part in range(2 * folds)]
+    if protocol.split == "grouped":
+        group = tracks["group_id"].to_numpy()
+        parts = grouped_split(genre, group, dict.fromkeys(names, 1 / len(names)))
+        order = np.arange(len(genre))  # does not depend on the file's already
+    else:
+        group = ids
+        parts = _stratified_parts(genre, names)
+        order = np.random.default_rng(STUDY_SEED).permutation(len(genre))
+    part = np.empty(len(genre), dtype=np.int64)
+    for number, name in enumerate(names):
+        part[parts[name]] = number
+    return pa.table(
+        {"track_id": ids[order], "part": part[order], "position": np.arange(len(genre)), "group_id": group[order]}
+    )
+
+
+def _stratified_parts(genre: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """Splits rows into parts of the same size, stratified by genre. Raises: InputError: a genre has too few rows."""
+    from sklearn.model_selection import StratifiedKFold
+
+    fewest = int(np.bincount(genre)[np.unique(genre)].min())
+    if fewest < len(names):
+        raise InputError(
+            f"{len(names) // 2} folds need at least {len(names)} rows of each genre; one has {fewest}. "
+            "Ask for fewer --folds, or drop rare genres with --min-genre-rows."
+        )
+    folds = StratifiedKFold(len(names), shuffle=True, random_state=STUDY_SEED)
+    return {name: rows for name, (_, rows) in zip(names, folds.split(genre, genre), strict=True)}
+
+
+def grouped_split(
+    genre: np.ndarray, group: np.ndarray, shares: Mapping[str, float] = MappingProxyType(SHARES)
+) -> dict[str, np.ndarray]:
+    """Splits rows with every group in one split, as near to stratified by genre as the groups allow.
 
     Groups of several rows are placed first, the largest first. Each goes to the split where the sum over splits and
     genres of (count - wanted)^2 / wanted grows least. Groups of one row then fill the remaining places.
 
-    Args: genre, group: shape (n_rows,), in an order that does not depend on the file's.
+    Args: genre, group: shape (n_rows,), in an order that does not depend on the file's. shares: of the rows, by split;
+        they add up to 1.
 
     Returns: row numbers by split, in the order given.
 
@@ -114,7 +161,7 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
     """
     labels, first, members, sizes = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
     counts = sparse.csr_matrix((np.ones(len(genre)), (members, genre)), shape=(len(labels), int(genre.max()) + 1))
-    wanted = np.outer(list(SHARES.values()), np.asarray(counts.sum(axis=0)).ravel())
+    wanted = np.outer(list(shares.values()), np.asarray(counts.sum(axis=0)).ravel())
     have = np.zeros_like(wanted)
     side = np.zeros(len(labels), dtype=np.int8)
     for label in np.lexsort((first, -sizes))[: int((sizes > 1).sum())]:
@@ -126,11 +173,13 @@ def grouped_split(genre: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
     single = np.flatnonzero(sizes[members] == 1)
     for code in range(wanted.shape[1]):
         rows = single[genre[single] == code]
-        val, test = (max(0, round(wanted[at, code] - have[at, code])) for at in (1, 2))
-        side[members[rows[:val]]] = 1
-        side[members[rows[val : val + test]]] = 2
-    parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(SHARES)}
-    _check_filled([name for name, rows in parts.items() if len(rows)], len(genre), len(labels))
+        taken = 0
+        for at in range(1, len(shares)):  # the first gets the others
+            places = max(0, round(wanted[at, code] - have[at, code]))
+            side[members[rows[taken : taken + places]]] = at
+            taken += places
+    parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(shares)}
+    _check_filled([name for name, rows in parts.items() if len(rows)], len(genre), len(labels), shares)
     return parts
 
 
@@ -143,15 +192,16 @@ def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
     """
     is_left_out = pl.col("track_id").is_in(pl.Series(track_id).implode())
     frame = pl.DataFrame(assigned).with_columns(split=pl.when(is_left_out).then(pl.lit("unused")).otherwise("split"))
-    _check_filled(frame["split"].unique().to_list(), frame.height, frame["group_id"].n_unique())
+    _check_filled(frame["split"].unique().to_list(), frame.height, frame["group_id"].n_unique(), SHARES)
     return frame.with_columns(position=pl.int_range(pl.len()).over("split")).to_arrow()
 
 
-def _check_filled(filled: Collection[str], n_rows: int, n_groups: int) -> None:
-    if empty := [name for name in SHARES if name not in filled]:
+def _check_filled(filled: Collection[str], n_rows: int, n_groups: int, shares: Mapping[str, float]) -> None:
+    if empty := [name for name in shares if name not in filled]:
+        into, lacking = ("70/15/15", " and ".join(empty)) if "val" in shares else (f"into {len(shares)} parts", "one")
         raise ProtocolError(
             f"A grouped split is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
-            f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. More artists are needed."
+            f"recording, cannot be split {into}; nothing is left for {lacking}. More artists are needed."
         )
 
 

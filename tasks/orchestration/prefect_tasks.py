@@ -73,10 +73,15 @@ def ingest_task(
 
 @task(name="features", task_run_name="features {protocol}", cache_policy=NO_CACHE, persist_result=False)
 def features_task(
-    snapshot: Snapshot, protocol: str, min_genre_rows: int, warehouse: Warehouse, artist_separators: list[str]
+    snapshot: Snapshot,
+    protocol: str,
+    min_genre_rows: int,
+    warehouse: Warehouse,
+    artist_separators: list[str],
+    folds: int | None = None,
 ) -> list[BuiltTable]:
     """See tasks.features.build.build_features."""
-    return build.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators)
+    return build.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators, folds)
 
 
 @task(name="train", task_run_name="{job.cell.title}", cache_policy=NO_CACHE, persist_result=False)

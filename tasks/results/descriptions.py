@@ -25,7 +25,12 @@ from tasks.storage import duck
 SCHEMAS = ("raw", "staging", "features", "results")
 FILE = duck.SQL_ROOT / "columns.csv"
 # Tables of contrasts, and the SELECTs of the pairs that they compare.
-COMPARED_TABLES = {"comparisons": "pairs", "inflation": "leak_pairs", "learning_gains": "curve_steps"}
+COMPARED_TABLES = {
+    "comparisons": "pairs",
+    "fold_comparisons": "fold_pairs",
+    "inflation": "leak_pairs",
+    "learning_gains": "curve_steps",
+}
 NAMED = re.compile(rf"\b(?:{'|'.join(SCHEMAS)})\.\w+")
 
 

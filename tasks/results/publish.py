@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.evaluation.comparisons import contrast
+from tasks.evaluation.cross_validation import pool
+from tasks.features import folds
 from tasks.features.registry import REGISTRY, BuiltTable, read_registry
 from tasks.features.tables import Table, every_table
 from tasks.ingest.columns import MEASURED
@@ -42,6 +44,8 @@ RESULT_TABLES = (
     "trials",
     "champions",
     "learning_curve",
+    "fold_cells",
+    "fold_metrics",
 )
 NEWEST_TABLES = ("figures", "popularity_errors")
 RESULT_VIEWS = (
@@ -54,6 +58,30 @@ RESULT_VIEWS = (
     "genre_pairs",
     "ceiling",
 )
+# Of a publication without folds, so that queries find the columns.
+FOLD_TABLES = {
+    folds.ASSIGNMENT: pa.schema(
+        {
+            "protocol": pa.string(),
+            "folds": pa.int64(),
+            "track_id": pa.int64(),
+            "part": pa.int64(),
+            "position": pa.int64(),
+            "group_id": pa.int64(),
+        }
+    ),
+    folds.STATISTICS: pa.schema(
+        {
+            "protocol": pa.string(),
+            "feature_name": pa.string(),
+            "statistic": pa.string(),
+            "genre": pa.string(),
+            "value": pa.float64(),
+            "folds": pa.int64(),
+            "fold": pa.int64(),
+        }
+    ),
+}
 FEATURE_SET = pa.schema(
     [
         pa.field("feature_set", pa.string(), nullable=False),
@@ -147,6 +175,11 @@ def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltT
             duck.view(connection, table.name, *parts)
         elif table.is_on_demand:
             _empty_table(connection, table)
+    for name, empty in FOLD_TABLES.items():
+        if stored := [warehouse.location(row.path) for row in features if row.table_name == name]:
+            duck.view(connection, name, *stored)
+        else:
+            _load(connection, name, empty.empty_table())
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")
     registry = [{name: getattr(row, name) for name in REGISTRY.names} for row in read_registry(warehouse)]
     _load(connection, "features.registry", pa.Table.from_pylist(registry, schema=REGISTRY))
@@ -193,7 +226,8 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     else:
         stored = "results.no_predictions"
         _load(connection, stored, PREDICTIONS.empty_table())
-    _create(connection, "view", "predictions", stored_predictions=stored)
+    for name in ("predictions", "fold_predictions"):
+        _create(connection, "view", name, stored_predictions=stored)
     _load(connection, "results.protocols", pa.Table.from_pylist(_protocols(connection), PROTOCOL))
     _load(connection, "results.feature_sets", pa.Table.from_pylist(_feature_sets(connection), FEATURE_SET))
     for name in ("newest", "latest"):
@@ -234,7 +268,7 @@ def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """Creates results.comparisons, inflation and learning_gains from the bootstrap replicates of the cells."""
+    """Creates what is made from the cells' bootstrap replicates: results.cross_validated, and tables of contrasts."""
     used = connection.execute(
         """
         select unnest(results) as result from results.figures
@@ -243,7 +277,14 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
         order by result
         """
     ).fetchall()
-    replicates = read_replicates([result for (result,) in used], warehouse)
+    by_fold = connection.sql(duck.render("results/pooled_folds")).to_arrow_table()
+    of_folds = {result for results in by_fold["results"].to_pylist() for result in results}
+    replicates = read_replicates([*(result for (result,) in used), *sorted(of_folds)], warehouse)
+    figures, pooled = pool(by_fold, replicates)
+    replicates |= pooled
+    connection.register("pooled_folds", figures)
+    connection.execute(f"create temp table cross_validations as {duck.render('results/cross_validations')}")
+    _create(connection, "table", "cross_validated")
     for name, select in descriptions.COMPARED_TABLES.items():
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))

@@ -59,6 +59,15 @@ def plan_cells(
     ]
 
 
+def with_folds(cells: list[Cell], folds: int) -> list[Cell]:
+    """Returns the cells, each cell of an honest protocol followed by those of its cross-validation."""
+    return [
+        replace(cell, fold=fold, folds=folds if fold else None)
+        for cell in cells
+        for fold in (None, *(range(1, folds + 1) if protocol_named(cell.protocol).is_honest else ()))
+    ]
+
+
 def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:
     """Whether a model is trained on a feature set. Probes of leaks are for one model, with protocol label_free."""
     if protocol.is_probe:

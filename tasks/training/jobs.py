@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.features import folds
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import genres_of
 from tasks.plugins import loaded_files
@@ -23,6 +24,7 @@ class Job:
     staging_version: str  # the version of staging.stg_tracks, from which every feature table is made
     table: str  # the feature table's Parquet file, below the warehouse
     split_table: str  # features.split_assignment, likewise
+    fold_tables: tuple[tuple[str, str], ...] = ()  # what a fold's rows are made of: names of tables, and their files
     genres: tuple[str, ...]  # in the order of the genre codes
     warehouse: str  # its address
     threads: int
@@ -46,16 +48,23 @@ def make_jobs(
     jobs = []
     for cell in cells:
         table = built[table_name(cell), cell.protocol]
-        key = cell_key(cell, table.version)
+        version = table.version
+        fold_tables: tuple[tuple[str, str], ...] = ()
+        if cell.fold:
+            files = {name: built.get((name, None)) or built[name, cell.protocol] for name in folds.STORED}
+            version = folds.version_of(table_name(cell), cell.protocol, cell.fold, files[folds.STATISTICS].version)
+            fold_tables = tuple((name, file.path) for name, file in files.items())
+        key = cell_key(cell, version)
         jobs.append(
             Job(
                 cell=cell,
                 key=key,
                 result=f"{key}-{run_id}",
-                feature_version=table.version,
+                feature_version=version,
                 staging_version=built["staging.stg_tracks", None].version,
                 table=table.path,
                 split_table=built["features.split_assignment", cell.protocol].path,
+                fold_tables=fold_tables,
                 genres=genres,
                 warehouse=warehouse.address,
                 threads=threads,

@@ -18,13 +18,14 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from tasks.features import folds
 from tasks.models.registry import spec_of
 from tasks.models.rows import CHUNK_ROWS, Data, Rows, StoredRows, chunks_of, columns_of
 from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse, remove
-from tasks.training.jobs import Job
+from tasks.training.jobs import Job, table_name
 
 LARGE_ROWS = 1_000_000  # a table with more rows stays on disk; a smaller one takes less than 1 GiB in memory
 SORT_MEMORY = "512MB"  # DuckDB's memory limit; it spills the rest to disk
@@ -109,18 +110,28 @@ def _scratch(job: Job) -> Iterator[_Scratch]:
     """Yields a cell's scratch folder, which is removed at the end of the block."""
     spec = spec_of(job.cell)
     warehouse = Warehouse.to_read(job.warehouse)
-    table, split_table = warehouse.here(job.table), warehouse.here(job.split_table)
-    features = columns_of(FEATURE_SETS[job.cell.feature_set], pl.scan_parquet(table).collect_schema().names())
     folder = warehouse.temporary(job.result)
     folder.mkdir()
     try:
         with duck.connect(spill=folder) as connection:
             connection.execute(f"set memory_limit = '{SORT_MEMORY}'; set threads = {job.threads}")
-            duck.view(connection, "features.trained_table", table)
-            duck.view(connection, "features.split_assignment", split_table)
+            show_table(job, warehouse, connection)
+            columns = connection.sql("from features.trained_table limit 0").columns
+            features = columns_of(FEATURE_SETS[job.cell.feature_set], columns)
             yield _Scratch(folder, connection, spec, features, job.cell.workers, *_choose_rows(connection, job, spec))
     finally:
         remove(folder)
+
+
+def show_table(job: Job, warehouse: Warehouse, connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes features.trained_table, the feature table of a job's cell, and features.split_assignment."""
+    if job.cell.fold:
+        files = {name: warehouse.here(path) for name, path in job.fold_tables}
+        folds.rows_of(table_name(job.cell), job.cell.protocol, job.cell.fold, files, connection)
+        connection.execute(f"create view features.trained_table as from {table_name(job.cell)}")
+    else:
+        duck.view(connection, "features.trained_table", warehouse.here(job.table))
+        duck.view(connection, "features.split_assignment", warehouse.here(job.split_table))
 
 
 def _choose_rows(connection: duckdb.DuckDBPyConnection, job: Job, spec: ModelSpec) -> tuple[int, int, bool]:

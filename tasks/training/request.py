@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.errors import UserError
+from tasks.features.folds import check_folds
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, protocols_of
-from tasks.training.grid import plan_cells
+from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, protocol_named, protocols_of
+from tasks.training.grid import plan_cells, with_folds
 from tasks.training.needs import possible, required_columns
 
 
@@ -20,6 +22,7 @@ class Request:
     models: list[str]  # or groups of them; empty: those that a protocol trains by default
     feature_sets: list[str]  # empty: all
     seeds: list[int]
+    folds: int | None = None  # of a cross-validation of each honest protocol, beside its one split
 
     @classmethod
     def of(
@@ -29,14 +32,19 @@ class Request:
         models: list[str] | None,
         feature_sets: list[str] | None,
         seeds: list[int] | None,
+        folds: int | None = None,
     ) -> Request:
-        """Returns the request of a benchmark's parameters. Raises: UserError: a name is not known."""
+        """Returns the request of a benchmark's parameters. Raises: UserError: a name or a number is wrong."""
+        check_folds(folds)
+        if folds and not any(protocol_named(name).is_honest for name in protocols_of(protocol)):
+            raise UserError(f"--folds needs an honest protocol, such as cold_start; {protocol} has none.")
         return cls(
             protocols=protocols_of(protocol),
             budget=budget,
             models=models or [],
             feature_sets=feature_sets or [],
             seeds=seeds or [STUDY_SEED],
+            folds=folds,
         )
 
     @property
@@ -54,7 +62,8 @@ class Request:
         budget = BUDGETS[self.budget or ("smoke" if snapshot.is_generated else "full")]
         built = {table.protocol for table in tables}
         made = [name for name in self.protocols if name in built]
-        return budget, possible(self._grid(made, budget.name), snapshot)
+        cells = possible(self._grid(made, budget.name), snapshot)
+        return budget, with_folds(cells, self.folds) if self.folds else cells
 
     def _grid(self, protocols: list[str], budget: str) -> list[Cell]:
         return plan_cells(protocols, budget, self.models, self.feature_sets, self.seeds)

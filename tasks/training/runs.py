@@ -77,6 +77,8 @@ FINISHED = pa.schema(
                         "seed": pa.int64(),
                         "budget": pa.string(),
                         "train_rows": pa.int64(),  # NULL: all
+                        "fold": pa.int64(),  # this and the next: NULL for the protocol's one split
+                        "folds": pa.int64(),
                         "workers": pa.int64(),  # NULL: one process
                         "status": pa.string(),
                         "reused": pa.bool_(),

@@ -27,11 +27,17 @@ from tasks.models.registry import spec_of
 from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of, columns_of
 from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, EVALUATED, FEATURE_SETS, SLICES
+from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables
 from tasks.training.cell_files import PREDICTIONS, REPLICATES, RESULT
 from tasks.training.cell_key import parameters_json
 from tasks.training.jobs import Job
+
+FOLD_TABLE = (
+    "select trained.*, assigned.group_id from features.trained_table as trained "
+    "inner join features.split_assignment as assigned on trained.track_id = assigned.track_id"
+)
 
 
 def train_cell(job: Job) -> None:
@@ -63,7 +69,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
 
     peak_rss_mb = _peak_rss_mb()
     warehouse = Warehouse.at(job.warehouse)
-    keeps_model = spec.keeps_model and job.cell.train_rows is None
+    keeps_model = spec.keeps_model and job.cell.train_rows is None and job.cell.fold is None
     metrics, replicates = _metrics(data, predicted)
     with warehouse.new_folder(warehouse.cell(job.result)) as folder:
         model_file, sha256 = save_model(estimator, folder) if keeps_model else (None, None)
@@ -142,9 +148,7 @@ def opened(job: Job) -> Iterator[Data]:
 def load(job: Job) -> Data:
     """Reads a cell's rows into memory, with as many training rows as its budget allows and the cell asks for."""
     dtype = spec_of(job.cell).dtype
-    warehouse = Warehouse.to_read(job.warehouse)
-    groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
-    table = pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
+    table = _table(job, Warehouse.to_read(job.warehouse))
     features = columns_of(FEATURE_SETS[job.cell.feature_set], table.columns)
     limit = BUDGETS[job.cell.budget].max_train_rows
     parts = {split: table.filter(pl.col("split") == split).sort("position") for split in ("train", *EVALUATED)}
@@ -163,6 +167,17 @@ def load(job: Job) -> Data:
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in parts.items()},
         units={split: part["group_id"].to_numpy() for split, part in parts.items()},
     )
+
+
+def _table(job: Job, warehouse: Warehouse) -> pl.DataFrame:
+    """Returns the feature table of a cell, with the group of each track."""
+    if job.cell.fold:
+        with duck.workspace(spill=warehouse.scratch) as connection:
+            connection.execute(f"set threads = {job.threads}")
+            large_tables.show_table(job, warehouse, connection)
+            return pl.DataFrame(connection.sql(FOLD_TABLE).to_arrow_table())
+    groups = pl.read_parquet(warehouse.here(job.split_table), columns=["track_id", "group_id"])
+    return pl.read_parquet(warehouse.here(job.table)).join(groups, on="track_id")
 
 
 def stratified(genre: np.ndarray, n: int) -> np.ndarray:

@@ -1,0 +1,18 @@
+-- results.fold_cells: one row per cell of a cross-validation: run, protocol, task, model, feature_set, seed and fold (1 to
+-- folds), ended runs only. The cell is trained without the rows of its fold and tested on them: its own rows of
+-- features.fold_assignment are the test rows. Other columns and units are as in results.cells; no model is kept.
+select
+    run_id,
+    protocol,
+    task,
+    model,
+    feature_set,
+    seed,
+    fold,
+    folds,
+    * exclude (
+        run_id, protocol, task, model, feature_set, seed, fold, folds, train_rows, model_path, model_sha256
+    )
+from reported_cells
+where fold is not null
+order by run_id, protocol, task, model, feature_set, seed, fold
