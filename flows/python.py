@@ -179,6 +179,7 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
+    folds: Count | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | Path | None = None,
@@ -207,6 +208,7 @@ def benchmark(
         models: train only these models, or groups of them.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
+        folds: cross-validate each honest protocol on so many folds, beside its single split. By default none.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
@@ -228,7 +230,7 @@ def benchmark(
     """
     tell = cli.tell if progress else _tell_nobody
     opened = Warehouse.at(warehouse)
-    request = Request.of(protocol, budget, models, feature_sets, seeds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, folds)
     at_once, threads = share_of_cores(workers)
     with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:
@@ -243,6 +245,7 @@ def benchmark(
                 artist_separators,
                 units=units,
                 required=request.required,
+                folds=folds,
             )
             preparation.check()
             start_server(threads)  # it imports the numerical libraries meanwhile

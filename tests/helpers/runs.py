@@ -13,7 +13,7 @@ from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
 from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import find_result
-from tasks.training.grid import plan_cells
+from tasks.training.grid import plan_cells, with_folds
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
 from tasks.training.train import train_cell
@@ -32,17 +32,22 @@ def make_run(
     ended: bool = True,
     as_current: bool = False,
     chooses: bool = False,
+    folds: int | None = None,
 ) -> str:
     """Train in this process, record and publish a run of budget smoke; its id.
 
-    Args: errors: models that fail, and how. chooses: champions, too.
+    Args: errors: models that fail, or one fold of a model, as "linear 2", and how. chooses: champions, too.
     """
     snapshot = ingest(source, {}, 0.5, home)
-    tables = [table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home)]
+    tables = [
+        table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home, folds=folds)
+    ]
     cells = plan_cells(list(protocols), "smoke", list(models), list(feature_sets), [42])
+    cells = with_folds(cells, folds) if folds else cells
     run = start_run(Catalogues.of(home).placed(snapshot, home), "smoke", home, as_current=as_current)
+    told = errors or {}
     outcomes = [
-        _outcome(job, home, (errors or {}).get(job.cell.model), refresh)
+        _outcome(job, home, told.get(job.cell.model) or told.get(f"{job.cell.model} {job.cell.fold}"), refresh)
         for job in make_jobs(cells, tables, run.run_id, home, 1)
         if ended
     ]

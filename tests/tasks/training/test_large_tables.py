@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from tasks.compute.processes import Processes
+from tasks.features.build import build_features
+from tasks.ingest.read import ingest
 from tasks.models import rows
 from tasks.models.inference import Predicted
 from tasks.models.linear import fit_least_squares
@@ -18,8 +20,10 @@ from tasks.models.registry import MODELS, spec_of
 from tasks.models.rows import StoredRows
 from tasks.reporting import report, terminal
 from tasks.specs import Cell
+from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables, train
 from tasks.training.cell_files import sample_of
+from tasks.training.grid import with_folds
 from tasks.training.jobs import Job, make_jobs
 from tests.helpers.runs import make_run
 
@@ -227,3 +231,26 @@ def test_memory_does_not_grow_with_the_rows(warehouse, tmp_path) -> None:
             stored = on_disk(tmp_path / str(n), random.standard_normal((n, 4)), random.standard_normal(n))
             peaks.append(processes.run(peak_of, stored, warehouse.temporary("log")).value)
     assert peaks[1] - peaks[0] < 40
+
+
+@pytest.mark.parametrize("name", ["popularity/linear", "genre/xgboost", "multitask/multitask"])
+def test_rows_of_a_fold_are_the_same_in_memory_and_on_disk(name, tmp_path, monkeypatch) -> None:
+    home = Warehouse.at(tmp_path)
+    tables = build_features(ingest("sample:400", {}, 0.05, home), "cold_start", 20, home, folds=2)
+    task, model = name.split("/")
+    cell = Cell(protocol="cold_start", task=task, model=model, feature_set="all", seed=42, budget="brief")
+    one, *folds = make_jobs(with_folds([cell], 2), tables, "run", home, 1)
+    assert len({job.key for job in (one, *folds)}) == 3
+    read = [train.load(job) for job in folds]
+    monkeypatch.setattr(large_tables, "LARGE_ROWS", 0)
+    for job, in_memory in zip(folds, read, strict=True):
+        with train.opened(job) as on_disk:
+            assert isinstance(on_disk.x["test"], StoredRows)
+            for split in ("train", "val", "test"):
+                assert np.array_equal(on_disk.x[split][:], in_memory.x[split])
+                assert np.array_equal(on_disk.y["genre"][split][:], in_memory.y["genre"][split])
+            assert np.array_equal(on_disk.units["test"], in_memory.units["test"])
+            assert np.array_equal(on_disk.track_id["test"], in_memory.track_id["test"])
+    tested = [set(data.track_id["test"]) for data in read]
+    assert not tested[0] & tested[1]
+    assert len(tested[0] | tested[1]) == 400

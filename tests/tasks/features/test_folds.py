@@ -1,0 +1,154 @@
+"""The folds of a cross-validation: whose tracks they are, and what each fold learns from its training rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.errors import CheckError, InputError, UserError
+from tasks.features import folds
+from tasks.features.build import build_features
+from tasks.features.registry import BuiltTable
+from tasks.ingest.read import ingest
+from tasks.ingest.snapshots import Snapshot
+from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Warehouse:
+    return Warehouse.at(tmp_path_factory.mktemp("folds"))
+
+
+@pytest.fixture(scope="module")
+def snapshot(home) -> Snapshot:
+    return ingest("sample:2000", {}, 0.05, home)
+
+
+@pytest.fixture(scope="module")
+def built(snapshot, home) -> dict[str, dict[str, BuiltTable]]:
+    return {name: tables(snapshot, name, home) for name in ("label_free", "cold_start")}
+
+
+def tables(snapshot: Snapshot, protocol: str, home: Warehouse, n: int | None = FOLDS) -> dict[str, BuiltTable]:
+    return {table.table_name: table for table in build_features(snapshot, protocol, 20, home, folds=n)}
+
+
+def read(built: dict[str, BuiltTable], name: str, home: Warehouse) -> pl.DataFrame:
+    return pl.read_parquet(home.root / built[name].path)
+
+
+def fold(table: str, protocol: str, number: int, built: dict[str, BuiltTable], home: Warehouse) -> pl.DataFrame:
+    files = {name: home.root / built[name].path for name in folds.STORED}
+    with duck.workspace(spill=home.scratch) as connection:
+        folds.rows_of(table, protocol, number, files, connection)
+        return pl.DataFrame(connection.sql(f"from {table} order by track_id").to_arrow_table())
+
+
+@pytest.mark.parametrize("protocol", ["label_free", "cold_start"])
+def test_each_track_is_tested_once_and_validates_at_most_once(protocol, built, home) -> None:
+    splits = pl.concat(fold(folds.SPLIT, protocol, at, built[protocol], home) for at in range(1, FOLDS + 1))
+    tracks = read(built[protocol], "staging.stg_tracks", home)["track_id"]
+    assert sorted(splits.filter(split="test")["track_id"]) == sorted(tracks)
+    assert splits.filter(split="val")["track_id"].is_unique().all()
+    assert splits.group_by("track_id").len()["len"].unique().to_list() == [FOLDS]
+    by_split = splits.group_by("split").agg(pl.len(), (pl.col("position").n_unique()).alias("places"))
+    shares = dict(zip(by_split["split"], by_split["len"] / len(splits), strict=True))
+    assert shares == pytest.approx({"test": 1 / 3, "val": 1 / 6, "train": 1 / 2}, abs=0.02)
+
+
+def test_artists_and_recordings_are_whole_in_folds_that_keep_them_apart(built, home) -> None:
+    artists = read(built["cold_start"], "features.track_artists", home)
+    recordings = read(built["cold_start"], "features.track_groups", home)
+    parts = read(built["cold_start"], folds.ASSIGNMENT, home)
+    for links, key in ((artists, "artist_id"), (recordings, "recording_id"), (recordings, "group_id")):
+        several = links.join(parts, on="track_id").group_by(key).agg(pl.col("part").n_unique(), pl.len())
+        assert several.filter(pl.col("len") > 1).height > 10
+        assert several["part"].max() == 1
+    stratified = read(built["label_free"], folds.ASSIGNMENT, home)
+    split_up = artists.join(stratified, on="track_id").group_by("artist_id").agg(pl.col("part").n_unique())
+    assert split_up["part"].max() > 1
+
+
+@pytest.mark.parametrize(("protocol", "most"), [("label_free", 1), ("cold_start", 12)])
+def test_genres_are_spread_evenly(protocol, most, built, home) -> None:
+    tracks = read(built[protocol], "staging.stg_tracks", home).select("track_id", "music_genre")
+    counts = (
+        read(built[protocol], folds.ASSIGNMENT, home)
+        .join(tracks, on="track_id")
+        .group_by("music_genre", "part")
+        .len()
+        .group_by("music_genre")
+        .agg((pl.col("len").max() - pl.col("len").min()).alias("spread"))
+    )
+    assert counts["spread"].max() <= most
+
+
+@pytest.mark.parametrize("number", [1, FOLDS])
+def test_a_fold_learns_from_its_training_rows_alone(number, built, home) -> None:
+    raw = read(built["label_free"], "staging.stg_tracks", home).sort("track_id")
+    made = fold("features.tracks_std", "label_free", number, built["label_free"], home)
+    is_train = (made["split"] == "train").to_numpy()
+    tempo = raw["tempo"].to_numpy()
+    filled = np.where(np.isnan(tempo), np.round(np.nanmean(tempo[is_train]), 3), tempo)
+    assert np.isnan(tempo).sum() > 100
+    scaled = (filled - filled[is_train].mean()) / filled[is_train].std()
+    assert made["tempo"].to_numpy() == pytest.approx(scaled, abs=1e-9)
+    other = fold("features.tracks_std", "label_free", 2, built["label_free"], home)
+    assert not np.allclose(other["tempo"].to_numpy(), scaled, atol=1e-9)
+
+
+def test_components_of_a_fold_are_those_of_its_training_rows(built, home) -> None:
+    made = fold("features.tracks_pca", "cold_start", 1, built["cold_start"], home).filter(split="train")
+    components = made.select(r"^pc\d+$").to_numpy()
+    covariance = np.cov(components.T)
+    assert covariance == pytest.approx(np.diag(np.diag(covariance)), abs=1e-6)
+
+
+def test_folds_take_little_more_room_than_none(built, home) -> None:
+    size = {name: (home.root / table.path).stat().st_size for name, table in built["cold_start"].items()}
+    assert size[folds.ASSIGNMENT] + size[folds.STATISTICS] < 0.1 * sum(size.values())
+
+
+def test_what_is_stored_is_not_made_again(snapshot, built, home) -> None:
+    again = tables(snapshot, "cold_start", home)
+    assert again[folds.ASSIGNMENT].reused
+    assert again[folds.STATISTICS].reused
+    more = tables(snapshot, "cold_start", home, FOLDS + 1)
+    assert {name for name, table in more.items() if not table.reused} == {folds.ASSIGNMENT, folds.STATISTICS}
+
+
+def test_a_protocol_that_is_not_honest_has_no_folds(snapshot, home) -> None:
+    assert not {folds.ASSIGNMENT, folds.STATISTICS} & tables(snapshot, "published", home).keys()
+    assert not {folds.ASSIGNMENT, folds.STATISTICS} & tables(snapshot, "artists_any", home).keys()
+
+
+def test_what_has_no_folds_is_refused(snapshot, home) -> None:
+    with pytest.raises(UserError, match=r"--folds must be from 2 to 50; it is 1\."):
+        folds.check_folds(1)
+    with pytest.raises(UserError, match="append with --statistics relearned, or leave out --folds"):
+        folds.build_folds(replace(snapshot, statistics="kept"), None, 3, {}, [], home)
+    few = ingest("sample:400", {}, 0.05, home)
+    with pytest.raises(InputError, match=r"50 folds need at least 100 rows of each genre; one has \d+\. Ask for fewer"):
+        tables(few, "label_free", home, 50)
+
+
+def test_a_rule_that_a_fold_breaks_is_found(snapshot, tmp_path, monkeypatch) -> None:
+    """Statistics of a fold that learn from other rows than its training rows are refused, as those of one split are."""
+    learn = duck.render
+
+    def leaky(name: str, **columns: object) -> str:
+        text = learn(name, **columns)
+        return text.replace("where split = 'train'", "") if name == "features/scaling" else text
+
+    home = Warehouse.at(tmp_path)
+    again = ingest("sample:2000", {}, 0.05, home)
+    build_features(again, "label_free", 20, home)
+    monkeypatch.setattr(duck, "render", leaky)
+    with pytest.raises(CheckError, match=r"break the rule of sql/checks/learnt_from_training_rows\.sql"):
+        build_features(again, "label_free", 20, home, folds=2)

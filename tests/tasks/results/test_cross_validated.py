@@ -1,0 +1,154 @@
+"""What a cross-validation publishes: each fold apart, the figures over all rows, and which model is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from tasks.storage.warehouse import Warehouse
+from tests.helpers.commands import query
+from tests.helpers.runs import make_run
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
+FOLDS = 3
+MODELS = ["linear", "logistic_regression", "multitask", "xgboost"]
+CELLS = 5  # xgboost is trained for each task
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Warehouse:
+    home = Warehouse.at(tmp_path_factory.mktemp("folds"))
+    make_run(home, "sample:2000", MODELS, protocols=["published", "cold_start"], folds=FOLDS, chooses=True)
+    return home
+
+
+@pytest.mark.slow
+class TestPublished:
+    def test_the_tables_of_one_split_are_as_without_folds(self, home) -> None:
+        grain = "run_id, protocol, task, model, feature_set, seed"
+        assert query(home, f"select count(*), count(distinct ({grain})) from results.cells") == [(12, 12)]
+        grain += ", split, slice, metric"
+        assert query(home, f"select count(*) - count(distinct ({grain})) from results.metrics") == [(0,)]
+        assert query(home, "select distinct protocol, count(*) from results.leaderboard group by all order by all") == [
+            ("cold_start", 6),
+            ("published", 6),
+        ]
+        assert query(home, "select count(*) from results.champions") == [(2,)]
+
+    def test_each_fold_has_its_row_and_its_own_test_rows(self, home) -> None:
+        cells = query(
+            home,
+            """
+            select fold, folds, count(*), bool_and(status = 'ok'), bool_and(fit_seconds > 0), list(distinct protocol)
+            from results.fold_cells group by all order by fold
+            """,
+        )
+        assert cells == [(fold, FOLDS, CELLS + 1, True, True, ["cold_start"]) for fold in (1, 2, 3)]
+        tested = query(
+            home,
+            """
+            select distinct count(*), count(distinct track_id),
+                bool_and(part // 2 + 1 = fold)
+            from results.fold_predictions inner join features.fold_assignment using (protocol, folds, track_id)
+            group by task, model
+            """,
+        )
+        assert tested == [(2000, 2000, True)]
+        [(shared,)] = query(
+            home,
+            """
+            select count(*) from (
+                select artist_id from features.track_artists
+                inner join results.fold_predictions using (track_id)
+                group by artist_id having count(distinct fold) > 1
+            )
+            """,
+        )
+        assert shared == 0
+
+    @pytest.mark.parametrize("model", ["logistic_regression", "multitask", "xgboost"])
+    def test_figures_of_genre_are_those_of_all_rows_together(self, model, home) -> None:
+        y_true, y_pred = predictions(home, "genre", model)
+        figures = cross_validated(home, "genre", model)
+        assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(y_true, y_pred))
+        for name, score in (
+            ("f1_macro", metrics.f1_score),
+            ("precision_macro", metrics.precision_score),
+            ("recall_macro", metrics.recall_score),
+        ):
+            assert figures[name] == pytest.approx(score(y_true, y_pred, average="macro", zero_division=0)), name
+
+    @pytest.mark.parametrize("model", ["linear", "multitask", "xgboost"])
+    def test_figures_of_popularity_are_those_of_all_rows_together(self, model, home) -> None:
+        y_true, y_pred = predictions(home, "popularity", model)
+        figures = cross_validated(home, "popularity", model)
+        assert figures["rmse"] == pytest.approx(metrics.root_mean_squared_error(y_true, y_pred))
+        assert figures["mae"] == pytest.approx(metrics.mean_absolute_error(y_true, y_pred))
+        assert figures["r2"] == pytest.approx(metrics.r2_score(y_true, y_pred), abs=0.01)
+
+    def test_intervals_and_the_spread_over_folds_hold_the_figure(self, home) -> None:
+        rows = query(
+            home,
+            """
+            select metric, value, ci_low, ci_high, fold_low, fold_high, n, folds, seeds, is_current
+            from results.cross_validated where metric in ('accuracy', 'log_loss', 'rmse', 'mae', 'f1_macro')
+            """,
+        )
+        assert len(rows) == 3 * 3 + 3 * 2
+        for metric, value, low, high, fold_low, fold_high, n, folds, seeds, is_current in rows:
+            assert low < value < high
+            assert fold_low <= value <= fold_high or metric == "f1_macro"
+            assert (n, folds, seeds, is_current) == (2000, FOLDS, 1, True)
+
+    def test_models_are_compared_over_all_rows(self, home) -> None:
+        pairs = query(
+            home,
+            """
+            select model_a, model_b, difference, ci_low <= difference and difference <= ci_high, p_holm >= p_value,
+                better
+            from results.fold_comparisons where metric = 'accuracy' order by all
+            """,
+        )
+        assert [pair[:2] for pair in pairs] == [
+            ("logistic_regression", "multitask"),
+            ("logistic_regression", "xgboost"),
+            ("multitask", "xgboost"),
+        ]
+        by_model = {model: cross_validated(home, "genre", model)["accuracy"] for model in MODELS[1:]}
+        for a, b, difference, holds, is_corrected, better in pairs:
+            assert difference == pytest.approx(by_model[a] - by_model[b])
+            assert holds
+            assert is_corrected
+            assert better in {None, a if difference > 0 else b}
+
+
+def predictions(home: Warehouse, task: str, model: str) -> np.ndarray:
+    sql = f"select y_true, y_pred from results.fold_predictions where task = '{task}' and model = '{model}'"
+    return np.array(query(home, sql)).T
+
+
+def cross_validated(home: Warehouse, task: str, model: str) -> dict[str, float]:
+    sql = f"select metric, value from results.cross_validated where task = '{task}' and model = '{model}'"
+    return dict(query(home, sql))
+
+
+@pytest.mark.slow
+def test_folds_that_are_stored_are_not_trained_again_and_one_that_failed_leaves_no_figure(tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    options = {"protocols": ["label_free"], "folds": 2}
+    make_run(home, "sample:400", ["linear", "logistic_regression"], errors={"linear 2": "no memory"}, **options)
+    assert query(home, "select distinct model from results.cross_validated") == [("logistic_regression",)]
+    failed = "select model, fold, status, error from results.fold_cells where status <> 'ok'"
+    assert query(home, failed) == [("linear", 2, "failed", "no memory")]
+    make_run(home, "sample:400", ["linear", "logistic_regression"], **options)
+    newest = "run_id = (select max(run_id) from results.runs)"
+    trained = f"select model, fold from results.fold_cells where {newest} and not reused"
+    assert query(home, trained) == [("linear", 2)]
+    assert len(query(home, "select distinct model from results.cross_validated")) == 2
+
+
+def test_a_publication_without_folds_has_their_tables(trained) -> None:
+    for name in ("results.fold_cells", "results.fold_metrics", "results.fold_predictions", "results.cross_validated"):
+        assert query(trained, f"select count(*) from {name}") == [(0,)], name
+    assert query(trained, "select count(*) from features.fold_assignment") == [(0,)]
