@@ -1,5 +1,6 @@
 -- Of the report: one row per pair of models whose headline figures results.comparisons compares, for the tracks and the
 -- budget of the run; they are of the newest cells, which need not be the run's own: value_a and value_b tell.
+{% set table = "fold_comparisons" if has_folds is defined else "comparisons" %}
 select
     comparisons.protocol,
     comparisons.task,
@@ -12,7 +13,7 @@ select
     comparisons.ci_low,
     comparisons.ci_high,
     comparisons.better
-from results.comparisons as comparisons
+from results.{{ table }} as comparisons
 inner join results.runs as runs on comparisons.budget = runs.budget
 where
     runs.run_id = $run_id

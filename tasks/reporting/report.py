@@ -75,7 +75,15 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         Section(
             name="leaderboards",
             title="Which model is best",
-            figures=[report_results.leaderboard(results, task) for task in run_queries.LEADERBOARDS],
+            figures=[
+                figure
+                for task in run_queries.LEADERBOARDS
+                for figure in (
+                    report_results.leaderboard(results, task),
+                    report_results.cross_validation(results, task),
+                )
+                if figure
+            ],
             links=report_results.model_links(results),
         ),
         Section(

@@ -43,6 +43,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         for protocol in run_queries.protocols(connection, run_id):
             for task, metrics in LEADERBOARDS.items():
                 _leaderboard(console, connection, run, protocol, task, metrics)
+                _cross_validated(console, connection, run, protocol, task, metrics)
         _ledger(console, connection, run)
         _parity(console, connection, run)
         _failures(console, connection, run_id)
@@ -167,6 +168,41 @@ def _leaderboard(
             cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
             notes = [run_queries.sampled(row), "reused" if row["reused"] else ""]
             made.add_row(*cells, ", ".join(filter(None, notes)), style="" if place else "bold")
+        return made
+
+    _print(console, table)
+
+
+def _cross_validated(
+    console: Console,
+    connection: duckdb.DuckDBPyConnection,
+    run: dict[str, Any],
+    protocol: str,
+    task: str,
+    metrics: tuple[str, ...],
+) -> None:
+    rows = run_queries.cross_validated(connection, run["run_id"], protocol, task)
+    if not rows:
+        return
+    each = f"all {rows[0]['n']:,} tracks, each tested once in {rows[0]['folds']} folds"
+    title = f"\n{task.capitalize()}: {each}, protocol {protocol}, budget {run['budget']}, {_data(run)}"
+    drawn = bars.intervals([(row["low"], row[metrics[0]], row["high"]) for row in rows], console.encoding)
+
+    def table(*, with_bars: bool) -> Table:
+        made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        made.add_column("model", no_wrap=True)
+        made.add_column("feature set", no_wrap=True)
+        made.add_column(metrics[0], justify="right", no_wrap=True)
+        made.add_column("95 % interval", justify="right", no_wrap=True)
+        if with_bars:
+            made.add_column("", no_wrap=True)
+        for name in ["± folds", *metrics[1:], "fit s"]:
+            made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
+        for place, row in enumerate(rows):
+            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval_text(row["low"], row["high"])]
+            cells += [drawn[place]] if with_bars else []
+            cells += [number(row[name]) for name in ("sd", *metrics[1:])]
+            made.add_row(*cells, f"{row['fit_seconds']:.1f}", style="" if place else "bold")
         return made
 
     _print(console, table)

@@ -114,6 +114,31 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
     )
 
 
+def cross_validated(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> Rows:
+    """Returns the models and feature sets that the run cross-validated, best first, with their number of `folds`.
+
+    Metrics, `low` and `high` are as those of `leaderboard`, of all rows; `sd` is the first metric's over folds.
+    """
+    metrics = LEADERBOARDS[task]
+    values = ", ".join(f"max(value) filter (where metric = '{name}') as {name}" for name in metrics)
+    headline = f"filter (where metric = '{metrics[0]}')"
+    return rows(
+        connection,
+        f"""
+        select model, feature_set, folds, max(seeds) as seeds, {values}, max(fold_sd) {headline} as sd,
+            max(ci_low) {headline} as low, max(ci_high) {headline} as high, max(n) as n, max(n_train) as n_train,
+            max(fit_seconds) as fit_seconds
+        from results.cross_validated
+        where run_id = $run_id and task = $task and protocol = $protocol
+        group by model, feature_set, folds
+        order by {metrics[0]} {"desc" if METRICS[metrics[0]].higher_is_better else "asc"}, model, feature_set
+        """,
+        run_id=run_id,
+        task=task,
+        protocol=protocol,
+    )
+
+
 def leaks(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
     """Returns the headline rows of results.leak_ledger for the run's catalogue and tracks; none unless budget full."""
     if run["budget"] != "full":
@@ -147,8 +172,9 @@ def cell_counts(connection: duckdb.DuckDBPyConnection, run_id: str) -> Row:
         select count(*) as n, count(*) filter (where status = 'ok') as ok, count(*) filter (where reused) as reused,
             count(*) filter (where status <> 'ok') as failed
         from (
-            select distinct protocol, model, feature_set, seed, cell_key, status, reused
-            from results.cells where run_id = $run_id
+            select distinct protocol, model, feature_set, seed, fold, cell_key, status, reused
+            from (from results.cells union all by name from results.fold_cells)
+            where run_id = $run_id
         )
         """,
         run_id=run_id,
@@ -160,10 +186,11 @@ def failures(connection: duckdb.DuckDBPyConnection, run_id: str) -> Rows:
     return rows(
         connection,
         """
-        select protocol, string_agg(task, ' and ' order by task) as tasks, model, feature_set, seed, status, error
-        from results.cells
+        select protocol || coalesce(', fold ' || fold || ' of ' || folds, '') as protocol,
+            string_agg(task, ' and ' order by task) as tasks, model, feature_set, seed, status, error
+        from (from results.cells union all by name from results.fold_cells)
         where run_id = $run_id and status <> 'ok'
-        group by cell_key, protocol, model, feature_set, seed, status, error
+        group by cell_key, protocol, fold, folds, model, feature_set, seed, status, error
         order by all
         """,
         run_id=run_id,

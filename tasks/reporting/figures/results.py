@@ -115,6 +115,54 @@ def leaderboard(results: Results, task: str) -> Figure:
     )
 
 
+def cross_validation(results: Results, task: str) -> Figure | None:
+    """Returns the figure of the models over all rows of a cross-validation; None if the run has none."""
+    metrics = LEADERBOARDS[task]
+    headline, digits = METRICS[metrics[0]].label, METRICS[metrics[0]].digits
+    name, title = f"folds-{task}", f"{task.capitalize()}: {headline} on all tracks, each tested once"
+    run_id = results.run["run_id"]
+    found = {
+        protocol: run_queries.cross_validated(results.connection, run_id, protocol, task)
+        for protocol in results.of_task(task)
+    }
+    boards = {protocol: board for protocol, board in found.items() if board}
+    if not boards:
+        return None
+    scale = Scale.over(value for board in boards.values() for row in board for value in (row["low"], row["high"]))
+    others = [name.removesuffix("_macro") for name in metrics[1:]]
+    tables = [
+        HtmlTable(
+            caption=f"{task.capitalize()}, protocol {protocol}, {board[0]['folds']} folds",
+            columns=[
+                *texts("model", "features"), *numbers(headline), Column("95 % interval", "plot"),
+                *secondary(numbers("interval", "± folds", *others)),
+            ],
+            rows=[
+                [
+                    row["model"], row["feature_set"], number(row[metrics[0]], digits),
+                    sparklines.dots(scale, [Mark(row[metrics[0]], row["low"], row["high"])], line=board[0][metrics[0]]),
+                    interval_text(row["low"], row["high"], digits), number(row["sd"], digits),
+                    *(number(row[name], METRICS[name].digits) for name in metrics[1:]),
+                ]
+                for row in board
+            ],
+            sql=board.sql,
+            axis=sparklines.axis(scale, sparklines.plain),
+            shown=10,
+        )
+        for protocol, board in boards.items()
+    ]  # fmt: skip
+    leads = results.rows("fold_leads")
+    return Figure(
+        name=name,
+        title=title,
+        finding="\n".join(best_in_words(protocol, board, metrics[0], leads) for protocol, board in boards.items()),
+        tables=tables,
+        note="Each track is predicted by a model that was trained without its fold. The interval also covers other "
+        "training rows; ± folds is the standard deviation over folds.",
+    )
+
+
 def model_links(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """Returns for each task links to its models, to their best rows on the leaderboard of its most honest protocol."""
     return [
