@@ -147,7 +147,7 @@ class _Watch:
 
 
 def start() -> None:
-    """Starts a temporary server if no server is configured. Call it before slow imports, which go on meanwhile.
+    """Starts a temporary server if no server is configured; slow imports can go on meanwhile.
 
     Raises: UserError: Prefect's home directory cannot be written.
     """
