@@ -142,9 +142,6 @@ def benchmark(
 
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
-    from flows import server
-
-    server.start()
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_run
     from tasks.training.request import Request
@@ -158,6 +155,7 @@ COMMAND = Command(
     function=benchmark,
     run=run,
     kept="Finished cells are kept: the same command goes on from there.",
+    starts_server=True,
     examples=(
         "",
         "--source musicData.csv --protocol main",

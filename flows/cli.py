@@ -61,6 +61,10 @@ def run_app(app: App, words: Sequence[str] | None = None) -> NoReturn:
 
 def _carry_out(command: Command, options: dict[str, Any]) -> int:
     """Carries out a command and shows its outcome as the options ask for. Returns the exit code."""
+    if command.starts_server:
+        from flows import temporary_server
+
+        temporary_server.start()
     import polars as pl  # noqa: F401 - its import replaces the handler of SIGINT by one that lets waits go on
 
     _handle_signals()

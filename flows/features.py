@@ -97,8 +97,6 @@ def features(
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows import server
-
-    server.start()
     from flows.preparing import Preparation
     from tasks.reporting.terminal import print_features
     from tasks.storage.warehouse import Warehouse
@@ -123,6 +121,7 @@ COMMAND = Command(
     function=features,
     run=run,
     kept="Tables that were built are kept: the same command goes on from there.",
+    starts_server=True,
     examples=("--source musicData.csv --protocol all", "--source more.csv --append-to latest --statistics kept"),
 )
 

@@ -127,9 +127,6 @@ def learning_curve(
 
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
-    from flows import server
-
-    server.start()
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_curve
     from tasks.training.grid import plan_cells
@@ -144,6 +141,7 @@ COMMAND = Command(
     function=learning_curve,
     run=run,
     kept="Finished cells are kept: the same command goes on from there.",
+    starts_server=True,
     examples=("--models xgboost,linear", "--source musicData.csv --protocol label_free"),
 )
 

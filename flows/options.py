@@ -52,6 +52,7 @@ class Command:
         run: carries the command out, given the options by parameter.
         kept: a sentence for an interrupted command on what it keeps.
         examples: options to copy, shown at the end of the help.
+        starts_server: whether it always needs Prefect's server, so that a temporary one starts before anything else.
         has_facts: whether its outcome has facts, so that there is --json.
         flags: options of the command that are no parameters, with their help.
     """
@@ -61,6 +62,7 @@ class Command:
     run: Callable[[dict[str, Any]], Outcome]
     kept: str
     examples: tuple[str, ...]
+    starts_server: bool = False
     has_facts: bool = True
     flags: Mapping[str, str] = field(default_factory=dict)
 

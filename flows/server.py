@@ -146,15 +146,6 @@ class _Watch:
         return False
 
 
-def start() -> None:
-    """Starts a temporary server if no server is configured. Call it before slow imports, which go on meanwhile.
-
-    Raises: UserError: Prefect's home directory cannot be written.
-    """
-    if not PREFECT_API_URL.value():
-        TemporaryServer.of_this_process()
-
-
 @contextmanager
 def available(flow_name: str, before: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Makes sure that a suitable server answers, for the block. Yields: the URL of its API.

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 
 import httpx
-from prefect.settings import PREFECT_HOME, get_current_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings
 
 from tasks.errors import UserError
 
@@ -30,6 +30,15 @@ COMMAND = ("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
 # As Prefect starts its own: without pages, and without services that a single run does not need.
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 WATCH = "read nothing; kill {}"  # of a shell, because it takes 1 MiB; its input ends with this process, even if killed
+
+
+def start() -> None:
+    """Starts the server of this process if no server is configured; slow imports can go on meanwhile.
+
+    Raises: UserError: Prefect's home directory cannot be written.
+    """
+    if not PREFECT_API_URL.value():
+        TemporaryServer.of_this_process()
 
 
 class TemporaryServer:

@@ -137,8 +137,6 @@ def print_best(best: Best) -> None:
 def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows import server
-
-    server.start()
     from flows.preparing import SOURCE_OPTIONS, Preparation
     from tasks.compute.processes import share_of_cores, start_server
     from tasks.training.needs import required_columns
@@ -158,6 +156,7 @@ COMMAND = Command(
     function=tune,
     run=run,
     kept="Finished trials are kept: the same command goes on from there.",
+    starts_server=True,
     examples=("--task genre --model xgboost_tuned --trials 50", "--task multitask --model multitask_tuned"),
 )
 

@@ -127,7 +127,6 @@ def run(options: dict[str, Any]) -> Outcome:
         return _check(options["warehouse"], dry_run=options["dry_run"])
     from flows import server
 
-    server.start()
     Warehouse.existing(options["warehouse"])
     outcome: CleanupOutcome = server.run_with_prefect(upkeep, options)
     return Outcome(

@@ -227,6 +227,7 @@ def test_a_second_run_reuses_and_a_refresh_does_not(own) -> None:
     assert query(own, "select count(*) from results.leaderboard") == [(10,)]
 
 
+@pytest.mark.long
 def test_a_trial_is_told_of_and_its_catalogue_becomes_the_current_one_if_asked(own, tmp_path, capsys, caplog) -> None:
     many(200).write_csv(tmp_path / "mine.csv")
     sample = {"models": ["linear"], "feature_sets": ["all"], "warehouse": str(own.root), "source": "sample:2000"}

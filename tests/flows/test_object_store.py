@@ -297,6 +297,7 @@ def test_of_two_runs_at_once_nothing_is_lost_and_readers_see_whole_publications(
     assert counted == [("knn", 1), ("linear", 2), ("ridge", 1)]
 
 
+@pytest.mark.long
 def test_whoever_publishes_last_publishes_what_all_have_stored(machine, monkeypatch) -> None:
     address = f"memory://{uuid.uuid4().hex}"
     naming = open_tables.naming

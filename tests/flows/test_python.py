@@ -184,7 +184,7 @@ def test_a_run_is_published_though_no_champion_and_no_report_can_be_made(tmp_pat
     assert query("select status from results.runs", warehouse=tmp_path).rows() == [("completed",)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_ends_the_training_and_the_same_call_goes_on_from_there(tmp_path) -> None:
     environment = scripted(clean_environment(MUSIC_WAREHOUSE=str(tmp_path / "w")), tmp_path / "began")
     code = (

@@ -270,6 +270,7 @@ def test_champions_are_shown_with_what_they_replaced_and_their_coverage(trained,
     assert f"New tracks are predicted by the champions {' and '.join(current)}." in html
 
 
+@pytest.mark.long
 def test_a_trial_names_its_champions_as_its_own_and_every_protocol(tmp_path) -> None:
     home = Warehouse.at(tmp_path / "wh")
     make_run(home, catalogue(tmp_path, ("Jazz", "Rap"), 300), ("linear",))
@@ -323,6 +324,7 @@ def test_a_run_that_never_ended_has_a_report(tmp_path) -> None:
     assert "This run is running" in write_report(run_id, home).read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_an_old_run_is_reported_with_its_own_tracks(tmp_path) -> None:
     home = Warehouse.at(tmp_path / "wh")
     first = make_run(home, catalogue(tmp_path, ("Polka", "Waltz"), 300, "a.csv"), ("knn",))
@@ -361,6 +363,7 @@ def test_two_runs_side_by_side(pair) -> None:
     assert "same cell" in Outline(html).figures["difference-genre"]
 
 
+@pytest.mark.long
 def test_runs_on_other_rows_are_not_paired(tmp_path) -> None:
     home = Warehouse.at(tmp_path)
     first = make_run(home, "sample:1000", ("knn",))

@@ -364,6 +364,7 @@ build.build_features(find_snapshot(sys.argv[2], home), "cold_start", 20, home)
 """
 
 
+@pytest.mark.long
 def test_a_killed_build_leaves_nothing_half(home, halves, warehouse) -> None:
     for name in ("base", "new"):
         (warehouse.root / f"{name}.csv").write_bytes((home.root / f"{name}.csv").read_bytes())

@@ -424,6 +424,7 @@ def test_the_columns_of_a_public_file_are_known_of_new_tracks_without_targets(pr
     assert predicted(frame, columns=parse_mapping("tidytuesday")).height == 2
 
 
+@pytest.mark.long
 def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
     tracks({}, {"tempo": ""}, {"energy": "loud"}).write_csv(tmp_path / "t.csv")
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path)}

@@ -192,7 +192,7 @@ def test_a_catalogue_without_champions_predicts_nothing(home, files) -> None:
         predictors_named("linear", ("popularity",), home)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
     for number in range(3):
         make_run(home, f"sample:{200 + number}", ["linear"])
@@ -201,7 +201,7 @@ def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
     assert shown(home) == all_of("a.csv")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_run_that_decides_stays_as_long_as_that_needs_it(home, files, tmp_path) -> None:
     nightly = tmp_path / "nightly.csv"
     many(170).write_csv(nightly)
@@ -227,7 +227,7 @@ def without(home: Warehouse, *tables: tuple[str, str], columns: tuple[str, ...] 
 RECORDS = (("runs", "started"), ("raw", "snapshots"), ("champions", "decisions"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_warehouse_of_an_earlier_version_goes_on_with_its_real_data(home, files) -> None:
     run(home, "sample:300")
     run(home, files["b"])

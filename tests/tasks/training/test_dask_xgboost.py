@@ -74,7 +74,7 @@ def test_trees_are_those_of_one_process(name, spread_job, client) -> None:
     np.testing.assert_allclose(found, of_test_rows(spread_job(name), **EXACT), rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_with_the_studys_settings_as_good_as_one_process_and_the_same_twice(spread_job, shared_warehouse) -> None:
     """Rows are drawn for a tree by each worker for itself, bins cut from merged sketches: other trees, no worse."""
     job = spread_job("popularity/xgboost", workers=2)

@@ -184,7 +184,7 @@ def test_the_rows_a_budget_allows_are_kept_to(all_is_large, job_of, monkeypatch)
         assert (len(data.x["train"]), data.sampled_from) == (200, 700)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sample_is_recorded_and_told(all_is_large, warehouse, capsys) -> None:
     run_id = make_run(warehouse, "sample:2000", ["linear", "knn", "gradient_boosting", "xgboost"])
     with duckdb.connect(str(warehouse.database), read_only=True) as connection:

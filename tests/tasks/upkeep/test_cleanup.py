@@ -234,6 +234,7 @@ def test_orphans_go_and_strangers_stay(warehouse) -> None:
     assert all((warehouse.root / name).exists() for name in (*strangers, f"tmp/{own}"))
 
 
+@pytest.mark.long
 def test_a_page_of_two_runs_goes_with_either_of_them(warehouse) -> None:
     first, second, third = (night(warehouse, "sample:200", published=is_last) for is_last in (False, False, True))
     pages = [report.write_comparison(one, other, warehouse) for one, other in [(second, first), (third, second)]]
@@ -243,6 +244,7 @@ def test_a_page_of_two_runs_goes_with_either_of_them(warehouse) -> None:
     assert [page.exists() for page in pages] == [False, True]
 
 
+@pytest.mark.long
 def test_a_search_keeps_the_data_it_goes_on_with(warehouse) -> None:
     with warehouse.in_use():
         snapshot = ingest("sample:200", {}, 0.05, warehouse)
@@ -369,6 +371,7 @@ def test_a_compaction_killed_half_way_doubles_no_row_of_the_registry(warehouse) 
     assert read_registry(warehouse) == before
 
 
+@pytest.mark.long
 def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, monkeypatch) -> None:
     night(warehouse, "sample:200", published=False)
     night(warehouse, "sample:210")
@@ -380,6 +383,7 @@ def test_what_the_publication_names_stays_whatever_the_records_say(warehouse, mo
     assert len(everything(warehouse)["results.runs"]) == len(list((warehouse.root / "cells").glob("*/"))) == 1
 
 
+@pytest.mark.long
 def test_a_moved_warehouse_is_published_where_it_is(warehouse, tmp_path) -> None:
     night(warehouse, "sample:200", published=False)
     night(warehouse, "sample:210")
