@@ -1,6 +1,6 @@
--- results.fold_cells: one row per cell of a cross-validation: run, protocol, task, model, feature_set, seed and fold (1 to
--- folds), ended runs only. The cell is trained without the rows of its fold and tested on them: its own rows of
--- features.fold_assignment are the test rows. Other columns and units are as in results.cells; no model is kept.
+-- results.fold_cells: one row per cell of a cross-validation: run, protocol, task, model, feature_set, seed and fold (1
+-- to folds), ended runs only. The cell is trained without the rows of its fold (features.fold_assignment) and tested on
+-- them. Other columns and units are as in results.cells; no model is kept.
 select
     run_id,
     protocol,

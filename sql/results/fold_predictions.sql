@@ -1,5 +1,5 @@
--- results.fold_predictions: one row per cell of results.fold_cells and row of its fold: the out-of-fold predictions, each
--- by a model that was not trained on the track. y_true and y_pred: as in results.predictions.
+-- results.fold_predictions: one row per cell of results.fold_cells and row of its fold: the out-of-fold predictions,
+-- each by a model that was not trained on the track. y_true and y_pred: as in results.predictions.
 select
     cells.run_id,
     cells.protocol,

@@ -1,9 +1,10 @@
--- What results.cross_validated is made of: one row per complete cross-validation (every fold's cell is ok) of a task and
--- seed, and metric; the newest of each catalogue, set of tracks, budget, protocol, task, model, feature set, number of
--- folds and seed. value is the metric over the test rows of all folds together: means and squared errors add up, macro
--- averages are those of the summed confusion matrices, the calibration error that of the summed bins. r2 and spearman,
--- which compare a fold's rows with one another, are the mean over folds, weighted by rows. results: the cells' folders;
--- weights: each fold's share of the rows. whole: the first of the folders, which stands for the cross-validation.
+-- What results.cross_validated is made of: one row per complete cross-validation (every fold's cell is ok) of a task
+-- and seed, and metric; the newest of each catalogue, set of tracks, budget, protocol, task, model, feature set,
+-- number of folds and seed. value is the metric over the test rows of all folds together: means and squared errors
+-- add up, macro averages are those of the summed confusion matrices, the calibration error that of the summed bins.
+-- r2 and spearman, which compare a fold's rows with one another, are the mean over folds, weighted by rows. results:
+-- the cells' folders; weights: each fold's share of the rows. whole: the first of the folders, which stands for the
+-- cross-validation.
 with
 
 cells as (
@@ -62,6 +63,13 @@ confused as (
     group by newest.whole, counted.true_genre, counted.predicted_genre
 ),
 
+by_side as (
+    select
+        *,
+        unnest(list_distinct([true_genre, predicted_genre])) as genre
+    from confused
+),
+
 by_genre as (
     select
         whole,
@@ -69,12 +77,7 @@ by_genre as (
         sum(n) filter (where genre = true_genre) as n_true,
         sum(n) filter (where genre = predicted_genre) as n_predicted,
         sum(n) filter (where true_genre = predicted_genre) as n_right
-    from (
-        select
-            *,
-            unnest(list_distinct([true_genre, predicted_genre])) as genre
-        from confused
-    )
+    from by_side
     group by whole, genre
 ),
 
