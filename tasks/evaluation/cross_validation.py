@@ -50,6 +50,15 @@ def pool(folds: pa.Table, replicates: Replicates) -> tuple[pa.Table, dict[tuple[
     return folds, found
 
 
+def pooled_value(metric: str, by_fold: list[float], weights: list[float]) -> float:
+    """Returns a figure over the rows of all folds, of a metric that is a mean over rows, or a root of one (rmse).
+
+    Args: by_fold, weights: shape (n_folds,); the weights add up to 1.
+    """
+    shares, values = np.asarray(weights), np.asarray(by_fold)
+    return float(np.sqrt(shares @ values**2) if metric == "rmse" else shares @ values)
+
+
 def pooled_replicates(
     metric: str, value: float, by_fold: np.ndarray, weights: list[float], test_to_train: float
 ) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tasks.errors import UnknownNameError, UserError
+from tasks.evaluation.cross_validation import pooled_replicates, pooled_value
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.features.tables import every_table, genres_of, table_version
 from tasks.models.registry import MODELS
@@ -52,6 +53,7 @@ class Candidate:
     value: float  # of `metric`, on the validation rows
     ci_low: float | None
     ci_high: float | None
+    folds: tuple[str, ...] = ()  # the results of its cross-validation in the same run, by fold, if that is complete
 
     @property
     def spec(self) -> ModelSpec:
@@ -59,9 +61,14 @@ class Candidate:
         return MODELS[f"{self.cell.task}/{self.cell.model}"]
 
     @property
+    def sign(self) -> float:
+        """1, or -1 if a lower value of the metric is better."""
+        return 1.0 if METRICS[self.metric].higher_is_better else -1.0
+
+    @property
     def score(self) -> float:
         """The metric's value, negated if lower is better."""
-        return self.value if METRICS[self.metric].higher_is_better else -self.value
+        return self.sign * self.value
 
     @property
     def tier(self) -> tuple[int, int]:
@@ -93,18 +100,33 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
         if started and finished:
             cells = finished[0]["cells"]
             whole = set(whole_cells(sorted({cell["result"] for cell in cells if cell["result"]}), warehouse))
+            by_cell: dict[tuple[object, ...], dict[int, str]] = {}
+            for cell in cells:
+                if cell["fold"] and cell["result"] in whole:
+                    by_cell.setdefault((cell["folds"], *_same(cell)), {})[cell["fold"]] = cell["result"]
+            complete = {key[1:]: folds for key, folds in by_cell.items() if len(folds) == key[0]}
+            of_run = started[0] | {"catalogue": catalogues.of_record(started[0])}
             for cell in cells:
                 if cell["result"] in whole:
-                    found += _candidates(started[0] | {"catalogue": catalogues.of_record(started[0])}, cell, warehouse)
+                    folds = complete.get(_same(cell), {})
+                    found += _candidates(of_run, cell, tuple(folds[fold] for fold in sorted(folds)), warehouse)
     return found
 
 
-def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehouse) -> Iterable[Candidate]:
+def _same(cell: dict[str, Any]) -> tuple[object, ...]:
+    """Returns what a stored cell has in common with the cells of its cross-validation."""
+    return tuple(cell[name] for name in ("protocol", "task", "model", "feature_set", "seed", "budget", "params"))
+
+
+def _candidates(
+    started: dict[str, Any], row: dict[str, Any], folds: tuple[str, ...], warehouse: Warehouse
+) -> Iterable[Candidate]:
     """Yields a candidate for each task that a cell predicts; none if the cell does not qualify."""
     folder = warehouse.cell(row["result"])
     if (
         row["status"] != "ok"
         or row["train_rows"] is not None
+        or row["fold"] is not None
         or not is_honest(row["protocol"])
         or unknown(row["task"], row["model"], row["feature_set"], row["protocol"])
         or FEATURE_SETS[row["feature_set"]].leaks
@@ -127,6 +149,7 @@ def _candidates(started: dict[str, Any], row: dict[str, Any], warehouse: Warehou
                 **{name: row[name] for name in ("staging_version", "feature_version", "cell_key", "result")},
                 **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
                 **{name: found[name] for name in ("metric", "value", "ci_low", "ci_high")},
+                folds=folds,
             )
 
 
@@ -164,8 +187,35 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
         raise UserError(
             f"{candidate.title}: its replicates are gone or damaged. Train it again: the same command does."
         )
-    found = np.array(values[0])
-    return found if METRICS[candidate.metric].higher_is_better else -found
+    return candidate.sign * np.array(values[0])
+
+
+def out_of_fold(candidate: Candidate, warehouse: Warehouse) -> tuple[float, np.ndarray] | None:
+    """Returns the candidate's metric over all tracks, each tested once, and replicates of it, (n_replicates,).
+
+    None if it has no complete cross-validation, or a fold's results are gone. Neither is negated.
+    """
+    folders = [warehouse.here(warehouse.cell(result)) for result in candidate.folds]
+    results = read_rows([folder / LAST_OF_CELL for folder in folders], RESULT, warehouse).to_pylist()
+    wanted = (candidate.task, "test", candidate.metric)
+    replicates = [
+        row["replicates"]
+        for row in read_rows([folder / "replicates.parquet" for folder in folders], REPLICATES, warehouse).to_pylist()
+        if (row["task"], row["split"], row["metric"]) == wanted
+    ]
+    figures = [
+        (figure["value"], figure["n"], figure["n"] / row["n_train"])
+        for row in results
+        for figure in row["metrics"]
+        if (figure["task"], figure["split"], figure["metric"]) == wanted and figure["slice"] == "all"
+    ]
+    if not folders or not len(figures) == len(replicates) == len(folders):
+        return None
+    values, counts, ratios = (list(column) for column in zip(*figures, strict=True))
+    weights = [n / sum(counts) for n in counts]
+    value = pooled_value(candidate.metric, values, weights)
+    ratio = sum(ratios) / len(ratios)
+    return value, pooled_replicates(candidate.metric, value, np.array(replicates), weights, ratio)
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:

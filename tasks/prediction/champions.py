@@ -5,14 +5,16 @@ The rule:
 - Candidates are a run's cells with a stored model of an honest protocol (for genre: with probabilities). Budget `full`
   comes before `brief` before `smoke`, and `cold_start` before `label_free`: a grouped split before the study's. Of each
   protocol, model and feature set the lowest seed counts.
-- The best candidate has the best accuracy or RMSE on validation rows. A candidate within one standard error of it
-  counts as equal; the error is that of their difference, paired over the same bootstrap resamples (Breiman et al. 1984,
-  Classification and Regression Trees, section 3.4.3).
+- The best candidate has the best accuracy or RMSE: over all tracks, each tested once, if all of them were
+  cross-validated in the run, else on validation rows. A candidate within one standard error of it counts as equal; the
+  error is that of their difference, paired over the same bootstrap resamples (Breiman et al. 1984, Classification and
+  Regression Trees, section 3.4.3).
 - Among equals, those are considered that predict about as fast as the fastest: in at most twice its seconds plus 50 ms,
   as seconds are measured only once. The best of them challenges the current champion.
 - The challenger takes over if the current champion can no longer predict, or is of a lower budget or protocol in the
   order above. It never takes over from a usable one of a higher budget or protocol. Between equals it takes over only
-  if the 95 % interval of the paired difference is above 0, or if they were judged on different validation rows.
+  if the 95 % interval of the paired difference is above 0, or if they were judged on different validation rows. The
+  difference is that over all tracks if both were cross-validated on the same folds, else that on validation rows.
 - A task whose target is the same in all training rows or in all validation rows gets no champion.
 - Each catalogue has its own champions. Those of the current catalogue predict (tasks/training/catalogues.py).
 """
@@ -37,6 +39,7 @@ from tasks.prediction.candidates import (
     Candidate,
     candidates,
     lineage,
+    out_of_fold,
     predictors_named,
     validation_replicates,
     validation_rows,
@@ -73,7 +76,8 @@ CHAMPIONS = pa.schema(
         pa.field("replaced", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("genres", pa.list_(pa.string()), nullable=False),
-        pa.field("catalogue", pa.string()),  # NULL in records of earlier versions
+        pa.field("catalogue", pa.string()),  # this and the next are NULL in records of earlier versions
+        pa.field("folds", pa.list_(pa.string())),
         pa.field("n_validation", pa.int64(), nullable=False),
         pa.field("n_test", pa.int64(), nullable=False),
         *(
@@ -113,20 +117,38 @@ class Decision:
     replaced: str | None
 
 
-def best_of(contenders: Sequence[Candidate], replicates: Callable[[Candidate], np.ndarray]) -> Candidate:
-    """Returns the candidate that the rule chooses; all are of one task, one tier and the same validation rows."""
-    best = max(contenders, key=lambda one: (one.score, -one.predict_seconds))
+def best_of(
+    contenders: Sequence[Candidate],
+    replicates: Callable[[Candidate], np.ndarray],
+    score: Callable[[Candidate], float] = lambda one: one.score,
+) -> Candidate:
+    """Returns the candidate that the rule chooses; all are of one task, one tier and the same validation rows.
+
+    Args: replicates: of the score of a candidate. score: higher is better; by default that on validation rows.
+    """
+    best = max(contenders, key=lambda one: (score(one), -one.predict_seconds))
 
     def is_equal(one: Candidate) -> bool:
         if one is best:
             return True
         error = float(np.nanstd(replicates(best) - replicates(one), ddof=1))
-        return best.score - one.score <= error
+        return score(best) - score(one) <= error
 
     equal = [one for one in contenders if is_equal(one)]
     longest = ABOUT_AS_FAST * min(one.predict_seconds for one in equal) + ABOUT_AS_FAST_SECONDS
     fast = [one for one in equal if one.predict_seconds <= longest]
-    return min(fast, key=lambda one: (-one.score, one.predict_seconds, one.cell.model, one.cell.feature_set))
+    return min(fast, key=lambda one: (-score(one), one.predict_seconds, one.cell.model, one.cell.feature_set))
+
+
+def best_in(contenders: Sequence[Candidate], warehouse: Warehouse) -> Candidate:
+    """Returns the candidate that the rule chooses, by their cross-validations if all have one of the same folds."""
+    found = {one.result: out_of_fold(one, warehouse) for one in contenders}
+    if any(figures is None for figures in found.values()) or len({len(one.folds) for one in contenders}) > 1:
+        return best_of(contenders, lambda one: validation_replicates(one, warehouse))
+    scores = {result: figures for result, figures in found.items() if figures}
+    return best_of(
+        contenders, lambda one: one.sign * scores[one.result][1], lambda one: one.sign * scores[one.result][0]
+    )
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
@@ -153,9 +175,14 @@ def _verdict(
         return challenger.tier > standing.tier, f"{new}, against {old} of the previous champion"
     if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
         return True, "the data changed: the previous champion was judged on other validation rows"
-    ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
-    low, high = percentile_interval(ours - theirs)
-    figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
+    of_folds = [out_of_fold(one, warehouse) for one in (challenger, standing)]
+    if len(challenger.folds) == len(standing.folds) and all(of_folds):
+        (value, ours), (other, theirs) = (figures for figures in of_folds if figures)
+        figures = f"out-of-fold {challenger.metric} {value:.4f} against {other:.4f}"
+    else:
+        ours, theirs = (one.sign * validation_replicates(one, warehouse) for one in (challenger, standing))
+        figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
+    low, high = percentile_interval(challenger.sign * (ours - theirs))
     if low is None or high is None:
         return False, f"{figures}, not comparable"
     beyond = "beyond" if low > 0 else "not beyond"
@@ -176,7 +203,7 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
             if contenders and (reason := _nothing_to_choose_by(contenders[0], warehouse)):
                 refused.append(f"{reason[0].upper()}{reason[1:]}.")
             elif contenders:
-                chosen = best_of(contenders, lambda one: validation_replicates(one, warehouse))
+                chosen = best_in(contenders, warehouse)
                 before = standing.get((task, chosen.catalogue))
                 obstacle = _obstacle(before, warehouse) if before else None
                 decisions.append(decide(chosen, before, obstacle, warehouse))
@@ -266,7 +293,7 @@ def best_like(champion: Champion, accepts: Callable[[Candidate], bool], warehous
     same = [one for one in stored if one.staging_version == champion.candidate.staging_version]
     newest = [one for one in stored if one.staging_version == stored[0].staging_version]
     contenders = _contenders(same or newest)
-    return best_of(contenders, lambda one: validation_replicates(one, warehouse)) if contenders else None
+    return best_in(contenders, warehouse) if contenders else None
 
 
 def _contenders(of_task: list[Candidate]) -> list[Candidate]:
@@ -316,7 +343,10 @@ def _champion(row: dict[str, Any]) -> Champion:
     cell = {name: row[name] for name in ("model", "feature_set", "protocol", "budget", "seed")}
     fields = set(Candidate.__dataclass_fields__) - {"cell"}
     return Champion(
-        candidate=Candidate(cell=Cell(task=row["trained_task"], **cell), **{name: row[name] for name in fields}),
+        candidate=Candidate(
+            cell=Cell(task=row["trained_task"], **cell),
+            **{name: row[name] for name in fields} | {"folds": tuple(row["folds"] or ())},
+        ),
         calibration=Calibration(**{name: row[name] for name in Calibration.__dataclass_fields__}),
         chosen_at=row["chosen_at"],
         replaced=row["replaced"],

@@ -25,6 +25,7 @@ from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
 
 EXAMPLE = Path("examples/new_songs.csv")  # in the project's folder
+Columns = dict[str, Callable[[dict[str, Any]], str]]  # what a table shows of a row, by heading
 LAYOUT = {"title_justify": "left", "collapse_padding": True, "pad_edge": False}
 
 
@@ -143,34 +144,16 @@ def _leaderboard(
     metrics: tuple[str, ...],
 ) -> None:
     rows = run_queries.leaderboard(connection, run["run_id"], protocol, task)
-    if not rows:
-        return
-    title = f"\n{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {_data(run)}"
     has_seeds = any(row["seeds"] > 1 for row in rows)
-    drawn = bars.intervals([(row["low"], row[metrics[0]], row["high"]) for row in rows], console.encoding)
-
-    def table(*, with_bars: bool) -> Table:
-        made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
-        made.add_column("model", no_wrap=True)
-        made.add_column("feature set", no_wrap=True)
-        made.add_column(metrics[0], justify="right", no_wrap=True)
-        made.add_column("95 % interval", justify="right", no_wrap=True)
-        if with_bars:
-            made.add_column("", no_wrap=True)
-        for name in [*(["± seeds"] if has_seeds else []), *metrics[1:], "fit s", "predict s", "MiB"]:
-            made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
-        made.add_column("")
-        for place, row in enumerate(rows):
-            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval_text(row["low"], row["high"])]
-            cells += [drawn[place]] if with_bars else []
-            cells += [number(row["sd"])] if has_seeds else []
-            cells += [number(row[name]) for name in metrics[1:]]
-            cells += [f"{row['fit_seconds']:.1f}", f"{row['predict_seconds']:.1f}", f"{row['peak_rss_mb']:.0f}"]
-            notes = [run_queries.sampled(row), "reused" if row["reused"] else ""]
-            made.add_row(*cells, ", ".join(filter(None, notes)), style="" if place else "bold")
-        return made
-
-    _print(console, table)
+    more: Columns = {"± seeds": lambda row: number(row["sd"])} if has_seeds else {}
+    more |= _metrics(metrics[1:]) | {
+        "fit s": lambda row: f"{row['fit_seconds']:.1f}",
+        "predict s": lambda row: f"{row['predict_seconds']:.1f}",
+        "MiB": lambda row: f"{row['peak_rss_mb']:.0f}",
+        "": lambda row: ", ".join(filter(None, [run_queries.sampled(row), "reused" if row["reused"] else ""])),
+    }
+    title = f"{task.capitalize()}: test split, protocol {protocol}, budget {run['budget']}, {_data(run)}"
+    _ranking(console, title, rows, metrics[0], more)
 
 
 def _cross_validated(
@@ -182,27 +165,42 @@ def _cross_validated(
     metrics: tuple[str, ...],
 ) -> None:
     rows = run_queries.cross_validated(connection, run["run_id"], protocol, task)
+    more: Columns = {"± folds": lambda row: number(row["sd"])}
+    more |= _metrics(metrics[1:]) | {"fit s": lambda row: f"{row['fit_seconds']:.1f}"}
+    for folds in sorted({row["folds"] for row in rows}):
+        of_folds = [row for row in rows if row["folds"] == folds]
+        each = f"{of_folds[0]['n']:,} tracks, each tested once in {folds} folds"
+        title = f"{task.capitalize()}: {each}, protocol {protocol}, budget {run['budget']}, {_data(run)}"
+        _ranking(console, title, of_folds, metrics[0], more)
+
+
+def _metrics(names: tuple[str, ...]) -> Columns:
+    def value_of(name: str) -> Callable[[dict[str, Any]], str]:
+        return lambda row: number(row[name])
+
+    return {name.removesuffix("_macro"): value_of(name) for name in names}
+
+
+def _ranking(console: Console, title: str, rows: list[dict[str, Any]], metric: str, more: Columns) -> None:
+    """Prints models and feature sets, best first, with a metric and its interval. Args: more: further columns."""
     if not rows:
         return
-    each = f"all {rows[0]['n']:,} tracks, each tested once in {rows[0]['folds']} folds"
-    title = f"\n{task.capitalize()}: {each}, protocol {protocol}, budget {run['budget']}, {_data(run)}"
-    drawn = bars.intervals([(row["low"], row[metrics[0]], row["high"]) for row in rows], console.encoding)
+    drawn = bars.intervals([(row["low"], row[metric], row["high"]) for row in rows], console.encoding)
 
     def table(*, with_bars: bool) -> Table:
-        made = Table(title=_plain(title), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
-        made.add_column("model", no_wrap=True)
-        made.add_column("feature set", no_wrap=True)
-        made.add_column(metrics[0], justify="right", no_wrap=True)
-        made.add_column("95 % interval", justify="right", no_wrap=True)
+        made = Table(title=_plain(f"\n{title}"), box=box.SIMPLE_HEAD, **LAYOUT)  # type: ignore[arg-type]
+        for name in ("model", "feature set"):
+            made.add_column(name, no_wrap=True)
+        for name in (metric, "95 % interval"):
+            made.add_column(name, justify="right", no_wrap=True)
         if with_bars:
             made.add_column("", no_wrap=True)
-        for name in ["± folds", *metrics[1:], "fit s"]:
-            made.add_column(name.removesuffix("_macro"), justify="right", no_wrap=True)
+        for name in more:
+            made.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
         for place, row in enumerate(rows):
-            cells = [row["model"], row["feature_set"], number(row[metrics[0]]), interval_text(row["low"], row["high"])]
+            cells = [row["model"], row["feature_set"], number(row[metric]), interval_text(row["low"], row["high"])]
             cells += [drawn[place]] if with_bars else []
-            cells += [number(row[name]) for name in ("sd", *metrics[1:])]
-            made.add_row(*cells, f"{row['fit_seconds']:.1f}", style="" if place else "bold")
+            made.add_row(*cells, *(shown(row) for shown in more.values()), style="" if place else "bold")
         return made
 
     _print(console, table)

@@ -27,8 +27,8 @@ from tasks.storage.warehouse import MANIFEST, Warehouse, flush
 
 GRACE = timedelta(hours=GRACE_HOURS)
 STAMP = "%Y%m%dT%H%M%S%f"
-# results.ceiling reads every track. results.predictions is cells.predictions, which the manifest has, with cell names.
-LEFT_OUT = ("ceiling", "predictions", "no_predictions")
+# results.ceiling reads every track. The predictions are cells.predictions, which the manifest has, with cell names.
+LEFT_OUT = ("ceiling", "predictions", "fold_predictions", "no_predictions")
 FILES = pa.schema(
     [
         pa.field("table_name", pa.string(), nullable=False),

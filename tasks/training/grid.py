@@ -60,12 +60,13 @@ def plan_cells(
 
 
 def with_folds(cells: list[Cell], folds: int) -> list[Cell]:
-    """Returns the cells, each cell of an honest protocol followed by those of its cross-validation."""
-    return [
-        replace(cell, fold=fold, folds=folds if fold else None)
-        for cell in cells
-        for fold in (None, *(range(1, folds + 1) if protocol_named(cell.protocol).is_honest else ()))
-    ]
+    """Returns the cells, each of an honest protocol followed by those of its cross-validation; not those of leaks."""
+
+    def of(cell: Cell) -> range:
+        is_honest = protocol_named(cell.protocol).is_honest and not FEATURE_SETS[cell.feature_set].leaks
+        return range(1, folds + 1) if is_honest else range(0)
+
+    return [one for cell in cells for one in (cell, *(replace(cell, fold=fold, folds=folds) for fold in of(cell)))]
 
 
 def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:

@@ -10,13 +10,13 @@ import pytest
 from tasks.errors import UserError
 from tasks.ingest.read import ingest
 from tasks.prediction import champions
-from tasks.prediction.candidates import Candidate, candidates, lineage, predictors_named
-from tasks.prediction.champions import best_of, choose, current, decide, history, predictors
+from tasks.prediction.candidates import Candidate, candidates, lineage, out_of_fold, predictors_named
+from tasks.prediction.champions import best_in, best_of, choose, current, decide, history, predictors
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import finish_run, start_run
 from tasks.upkeep.cleanup import tidy
 from tasks.upkeep.policy import Policy
-from tests.helpers.stored import DRAWS, candidate
+from tests.helpers.stored import DRAWS, candidate, cross_validated
 
 
 def rule(*contenders: Candidate, warehouse: Warehouse) -> str:
@@ -51,6 +51,38 @@ def test_lower_is_better_where_the_metric_is_an_error(warehouse) -> None:
         for name, value in (("high", 13.0), ("low", 12.0))
     )
     assert best_of([high, low], lambda one: -one.value + 0.01 * DRAWS[len(one.result) - 3]).result == "low"
+
+
+def test_cross_validations_choose_if_all_have_one(warehouse) -> None:
+    lucky = candidate(warehouse, "lucky", 0.48, seconds=9)
+    good = candidate(warehouse, "good", 0.45, seconds=9, own=0.002 * DRAWS[1])
+    assert best_in([good, lucky], warehouse).result == "lucky"
+    of_lucky = cross_validated(warehouse, lucky, 0.44, 0.46)
+    of_good = cross_validated(warehouse, good, 0.46, 0.48, own=0.002 * DRAWS[1])
+    assert out_of_fold(of_good, warehouse)[0] == pytest.approx(0.47)
+    assert best_in([of_good, of_lucky], warehouse).result == "good"
+    assert best_in([of_good, lucky], warehouse).result == "lucky"
+    of_three = cross_validated(warehouse, lucky, 0.44, 0.46, 0.45)
+    assert best_in([of_good, of_three], warehouse).result == "lucky"
+
+
+@pytest.mark.parametrize(("values", "takes_over"), [((0.50, 0.50), True), ((0.481, 0.481), False)])
+def test_a_challenger_is_judged_by_the_folds_if_both_have_them(values, takes_over, warehouse) -> None:
+    standing = cross_validated(warehouse, candidate(warehouse, "standing", 0.48), 0.48, 0.48)
+    challenger = candidate(warehouse, "challenger", 0.40, own=0.002 * DRAWS[1])
+    decision = decide(cross_validated(warehouse, challenger, *values, own=0.002 * DRAWS[1]), standing, None, warehouse)
+    assert decision.takes_over is takes_over
+    assert f"out-of-fold accuracy {values[0]:.4f} against 0.4800" in decision.reason
+    assert not decide(challenger, standing, None, warehouse).takes_over
+
+
+def test_a_lower_error_over_the_folds_takes_over(warehouse) -> None:
+    def with_error(name: str, value: float) -> Candidate:
+        one = replace(candidate(warehouse, name, value), task="popularity", metric="rmse")
+        return cross_validated(warehouse, one, value, value, own=0.002 * DRAWS[1] if name == "low" else None)
+
+    high, low = with_error("high", 13.0), with_error("low", 12.0)
+    assert best_in([high, low], warehouse).result == "low"
 
 
 @pytest.mark.parametrize(

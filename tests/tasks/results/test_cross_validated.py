@@ -34,7 +34,10 @@ class TestPublished:
             ("cold_start", 6),
             ("published", 6),
         ]
-        assert query(home, "select count(*) from results.champions") == [(2,)]
+        assert query(home, "select task, folds from results.champions order by all") == [
+            ("genre", FOLDS),
+            ("popularity", FOLDS),
+        ]
 
     def test_each_fold_has_its_row_and_its_own_test_rows(self, home) -> None:
         cells = query(
