@@ -204,7 +204,8 @@ def benchmark(
             $MUSIC_PLUGINS.
         protocol: how rows are filled and split (docs/words.md).
         budget: full, brief or smoke. By default smoke for the sample, full for real tracks.
-        models: train only these models, or groups of them.
+        models: train only these models, or groups of them. MODEL@NAME is a model with the settings that `flows.tune`
+            saved as NAME.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
         refresh: train again what was trained before.
@@ -228,7 +229,7 @@ def benchmark(
     """
     tell = cli.tell if progress else _tell_nobody
     opened = Warehouse.at(warehouse)
-    request = Request.of(protocol, budget, models, feature_sets, seeds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, opened)
     at_once, threads = share_of_cores(workers)
     with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:

@@ -411,6 +411,7 @@ class Cell:
     budget: str
     train_rows: int | None = None  # number of training rows, stratified by genre; None: all that the budget allows
     workers: int | None = None  # Dask workers of a distributed fit, each with a share of the rows; None: one process
+    settings: str | None = None  # JSON: the parameters of a model with saved settings; None: the registered ones
 
     @property
     def title(self) -> str:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
+from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, protocols_of
+from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells
 from tasks.training.needs import possible, required_columns
+from tasks.training.settings import saved_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class Request:
     models: list[str]  # or groups of them; empty: those that a protocol trains by default
     feature_sets: list[str]  # empty: all
     seeds: list[int]
+    saved: list[ModelSpec]  # models with saved settings
 
     @classmethod
     def of(
@@ -29,14 +33,21 @@ class Request:
         models: list[str] | None,
         feature_sets: list[str] | None,
         seeds: list[int] | None,
+        warehouse: Warehouse,
     ) -> Request:
-        """Returns the request of a benchmark's parameters. Raises: UserError: a name is not known."""
+        """Returns the request of a benchmark's parameters.
+
+        Args: warehouse: has the saved settings that `models` names.
+
+        Raises: UserError: a name is not known, or saved settings cannot be used.
+        """
         return cls(
             protocols=protocols_of(protocol),
             budget=budget,
             models=models or [],
             feature_sets=feature_sets or [],
             seeds=seeds or [STUDY_SEED],
+            saved=saved_models(models or [], warehouse),
         )
 
     @property
@@ -57,4 +68,4 @@ class Request:
         return budget, possible(self._grid(made, budget.name), snapshot)
 
     def _grid(self, protocols: list[str], budget: str) -> list[Cell]:
-        return plan_cells(protocols, budget, self.models, self.feature_sets, self.seeds)
+        return plan_cells(protocols, budget, self.models, self.feature_sets, self.seeds, self.saved)

@@ -78,6 +78,7 @@ FINISHED = pa.schema(
                         "budget": pa.string(),
                         "train_rows": pa.int64(),  # NULL: all
                         "workers": pa.int64(),  # NULL: one process
+                        "settings": pa.string(),  # JSON; NULL: the registered ones
                         "status": pa.string(),
                         "reused": pa.bool_(),
                         "error": pa.string(),
