@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -103,14 +104,14 @@ def _model(path: str, content: bytes, warehouse: Warehouse) -> ModelSpec:
     name = file.removesuffix(".json")
     spec = MODELS[f"{task}/{base_of(name)}"]
     try:
-        record = json.loads(content, parse_constant=_refuse)
+        record = json.loads(content, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no file of settings in JSON ({error}). Remove it, and save it again.") from error
     if not isinstance(record, dict) or not isinstance(record.get("parameters"), dict):
         raise UserError(f"{path}: is no file of settings: it has no `parameters` by name.")
     if (record.get("task"), record.get("model")) != (spec.task, spec.model):
         raise UserError(
-            f"{path}: has settings of {record.get('task')}/{record.get('model')}. "
+            f"{path}: has settings of task {_shown(record.get('task'))} and model {_shown(record.get('model'))}. "
             f"A file of this name must have those of {spec.name}."
         )
     if reason := _why_not(spec, record["parameters"]):
@@ -124,8 +125,11 @@ def _model(path: str, content: bytes, warehouse: Warehouse) -> ModelSpec:
     return replace(spec, model=name, parameters={one: record["parameters"][one] for one in spec.parameters})
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def _why_not(spec: ModelSpec, parameters: Mapping[str, Any]) -> str | None:
@@ -135,12 +139,16 @@ def _why_not(spec: ModelSpec, parameters: Mapping[str, Any]) -> str | None:
         ("has an unknown", parameters.keys() - spec.parameters),
     ):
         if names:
-            return f"{said} parameter '{min(names)}'. {spec.name} has {', '.join(sorted(spec.parameters))}."
+            return f"{said} parameter {_shown(min(names))}. {spec.name} has {', '.join(sorted(spec.parameters))}."
     for name, value in parameters.items():
         like = json.loads(json.dumps(spec.parameters[name]))
         if name in spec.space:
             like = spec.space[name].low + spec.space[name].high  # a float if either bound is
         is_whole_float = isinstance(like, float) and type(value) is int
         if like is not None and type(value) is not type(like) and not is_whole_float:
-            return f"parameter '{name}' is {json.dumps(value)}. It must be of type {type(like).__name__}."
+            return f"parameter '{name}' is {_shown(value)}. It must be of type {type(like).__name__}."
     return None
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:60]

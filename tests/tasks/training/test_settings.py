@@ -141,18 +141,22 @@ def change(**parameters: object) -> Callable[[dict[str, Any]], object]:
     [
         (
             change(depth=3),
-            "has an unknown parameter 'depth'. genre/xgboost_tuned has colsample_bynode, learning_",
+            'has an unknown parameter "depth". genre/xgboost_tuned has colsample_bynode, learning_',
         ),
-        (lambda record: record["parameters"].pop("max_depth"), "has no parameter 'max_depth'. genre/xgboost_tuned has"),
+        (lambda record: record["parameters"].pop("max_depth"), 'has no parameter "max_depth". genre/xgboost_tuned has'),
         (change(max_depth="6"), "parameter 'max_depth' is \"6\". It must be of type int."),
         (change(max_depth=6.5), "parameter 'max_depth' is 6.5. It must be of type int."),
         (change(max_depth=True), "parameter 'max_depth' is true. It must be of type int."),
         (change(subsample=None), "parameter 'subsample' is null. It must be of type float."),
         (change(subsample=float("nan")), "is no file of settings in JSON (NaN is no number)"),
-        (lambda record: record.update(model="extra_trees"), "has settings of genre/extra_trees. A file of this name"),
-        (lambda record: record.update(task="popularity"), "has settings of popularity/xgboost_tuned."),
-        (lambda record: record.pop("task"), "has settings of None/xgboost_tuned."),
+        (lambda record: record.update(model="extra_trees"), 'has settings of task "genre" and model "extra_trees". A '),
+        (
+            lambda record: record.update(task="popularity"),
+            'has settings of task "popularity" and model "xgboost_tuned".',
+        ),
+        (lambda record: record.pop("task"), 'has settings of task null and model "xgboost_tuned".'),
         (lambda record: record.update(parameters=[1]), "is no file of settings: it has no `parameters` by name."),
+        (lambda record: record.update(task=["x" * 500]), f'has settings of task ["{"x" * 58} and model'),
         (change(max_depth=7), "was changed after it was saved."),
     ],
 )
@@ -166,7 +170,9 @@ def test_a_file_that_was_changed_is_refused_in_a_line(edit, reason, warehouse) -
     assert str(refused.value).startswith(f"{FILE}: {reason}")
 
 
-@pytest.mark.parametrize("content", [b"", b'{"task": "genre", ', b"\xff\xfe", b"[" * 100_000, b"PAR1"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"task": "genre", ', b"\xff\xfe", b"[" * 100_000, b"PAR1", b'{"parameters": {"a": 1e999}}']
+)
 def test_a_damaged_file_is_refused_in_a_line(content, warehouse) -> None:
     saved(warehouse)
     (warehouse.root / FILE).write_bytes(content)
