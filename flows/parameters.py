@@ -42,8 +42,10 @@ class Choices:
         with suppress(PluginError):  # validation says so
             load_plugins()
         listed = {**handler(core), "enum": list(self.names())}
+        if not self.or_saved:
+            return listed
         saved = {**handler(core), "pattern": f"^{SAVED.pattern}$"}
-        return {"anyOf": [listed, saved]} if self.or_saved else listed
+        return {"anyOf": [{**listed, "title": "Model"}, {**saved, "title": "MODEL@NAME"}]}  # titles of tabs in the UI
 
 
 def _known(kind: str, names: Callable[[], Collection[str]], *, or_saved: bool = False) -> tuple[Any, ...]:

@@ -71,6 +71,9 @@ def test_settings_that_are_not_saved_are_refused(flow, tmp_path) -> None:
 def test_choices_of_models_allow_saved_settings(kind) -> None:
     """In the schema, by which Prefect's server checks parameters, and where the flow checks them."""
     schema = TypeAdapter(kind).json_schema()
+    offered = (schema["items"] if kind is Models else schema)["anyOf"]
+    assert [one["title"] for one in offered] == ["Model", "MODEL@NAME"]
+    assert "xgboost_tuned" in offered[0]["enum"]
 
     def given(name: str) -> object:
         return [name] if kind is Models else name
