@@ -81,7 +81,8 @@ def lightgbm(rows: Rows) -> Fitted:
     model.fit(
         rows.x["train"],
         rows.y["train"],
-        eval_set=[(rows.x["val"], rows.y["val"])],
+        eval_X=rows.x["val"],
+        eval_y=rows.y["val"],
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )
     return _predict(model, rows), getattr(model, "classes_", None)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from benchmarks import engines, peers, records, sample_statistics, scale, suite
+from benchmarks import engines, peer_fits, peers, records, sample_statistics, scale, suite
 from benchmarks.suite import Measured, check
 from tasks.ingest.sample import write_sample
 from tests.helpers.amounts import mostly_long
@@ -182,6 +182,34 @@ def test_peers_are_judged_as_the_cells_on_the_same_rows(trained) -> None:
         assert {name: figures[name] for name in names} == pytest.approx(
             {name: own[task, "xgboost"][name] for name in names}
         )
+
+
+@pytest.mark.parametrize("peer", peers.BOOSTED)
+def test_a_peer_that_is_installed_learns(peer, tmp_path, monkeypatch, capsys) -> None:
+    """Genre 1 is loud; no training row has genre 2, whose column stays."""
+    if peer_fits.version_of(peer) is None:
+        pytest.skip("an extra")
+    random = np.random.default_rng(0)
+    x = {
+        split: random.normal(size=(n, 3)).astype("float32") for split, n in (("train", 400), ("val", 90), ("test", 90))
+    }
+    rows, out = tmp_path / "rows.npz", tmp_path / "predicted.npy"
+    how = ["--genres=3", "--threads=1", "--seed=42", "--rounds=60", "--seconds=1"]
+    for task in ("genre", "popularity"):
+        y = {split: (part[:, 0] > 0).astype("int64") if task == "genre" else part[:, 0] for split, part in x.items()}
+        np.savez(rows, **{f"x_{split}": x[split] for split in x}, y_train=y["train"], y_val=y["val"])
+        monkeypatch.setattr(sys, "argv", ["peer_fits", peer, task, str(rows), str(out), *how])
+        peer_fits.main()
+        said = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert said["version"] == peer_fits.version_of(peer)
+        assert said["fit_seconds"] > 0
+        found = np.load(out)
+        if task == "genre":
+            assert found.sum(axis=1) == pytest.approx(1.0)
+            assert found[:, 2].max() == 0.0
+            assert (found.argmax(axis=1) == y["test"]).mean() > 0.9
+        else:
+            assert np.abs(found - y["test"]).mean() < 0.3
 
 
 def test_the_mean_of_three_peers_and_what_is_not_installed(trained, monkeypatch, tmp_path, capsys) -> None:
