@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 
-def child(module: str, *arguments: str, **environment: str | None) -> dict[str, Any]:
+def child(module: str, *arguments: str, python: str = sys.executable, **environment: str | None) -> dict[str, Any]:
     """Runs `python -m MODULE ARGUMENTS` and returns the JSON object in its last line of output.
 
-    Args: environment: variables added to those of this process; None removes one.
+    Args: python: the Python that runs it. environment: variables added to those of this process; None removes one.
 
     Raises: SystemExit: the process failed; the message has its last line of errors.
     """
     seen = {name: value for name, value in (os.environ | environment).items() if value is not None}
-    command = [sys.executable, "-m", module, *arguments]
+    command = [python, "-m", module, *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, env=seen)
     if ended.returncode:
         said = ended.stderr.strip().splitlines()[-1:]

@@ -71,7 +71,8 @@ def benchmark(
             (docs/words.md), main for the first three, probes for the others, or all.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default smoke for the sample, full for a real source.
-        models: train only these models, or groups of them: study, better, single_head.
+        models: train only these models, or groups of them: study, better, single_head. MODEL@NAME is a model with the
+            settings that flows.tune saved as NAME.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
         folds: cross-validate each honest protocol on so many folds, beside its single split: each track is tested once,
@@ -111,7 +112,7 @@ def benchmark(
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, folds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, folds, opened)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -144,9 +145,11 @@ def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_run
+    from tasks.storage.warehouse import Warehouse
     from tasks.training.request import Request
 
-    asked = (options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds", "folds"))
+    asked = [options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds", "folds")]
+    asked.append(Warehouse.at(options["warehouse"]))
     return outcome_of_run(benchmark, options, Request.of(*asked).required, print_run)
 
 

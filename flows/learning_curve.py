@@ -24,7 +24,6 @@ from flows.parameters import (
     Units,
     WarehouseName,
 )
-from tasks.specs import BUDGETS, STUDY_SEED
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -62,7 +61,8 @@ def learning_curve(
         protocol: how rows are filled and split: published, label_free or cold_start.
         budget: full is the study's settings; brief spends less, on all rows; smoke trains each model for seconds. By
             default smoke for the sample, full for a real source.
-        models: train only these models, or groups of them, on all features: study, better, single_head.
+        models: train only these models, or groups of them, on all features: study, better, single_head. MODEL@NAME is
+            a model with the settings that flows.tune saved as NAME.
         smallest: the fewest training rows: halving ends before it.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
@@ -87,16 +87,15 @@ def learning_curve(
     from tasks.orchestration.crashed_runs import mark_killed_runs
     from tasks.orchestration.executors import executor_of
     from tasks.storage.warehouse import Warehouse
-    from tasks.training.grid import plan_cells
     from tasks.training.large_tables import LARGE_ROWS
     from tasks.training.learning_curve import curve_cells, sizes, training_rows
     from tasks.training.local import Limits
-    from tasks.training.needs import possible, required_columns
+    from tasks.training.request import Request
 
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    required = required_columns(plan_cells([protocol], "smoke", models or [], ["all"], [STUDY_SEED]))
+    request = Request.of(protocol, budget, models, ["all"], None, opened)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -107,11 +106,10 @@ def learning_curve(
         max_source_bytes,
         artist_separators,
         units=units,
-        required=required,
+        required=request.required,
     ).in_flow()
-    spent = BUDGETS[budget or ("smoke" if snapshot.is_generated else "full")]
+    spent, cells = request.cells(snapshot, tables)
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
-    cells = possible(plan_cells([protocol], spent.name, models or [], ["all"], [STUDY_SEED]), snapshot)
     is_large = max(table.rows for table in tables) > LARGE_ROWS
     return run_cells(
         curve_cells(cells, sizes(training_rows(tables, spent, opened), smallest), is_large=is_large),
@@ -129,11 +127,12 @@ def run(options: dict[str, Any]) -> Outcome:
     """Runs the flow for the command."""
     from flows.fan_out import outcome_of_run
     from tasks.reporting.terminal import print_curve
-    from tasks.training.grid import plan_cells
-    from tasks.training.needs import required_columns
+    from tasks.storage.warehouse import Warehouse
+    from tasks.training.request import Request
 
-    cells = plan_cells([options["protocol"]], "smoke", options["models"] or [], ["all"], [STUDY_SEED])
-    return outcome_of_run(learning_curve, options, required_columns(cells), print_curve)
+    asked = (options["protocol"], options["budget"], options["models"], ["all"], None)
+    request = Request.of(*asked, Warehouse.at(options["warehouse"]))
+    return outcome_of_run(learning_curve, options, request.required, print_curve)
 
 
 COMMAND = Command(

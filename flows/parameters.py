@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 
 from flows.options import POSITIONAL, integers, names, size
 from tasks.errors import PluginError, UnknownNameError
-from tasks.models.registry import GROUPS, MODELS
+from tasks.models.registry import GROUPS, MODELS, SAVED, SETTINGS, base_of
 from tasks.models.spec import ModelSpec
 from tasks.plugins import load_plugins
 from tasks.specs import (
@@ -35,31 +35,44 @@ class Choices:
     """Offers names as the choices of a parameter, in the Prefect UI and in help."""
 
     names: Callable[[], Collection[str]]
+    or_saved: bool = False  # whether a model with saved settings may be named, too
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Returns the parameter's schema with the names that are registered now, those of plug-ins included."""
         with suppress(PluginError):  # validation says so
             load_plugins()
-        return {**handler(core), "enum": list(self.names())}
+        listed = {**handler(core), "enum": list(self.names())}
+        if not self.or_saved:
+            return listed
+        saved = {**handler(core), "pattern": f"^{SAVED.pattern}$"}
+        return {"anyOf": [{**listed, "title": "Model"}, {**saved, "title": "MODEL@NAME"}]}  # titles of tabs in the UI
 
 
-def _known(kind: str, names: Callable[[], Collection[str]]) -> tuple[Any, ...]:
+def _known(kind: str, names: Callable[[], Collection[str]], *, or_saved: bool = False) -> tuple[Any, ...]:
     """Returns type annotations that restrict a text to names: choices, and an error that lists them.
 
-    Args: names: returns the names that are registered now, with those of plug-ins.
+    Args: names: returns the names that are registered now, with those of plug-ins. or_saved: whether it may also be a
+        model with saved settings. Which are saved depends on the warehouse and is checked later.
     """
 
     def check(name: str) -> str:
         load_plugins()
-        if name not in names():
+        if or_saved and "@" in name:
+            if base_of(name) not in _tunable():
+                raise ValueError(str(UnknownNameError("model with saved settings", base_of(name), _tunable())))
+        elif name not in names():
             raise ValueError(str(UnknownNameError(kind, name, names())))
         return name
 
-    return Choices(names), AfterValidator(check)
+    return Choices(names, or_saved), AfterValidator(check)
 
 
 def _models(is_offered: Callable[[ModelSpec], object]) -> list[str]:
     return list(dict.fromkeys(spec.model for spec in MODELS.values() if is_offered(spec)))
+
+
+def _tunable() -> list[str]:
+    return _models(lambda spec: spec.space)
 
 
 def _load(files: list[str] | None) -> list[str] | None:
@@ -81,13 +94,16 @@ Separators = Annotated[list[str], Parameter(metavar="TEXT", consume_multiple=1)]
 Plugins = Annotated[list[str] | None, AfterValidator(_load), Parameter(metavar="FILE,...", converter=names, n_tokens=1)]
 ProtocolName = Annotated[str, *_known("protocol", lambda: PROTOCOLS), Parameter(metavar="NAME")]
 ProtocolNames = Annotated[str, *_known("protocol", protocol_names), Parameter(metavar="NAME")]
-ModelName = Annotated[str, *_known("model", lambda: [*GROUPS, *_models(lambda _: True)])]
+ModelName = Annotated[str, *_known("model", lambda: [*GROUPS, *_models(lambda _: True)], or_saved=True)]
 Models = Annotated[list[ModelName], Parameter(metavar="A,B", converter=names, n_tokens=1)]
 StoredModelName = Annotated[
-    str, *_known("model", lambda: _models(lambda spec: spec.keeps_model)), Parameter(metavar="NAME")
+    str,
+    *_known("model", lambda: _models(lambda spec: spec.keeps_model), or_saved=True),
+    Parameter(metavar="NAME"),
 ]
 TargetName = Annotated[Task, Parameter(metavar="NAME")]
-TunableName = Annotated[str, *_known("model", lambda: _models(lambda spec: spec.space)), Parameter(metavar="NAME")]
+TunableName = Annotated[str, *_known("model", _tunable), Parameter(metavar="NAME")]
+SettingsName = Annotated[str, Field(pattern=f"^{SETTINGS}$"), Parameter(metavar="NAME")]
 BudgetName = Annotated[str, *_known("budget", lambda: BUDGETS), Parameter(metavar="NAME")]
 FeatureSetName = Annotated[str, *_known("feature set", lambda: FEATURE_SETS)]
 FeatureSets = Annotated[list[FeatureSetName], Parameter(metavar="A,B", converter=names, n_tokens=1)]

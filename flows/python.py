@@ -205,7 +205,8 @@ def benchmark(
             $MUSIC_PLUGINS.
         protocol: how rows are filled and split (docs/words.md).
         budget: full, brief or smoke. By default smoke for the sample, full for real tracks.
-        models: train only these models, or groups of them.
+        models: train only these models, or groups of them. MODEL@NAME is a model with the settings that `flows.tune`
+            saved as NAME.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
         folds: cross-validate each honest protocol on so many folds, beside its single split. By default none.
@@ -230,7 +231,7 @@ def benchmark(
     """
     tell = cli.tell if progress else _tell_nobody
     opened = Warehouse.at(warehouse)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, folds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, folds, opened)
     at_once, threads = share_of_cores(workers)
     with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from flows import cli
@@ -19,6 +19,7 @@ from flows.parameters import (
     ProtocolName,
     Seconds,
     Separators,
+    SettingsName,
     Share,
     Source,
     TargetName,
@@ -42,6 +43,7 @@ def tune(
     trials: Count = 20,
     timeout: Seconds | None = None,
     threads: Count | None = None,
+    save: SettingsName | None = None,
     source: Source | None = None,
     columns: Columns = "",
     protocol: ProtocolName = "cold_start",
@@ -60,6 +62,7 @@ def tune(
         trials: trials of this search in all, those of earlier runs included.
         timeout: start no further trial after so many seconds. By default no limit.
         threads: threads of a trial. By default one per core.
+        save: save the best settings under this name, for --models MODEL@NAME of flows.benchmark.
         plugins: Python files that add models, feature sets and protocols (docs/plugins.md), besides those of
             $MUSIC_PLUGINS.
         source: CSV, gzipped CSV or Parquet by path or URL, the built-in generated sample, or tracks that were read
@@ -82,6 +85,7 @@ def tune(
     from tasks.orchestration.crashed_runs import mark_killed_runs
     from tasks.orchestration.prefect_tasks import publish_task, trial_task
     from tasks.storage.warehouse import Warehouse
+    from tasks.training import settings
     from tasks.training.jobs import make_jobs
     from tasks.training.needs import required_columns
     from tasks.training.tuning import open_search, tunable
@@ -116,7 +120,9 @@ def tune(
             cli.tell(f"trial {search.n_finished} of {trials}: {shown}, {seconds:.1f} s")
         best = search.best()
     publish_task(snapshot, tables, opened)
-    return best
+    if save is None:
+        return best
+    return replace(best, saved_in=settings.save(save, best, search.name, job, opened))
 
 
 def searched(spec: ModelSpec, protocol: str) -> Cell:
@@ -124,14 +130,19 @@ def searched(spec: ModelSpec, protocol: str) -> Cell:
     return Cell(protocol=protocol, task=spec.task, model=spec.model, feature_set="all", seed=STUDY_SEED, budget="full")
 
 
-def print_best(best: Best) -> None:
-    """Prints the best settings, and the score of the committed ones."""
+def print_best(best: Best, model: str, save: str | None) -> None:
+    """Prints the best settings of a model, the score of the committed ones, and how to train what was found."""
     committed = "failed" if best.committed is None else f"{best.committed:.4f}"
     print(
         f"best of {best.n_finished} trials: validation {best.metric} {best.value:.4f}; committed settings: {committed}"
     )
     print(json.dumps(best.parameters, indent=2))
     print("Every trial: select task, model, value, params from results.trials")
+    if save:
+        print(f"Saved: {best.saved_in}")
+        print(f"Train them beside the committed: python -m flows.benchmark --models {model},{model}@{save}")
+    else:
+        print("To train them, save them: the same command with --save NAME")
 
 
 def run(options: dict[str, Any]) -> Outcome:
@@ -148,7 +159,7 @@ def run(options: dict[str, Any]) -> Outcome:
     preparation.check()
     start_server(options["threads"] or share_of_cores(1)[1])
     best: Best = server.run_with_prefect(tune, options, preparation.before_flow)
-    return Outcome(facts=asdict(best), show=lambda: print_best(best))
+    return Outcome(facts=asdict(best), show=lambda: print_best(best, options["model"], options["save"]))
 
 
 COMMAND = Command(
@@ -157,7 +168,7 @@ COMMAND = Command(
     run=run,
     kept="Finished trials are kept: the same command goes on from there.",
     starts_server=True,
-    examples=("--task genre --model xgboost_tuned --trials 50", "--task multitask --model multitask_tuned"),
+    examples=("--task genre --model xgboost_tuned --trials 50 --save mine", "--task multitask --model multitask_tuned"),
 )
 
 if __name__ == "__main__":

@@ -413,6 +413,7 @@ class Cell:
     fold: int | None = None  # of a cross-validation, from 1: tested on this fold; None: on the protocol's one split
     folds: int | None = None  # their number
     workers: int | None = None  # Dask workers of a distributed fit, each with a share of the rows; None: one process
+    settings: str | None = None  # JSON: the parameters of a model with saved settings; None: the registered ones
 
     @property
     def title(self) -> str:

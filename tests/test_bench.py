@@ -8,16 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from benchmarks import engines, records, sample_statistics, scale, suite
+from benchmarks import engines, peer_fits, peers, records, sample_statistics, scale, suite
 from benchmarks.suite import Measured, check
 from tasks.ingest.sample import write_sample
 from tests.helpers.amounts import mostly_long
+from tests.helpers.commands import query
 
 ROOT = Path(__file__).resolve().parents[1]
+OF_XGBOOST = "model = 'xgboost' and feature_set = 'all' and split = 'test'"
 
 
 @pytest.fixture
@@ -117,6 +120,10 @@ SCRIPTS = [
     ("api {home} --model xgboost --seconds 0.01", r"(?s)plain predict in memory, 1 at .*\n4 clients, .* tracks/s"),
     ("scale --rows 1000,2000 --engines music --folder {out}", r"(?s)2,000 music .*\nmusic, published, 2 sizes: "),
     ("sample_statistics {csv} {out}", "^$"),
+    (
+        "peers {home} --budget smoke --rounds 5 --peers xgboost",
+        r"(?s)GENERATED DATA.*\| genre .*\| xgboost \| xgboost [\d.]+ \.*\| popularity .*\| xgboost \| this project \|",
+    ),
 ]
 
 
@@ -141,6 +148,11 @@ def test_every_script_runs(script, table, trained, tracks_file, tmp_path) -> Non
         (scale, ["--engines", "spark"], "argument --engines: unknown: spark; known: music, polars, pandas"),
         (scale, ["--protocol", "cold_start"], "the other engines only prepare published; give --engines music"),
         (sample_statistics, ["tracks.csv"], "the following arguments are required: target"),
+        (
+            peers,
+            ["w", "--peers", "knn"],
+            "argument --peers: unknown: knn; known: xgboost, lightgbm, catboost, autogluon",
+        ),
         (suite, ["--parts", "fit"], "argument --parts: unknown: fit; known: preparation, models, "),
     ],
 )
@@ -149,6 +161,97 @@ def test_a_wrong_option_is_told_in_a_line(module, options, said, monkeypatch, ca
     with pytest.raises(SystemExit):
         module.main()
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_peers_are_judged_as_the_cells_on_the_same_rows(trained) -> None:
+    case = peers.load("cold_start", "smoke", trained)
+    own = {(row["task"], row["model"]): row for row in peers.ours(case, trained)}
+    assert {model for _, model in own} == {
+        "xgboost",
+        "gradient_boosting",
+        "logistic_regression",
+        "svm",
+        "multitask_tuned",
+    }
+    for task, metric in (("genre", "accuracy"), ("popularity", "rmse")):
+        sql = f"select track_id, y_pred from results.predictions where {OF_XGBOOST} and task = '{task}'"
+        predicted = dict(query(trained, sql))
+        found = np.array([predicted[track_id] for track_id in case.data.track_id["test"]])
+        figures = peers.figures(task, np.eye(case.n_genres)[found.astype(int)] if task == "genre" else found, case.data)
+        names = ("low", "high", metric, *(["f1_macro"] if task == "genre" else []))
+        assert {name: figures[name] for name in names} == pytest.approx(
+            {name: own[task, "xgboost"][name] for name in names}
+        )
+
+
+@pytest.mark.parametrize("peer", peers.BOOSTED)
+def test_a_peer_that_is_installed_learns(peer, tmp_path, monkeypatch, capsys) -> None:
+    """Genre 1 is loud; no training row has genre 2, whose column stays."""
+    if peer_fits.version_of(peer) is None:
+        pytest.skip("an extra")
+    random = np.random.default_rng(0)
+    x = {
+        split: random.normal(size=(n, 3)).astype("float32") for split, n in (("train", 400), ("val", 90), ("test", 90))
+    }
+    rows, out = tmp_path / "rows.npz", tmp_path / "predicted.npy"
+    how = ["--genres=3", "--threads=1", "--seed=42", "--rounds=60", "--seconds=1"]
+    for task in ("genre", "popularity"):
+        y = {split: (part[:, 0] > 0).astype("int64") if task == "genre" else part[:, 0] for split, part in x.items()}
+        np.savez(rows, **{f"x_{split}": x[split] for split in x}, y_train=y["train"], y_val=y["val"])
+        monkeypatch.setattr(sys, "argv", ["peer_fits", peer, task, str(rows), str(out), *how])
+        peer_fits.main()
+        said = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert said["version"] == peer_fits.version_of(peer)
+        assert said["fit_seconds"] > 0
+        found = np.load(out)
+        if task == "genre":
+            assert found.sum(axis=1) == pytest.approx(1.0)
+            assert found[:, 2].max() == 0.0
+            assert (found.argmax(axis=1) == y["test"]).mean() > 0.9
+        else:
+            assert np.abs(found - y["test"]).mean() < 0.3
+
+
+def test_the_mean_of_three_peers_and_what_is_not_installed(trained, monkeypatch, tmp_path, capsys) -> None:
+    case = peers.load("cold_start", "smoke", trained)
+    truth = {
+        "genre": np.eye(case.n_genres)[case.data.y["genre"]["test"]],
+        "popularity": case.data.y["popularity"]["test"],
+    }
+    off = {"xgboost": -3.0, "lightgbm": 1.0, "catboost": 2.0}
+
+    def child(module: str, peer: str, task: str, rows: str, out: str, *options: str, python: str) -> dict:
+        with np.load(rows) as stored:
+            assert len(stored["x_train"]) == len(stored["y_train"]) == case.data.n_train
+            assert "y_test" not in stored
+        if peer == "autogluon":
+            return {"version": None}
+        np.save(out, truth[task] + off[peer])
+        return {"version": "1.0", "fit_seconds": 10.0}
+
+    monkeypatch.setattr(peers, "child", child)
+    monkeypatch.setattr(sys, "argv", ["peers", "w", "--budget", "smoke"])
+    found = list(peers.fits(case, peers.options()))
+    assert "genre autogluon: is not installed, and left out" in capsys.readouterr().out
+    rmse = {row["model"]: (row["rmse"], row["fit_seconds"]) for row in found if row["task"] == "popularity"}
+    assert rmse.pop("mean of xgboost, lightgbm, catboost") == (pytest.approx(0.0, abs=1e-5), 30.0)
+    assert rmse == {name: (pytest.approx(abs(value), rel=1e-5), 10.0) for name, value in off.items()}
+    assert {row["accuracy"] for row in found if row["task"] == "genre"} == {1.0}
+
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    peers.record(found[:2], [], case)
+    peers.record(found[2:], peers.ours(case, trained), case)
+    page = (tmp_path / "peers.md").read_text()
+    assert "sample:3000: test rows of protocol cold_start, budget smoke" in page
+    assert "GENERATED DATA" in page and "measured on " in page
+    lines = [line.split(" | ")[:3] for line in page.splitlines() if line.startswith("| ")]
+    assert lines[0] == ["| genre", "library", "accuracy"]
+    assert ["| lightgbm", "lightgbm 1.0", "1.000"] in lines
+    [at] = [number for number, line in enumerate(lines) if line[0] == "| popularity"]
+    assert [line[0] for line in lines[at + 1 : at + 5]] == [
+        "| mean of xgboost, lightgbm, catboost", "| lightgbm", "| catboost", "| xgboost",
+    ]  # fmt: skip
+    assert lines[at + 5][1] == "this project"
 
 
 @pytest.mark.slow

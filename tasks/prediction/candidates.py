@@ -15,7 +15,7 @@ from tasks.errors import UnknownNameError, UserError
 from tasks.evaluation.cross_validation import pooled_replicates, pooled_value
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.features.tables import every_table, genres_of, table_version
-from tasks.models.registry import MODELS
+from tasks.models.registry import MODELS, base_of, spec_of
 from tasks.models.spec import ModelSpec
 from tasks.plugins import loaded_files
 from tasks.specs import BUDGETS, FEATURE_SETS, HEADLINES, METRICS, PROBES, PROTOCOLS, Cell, protocol_named
@@ -57,8 +57,8 @@ class Candidate:
 
     @property
     def spec(self) -> ModelSpec:
-        """The registered model."""
-        return MODELS[f"{self.cell.task}/{self.cell.model}"]
+        """The model that the cell trained."""
+        return spec_of(self.cell)
 
     @property
     def sign(self) -> float:
@@ -166,7 +166,7 @@ def honest_protocols() -> list[str]:
 def unknown(task: str, model: str, feature_set: str, protocol: str) -> str | None:
     """Says which name of a stored cell is not registered, because no plug-in that is loaded has it; None if all are."""
     found = (
-        ("model", model, f"{task}/{model}" in MODELS),
+        ("model", base_of(model), f"{task}/{base_of(model)}" in MODELS),
         ("feature set", feature_set, feature_set in FEATURE_SETS),
         ("protocol", protocol, protocol in PROTOCOLS or protocol in PROBES),
     )
@@ -284,7 +284,7 @@ def predictors_named(model: str, tasks: Iterable[str], warehouse: Warehouse) -> 
     Raises: UserError: the model is unknown, is never kept as a file, or is not stored.
     """
     known = {spec.model for spec in MODELS.values() if spec.keeps_model}
-    if model not in known:
+    if base_of(model) not in known:
         raise UnknownNameError("model", model, known)
     current = Catalogues.of(warehouse).current
     stored = [one for one in candidates(warehouse) if one.cell.model == model and one.catalogue == current]

@@ -56,6 +56,7 @@ TRAIN = (
 NO_MODEL = f"No model has been trained that can predict new tracks. {TRAIN}"
 ABOUT_AS_FAST, ABOUT_AS_FAST_SECONDS = 2.0, 0.050
 NUMBER = pa.float64()
+OF_CELL = ("model", "feature_set", "protocol", "budget", "seed", "settings")
 CHAMPIONS = pa.schema(
     [
         *(
@@ -78,6 +79,7 @@ CHAMPIONS = pa.schema(
         pa.field("genres", pa.list_(pa.string()), nullable=False),
         pa.field("catalogue", pa.string()),  # this and the next are NULL in records of earlier versions
         pa.field("folds", pa.list_(pa.string())),
+        pa.field("settings", pa.string()),  # JSON; NULL: the registered ones
         pa.field("n_validation", pa.int64(), nullable=False),
         pa.field("n_test", pa.int64(), nullable=False),
         *(
@@ -330,7 +332,7 @@ def _row(champion: Champion) -> dict[str, object]:
     one = champion.candidate
     return {
         **{name: getattr(one, name) for name in CHAMPIONS.names if name in Candidate.__dataclass_fields__},
-        **{name: getattr(one.cell, name) for name in ("model", "feature_set", "protocol", "budget", "seed")},
+        **{name: getattr(one.cell, name) for name in OF_CELL},
         **asdict(champion.calibration),
         "trained_task": one.cell.task,
         "chosen_at": champion.chosen_at,
@@ -340,7 +342,7 @@ def _row(champion: Champion) -> dict[str, object]:
 
 
 def _champion(row: dict[str, Any]) -> Champion:
-    cell = {name: row[name] for name in ("model", "feature_set", "protocol", "budget", "seed")}
+    cell = {name: row[name] for name in OF_CELL}
     fields = set(Candidate.__dataclass_fields__) - {"cell"}
     return Champion(
         candidate=Candidate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.errors import UnknownNameError, UserError
@@ -15,19 +17,25 @@ from tasks.training.jobs import table_name
 
 
 def plan_cells(
-    protocols: list[str], budget: str, models: list[str], feature_sets: list[str], seeds: list[int]
+    protocols: list[str],
+    budget: str,
+    models: list[str],
+    feature_sets: list[str],
+    seeds: list[int],
+    saved: Sequence[ModelSpec] = (),
 ) -> list[Cell]:
     """Returns every cell of the grid, the most expensive first. Deterministic models are trained once, with seed 42.
 
     Args: models: names of models or groups of models; empty for those that a protocol trains by default. feature_sets:
-        names of the feature sets; empty for all.
+        names of the feature sets; empty for all. saved: models with saved settings, which `models` may name, too.
 
     Raises: UnknownNameError: a name is not registered. UserError: a seed is out of range, or nothing is left to train.
     """
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise UserError("Seeds must be from 0 to 4294967295.")
     seeds = list(dict.fromkeys(seeds))
-    known = sorted({spec.model for spec in MODELS.values()})
+    specs = [*MODELS.values(), *saved]
+    known = sorted({spec.model for spec in specs})
     for name in models:
         if name not in [*known, *GROUPS]:
             raise UnknownNameError("model", name, [*known, *GROUPS])
@@ -35,7 +43,7 @@ def plan_cells(
     grid = [
         (spec.cost * _relative_cost(feature_set), protocol.name, spec, feature_set, seed)
         for protocol in map(protocol_named, protocols)
-        for spec in MODELS.values()
+        for spec in specs
         if {spec.model, spec.group} & set(models or protocol.default_models)
         for feature_set in chosen_sets
         if _is_trained(spec, FEATURE_SETS[feature_set], protocol)
@@ -54,6 +62,7 @@ def plan_cells(
             feature_set=feature_set,
             seed=seed,
             budget=budget,
+            settings=None if spec.name in MODELS else json.dumps(dict(spec.parameters)),
         )
         for _, protocol, spec, feature_set, seed in grid
     ]

@@ -8,9 +8,12 @@ from tasks.errors import UserError
 from tasks.features.folds import check_folds
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
+from tasks.models.spec import ModelSpec
 from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, protocol_named, protocols_of
+from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells, with_folds
 from tasks.training.needs import possible, required_columns
+from tasks.training.settings import saved_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,8 @@ class Request:
     models: list[str]  # or groups of them; empty: those that a protocol trains by default
     feature_sets: list[str]  # empty: all
     seeds: list[int]
-    folds: int | None = None  # of a cross-validation of each honest protocol, beside its one split
+    folds: int | None  # of a cross-validation of each honest protocol, beside its one split; None: there is none
+    saved: list[ModelSpec]  # models with saved settings
 
     @classmethod
     def of(
@@ -32,9 +36,15 @@ class Request:
         models: list[str] | None,
         feature_sets: list[str] | None,
         seeds: list[int] | None,
-        folds: int | None = None,
+        folds: int | None,
+        warehouse: Warehouse,
     ) -> Request:
-        """Returns the request of a benchmark's parameters. Raises: UserError: a name or a number is wrong."""
+        """Returns the request of a benchmark's parameters.
+
+        Args: warehouse: has the saved settings that `models` names.
+
+        Raises: UserError: a name or a number is wrong, or saved settings cannot be used.
+        """
         check_folds(folds)
         if folds and not any(protocol_named(name).is_honest for name in protocols_of(protocol)):
             raise UserError(f"--folds needs an honest protocol, such as cold_start; {protocol} has none.")
@@ -45,6 +55,7 @@ class Request:
             feature_sets=feature_sets or [],
             seeds=seeds or [STUDY_SEED],
             folds=folds,
+            saved=saved_models(models or [], warehouse),
         )
 
     @property
@@ -66,4 +77,4 @@ class Request:
         return budget, with_folds(cells, self.folds) if self.folds else cells
 
     def _grid(self, protocols: list[str], budget: str) -> list[Cell]:
-        return plan_cells(protocols, budget, self.models, self.feature_sets, self.seeds)
+        return plan_cells(protocols, budget, self.models, self.feature_sets, self.seeds, self.saved)

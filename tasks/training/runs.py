@@ -80,6 +80,7 @@ FINISHED = pa.schema(
                         "fold": pa.int64(),  # this and the next: NULL for the protocol's one split
                         "folds": pa.int64(),
                         "workers": pa.int64(),  # NULL: one process
+                        "settings": pa.string(),  # JSON; NULL: the registered ones
                         "status": pa.string(),
                         "reused": pa.bool_(),
                         "error": pa.string(),

@@ -101,6 +101,7 @@ class Best:
     committed: float | None  # the metric with the registry's settings; None if that trial failed
     parameters: dict[str, Any]  # the settings that were searched
     n_finished: int
+    saved_in: str | None = None  # the file of these settings, below the warehouse; None: they are not saved
 
 
 class Search:

@@ -9,7 +9,7 @@ These files are needed and stay:
 - the raw, staging and feature tables that the published database shows;
 - the current champions, and the tables that prepare tracks for them (the champions of another catalogue stay as long as
   a kept run reports their cells);
-- the data of each search for settings.
+- the data of each search for settings, and saved settings.
 
 Everything else that follows the project's naming may be removed, and so may leftovers of killed processes.
 

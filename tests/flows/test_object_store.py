@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,7 +44,8 @@ from tasks.storage.object_store import Store, StoreError
 from tasks.storage.warehouse import MANIFEST, Warehouse
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import STARTED
-from tasks.training.tuning import open_search
+from tasks.training.settings import save, saved_models
+from tasks.training.tuning import Best, open_search
 from tasks.upkeep.cleanup import CleanupOutcome, tidy
 from tasks.upkeep.integrity import check
 from tasks.upkeep.inventory import take_inventory
@@ -477,6 +479,25 @@ def test_a_search_goes_on_on_another_machine(kind, url, machine, tmp_path) -> No
     machine("a third")
     home = Warehouse.at(address)
     assert try_until(5, search_job(home), home) == (study, [])
+
+
+@pytest.mark.parametrize("kind", mostly_long(["s3", "file", "memory"], "memory"))
+def test_settings_that_one_machine_saves_are_known_on_another(kind, url, machine, tmp_path) -> None:
+    address = {"s3": url, "file": f"file://{tmp_path}/store", "memory": f"memory://{uuid.uuid4().hex}"}[kind]
+    name = "extra_trees@mine"
+    for leaves in (2, 4):  # the second time under a name that was free again
+        machine("one")
+        home = Warehouse.at(address)
+        best = Best("rmse", 12.0, None, {"min_samples_leaf": leaves}, 1)
+        path = save("mine", best, "search", search_job(home), home)
+        for reader in ("another", "one"):
+            machine(reader)
+            [spec] = saved_models([name], Warehouse.at(address))
+            assert (spec.name, spec.parameters["min_samples_leaf"]) == (f"popularity/{name}", leaves)
+        assert check(Warehouse.at(address)).faults == []
+        with pytest.raises(UserError, match="other settings of extra_trees are saved under this name"):
+            save("mine", replace(best, parameters={}), "search", search_job(home), home)
+        Warehouse.at(address).discard(home.root / path)
 
 
 def test_a_trial_is_in_the_journal_and_the_records_or_in_none(url, proxy, machine, monkeypatch) -> None:

@@ -128,6 +128,8 @@ def test_options_become_parameters() -> None:
         (["run", "--source", "docs"], "docs: is a folder, not a file"),
         (["curve", "--source", "sample:many"], "sample[:ROWS] takes a whole number of rows"),
         (["tune", "--task", "genre"], "--model requires an argument"),
+        (["tune", "--task", "genre", "--model", "extra_trees", "--save", "My own"], "--save: String should match"),
+        (["run", "--models", "svm@mine"], "--models: Unknown model with saved settings 'svm'. Known: "),
         (["serve", "--port", "99999"], "--port: Input should be less than or equal to 65535"),
         (["query", "--json"], "Unknown option: --json"),
         (["predict", "\udcff.csv"], "TRACKS ?.csv: is not text in UTF-8"),
