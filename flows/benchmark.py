@@ -112,7 +112,7 @@ def benchmark(
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, folds, opened)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -148,8 +148,8 @@ def run(options: dict[str, Any]) -> Outcome:
     from tasks.storage.warehouse import Warehouse
     from tasks.training.request import Request
 
-    asked = [options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds", "folds")]
-    asked.append(Warehouse.at(options["warehouse"]))
+    asked = [options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds")]
+    asked += [Warehouse.at(options["warehouse"]), options["folds"]]
     return outcome_of_run(benchmark, options, Request.of(*asked).required, print_run)
 
 

@@ -231,7 +231,7 @@ def benchmark(
     """
     tell = cli.tell if progress else _tell_nobody
     opened = Warehouse.at(warehouse)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, folds, opened)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds)
     at_once, threads = share_of_cores(workers)
     with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:

@@ -36,12 +36,12 @@ class Request:
         models: list[str] | None,
         feature_sets: list[str] | None,
         seeds: list[int] | None,
-        folds: int | None,
         warehouse: Warehouse,
+        folds: int | None = None,
     ) -> Request:
         """Returns the request of a benchmark's parameters.
 
-        Args: warehouse: has the saved settings that `models` names.
+        Args: warehouse: has the saved settings that `models` names. folds: of a cross-validation.
 
         Raises: UserError: a name or a number is wrong, or saved settings cannot be used.
         """
