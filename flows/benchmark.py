@@ -15,6 +15,7 @@ from flows.parameters import (
     Count,
     DaskAddress,
     FeatureSets,
+    Folds,
     Mebibytes,
     Models,
     Plugins,
@@ -42,7 +43,7 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
-    folds: Count | None = None,
+    folds: Folds | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | None = None,
@@ -75,8 +76,8 @@ def benchmark(
             settings that flows.tune saved as NAME.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
-        folds: cross-validate each honest protocol on so many folds, beside its single split: each track is tested once,
-            by models trained without it (results.cross_validated). By default none.
+        folds: cross-validate each honest protocol on so many folds, 2 to 50, beside its single split: each track is
+            tested once, by models trained without it (results.cross_validated). By default none.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else

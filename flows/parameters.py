@@ -111,6 +111,7 @@ MetricName = Annotated[str, *_known("metric", lambda: METRICS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0), Parameter(metavar="SHARE")]
 Features = Annotated[int, Field(ge=1, le=len(AUDIO_FEATURES)), Parameter(metavar="N")]
 Count = Annotated[int, Field(ge=1), Parameter(metavar="N")]
+Folds = Annotated[int, Field(ge=2, le=50), Parameter(metavar="K")]
 Bytes = Annotated[
     ByteSize,
     Field(ge=1),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flows import cli
 from flows.holding import tell_of_upkeep
 from tasks.errors import ProtocolError, UserError
-from tasks.features import targets
+from tasks.features import folds, targets
 from tasks.features.append import left_out
 from tasks.features.artists import normal_separators, unseparated
 from tasks.features.build import build_features
@@ -131,7 +131,8 @@ class Preparation:
         chosen = (self.min_genre_rows, warehouse, self.artist_separators, self.folds)
         tables = build_each(self.protocols, lambda name: build(snapshot, name, *chosen), log)
         found = [*snapshot.notes, rare_genres(tables, warehouse), unseparated(tables, warehouse)]
-        for line in (*found, *left_out(tables, warehouse), *targets.notes(tables, warehouse)):
+        found += [*left_out(tables, warehouse), *folds.left_out(tables, warehouse)]
+        for line in (*found, *targets.notes(tables, warehouse)):
             if line:
                 log(line)
         return snapshot, tables

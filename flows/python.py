@@ -31,6 +31,7 @@ from flows.parameters import (
     Count,
     Features,
     FeatureSets,
+    Folds,
     Mebibytes,
     Models,
     Plugins,
@@ -179,7 +180,7 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
-    folds: Count | None = None,
+    folds: Folds | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | Path | None = None,
@@ -209,7 +210,7 @@ def benchmark(
             saved as NAME.
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
-        folds: cross-validate each honest protocol on so many folds, beside its single split. By default none.
+        folds: cross-validate each honest protocol on so many folds, 2 to 50, beside its single split. By default none.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.

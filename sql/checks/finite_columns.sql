@@ -8,7 +8,7 @@ found as (
             {{ loop.index }} as place,
             min(track_id) as track_id,
             count(*) as tracks
-        from read_parquet({{ path }})
+        from {{ rows }}
         where not coalesce(isfinite({{ name }}), false)
         {{ "union all" if not loop.last }}
     {% endfor %}

@@ -1,4 +1,5 @@
--- Of the report: one row per cell of the run as it was trained (the multi-task net once), slowest first. seconds:
+-- Of the report: one row per cell of the run as it was trained (the multi-task net once), those of folds, too, slowest
+-- first. fold: NULL for those of the single split. seconds:
 -- from start to end of its process's work, scoring included; of a reused cell, in the run that trained it.
 select
     protocol,
@@ -6,6 +7,7 @@ select
     model,
     feature_set,
     seed,
+    fold,
     any_value(status) as status,
     any_value(reused) as reused,
     any_value(error) as error,
@@ -15,7 +17,11 @@ select
     any_value(started_at) as started_at,
     any_value(finished_at) as finished_at,
     epoch(any_value(finished_at) - any_value(started_at)) as seconds
-from results.cells
+from (
+    from results.cells
+    union all by name
+    from results.fold_cells
+) as every_cell
 where run_id = $run_id
-group by cell_key, protocol, model, feature_set, seed
-order by seconds desc nulls last, protocol, task, model, feature_set, seed
+group by cell_key, protocol, model, feature_set, seed, fold
+order by seconds desc nulls last, protocol, task, model, feature_set, seed, fold

@@ -9,14 +9,19 @@ cells as (
         model,
         feature_set,
         seed,
+        coalesce(fold, 0) as fold,
         string_agg(distinct task, ' and ' order by task) as tasks,
         any_value(status) as status,
         any_value(error) as error,
         any_value(cast(params as varchar)) as params,
         any_value(result) as result
-    from results.cells
+    from (
+        from results.cells
+        union all by name
+        from results.fold_cells
+    ) as every_cell
     where run_id in ($run_id, $other)
-    group by run_id, protocol, model, feature_set, seed, cell_key
+    group by run_id, protocol, model, feature_set, seed, fold, cell_key
 )
 
 select
@@ -25,6 +30,7 @@ select
     model,
     feature_set,
     seed,
+    nullif(fold, 0) as fold,
     a.status as status_a,
     b.status as status_b,
     a.error as error_a,
@@ -32,5 +38,5 @@ select
     b.params as params_b,
     coalesce(a.result = b.result, false) as is_same_result
 from (select * from cells where run_id = $run_id) as a
-full join (select * from cells where run_id = $other) as b using (protocol, tasks, model, feature_set, seed)
-order by protocol, tasks, model, feature_set, seed
+full join (select * from cells where run_id = $other) as b using (protocol, tasks, model, feature_set, seed, fold)
+order by protocol, tasks, model, feature_set, seed, fold

@@ -1,5 +1,28 @@
 -- What results.fold_comparisons compares: each two models of a task that were cross-validated on the same folds of the
 -- same tracks. results_a and results_b name the cross-validations, one a seed.
+with
+
+models as (
+    select
+        catalogue,
+        staging_version,
+        budget,
+        protocol,
+        task,
+        feature_set,
+        folds,
+        metric,
+        model,
+        test_rows,
+        avg(value) as value,
+        list(whole order by seed) as results,
+        any_value(source) as source,
+        any_value(is_generated) as is_generated
+    from pooled_folds
+    where is_newest
+    group by all
+)
+
 select
     a.catalogue,
     a.staging_version,
@@ -17,8 +40,8 @@ select
     b.results as results_b,
     a.source,
     a.is_generated
-from cross_validations as a
-inner join cross_validations as b
+from models as a
+inner join models as b
     on
         a.catalogue = b.catalogue
         and a.staging_version = b.staging_version
@@ -28,4 +51,5 @@ inner join cross_validations as b
         and a.feature_set = b.feature_set
         and a.folds = b.folds
         and a.metric = b.metric
+        and a.test_rows = b.test_rows
         and a.model < b.model

@@ -1,10 +1,10 @@
--- What results.cross_validated is made of: one row per complete cross-validation (every fold's cell is ok) of a task
--- and seed, and metric; the newest of each catalogue, set of tracks, budget, protocol, task, model, feature set,
--- number of folds and seed. value is the metric over the test rows of all folds together: means and squared errors
--- add up, macro averages are those of the summed confusion matrices, the calibration error that of the summed bins.
--- r2 and spearman, which compare a fold's rows with one another, are the mean over folds, weighted by rows. results:
--- the cells' folders; weights: each fold's share of the rows. whole: the first of the folders, which stands for the
--- cross-validation.
+-- What results.cross_validations is made of: one row per run, complete cross-validation (every fold's cell is ok) of
+-- a task and seed, and metric. value is the metric over the test rows of all folds together: means and squared
+-- errors add up, macro averages are those of the summed confusion matrices, the calibration error that of the summed
+-- bins. r2 and spearman, which compare a fold's rows with one another, are the mean over folds, weighted by rows.
+-- is_newest: it is the newest of its catalogue, set of tracks, budget, protocol, task, model, feature set, number of
+-- folds and seed, with the features and settings of the newest of any seed. whole names the cross-validation.
+-- results: the cells' folders; test_rows and rows_by_fold: digests and numbers of the folds' rows.
 with
 
 cells as (
@@ -15,7 +15,8 @@ cells as (
         runs.is_current,
         runs.is_generated,
         count(*) filter (where cells.status = 'ok') over whole as folds_ok,
-        first_value(cells.result) over (whole order by cells.fold) as whole
+        cells.run_id || '/' || first_value(cells.result) over (whole order by cells.fold) as whole,
+        first_value(cells.feature_version || cast(cells.params as varchar)) over (whole order by cells.fold) as settings
     from results.fold_cells as cells
     inner join results.runs as runs on cells.run_id = runs.run_id
     window whole as (
@@ -24,15 +25,20 @@ cells as (
     )
 ),
 
-newest as (
-    select *
+complete as (
+    select
+        *,
+        first_value(settings) over newest = settings
+        and rank() over (
+            partition by catalogue, staging_version, budget, protocol, task, model, feature_set, folds, seed, settings
+            order by run_started_at desc, run_id desc
+        ) = 1 as is_newest
     from cells
     where folds_ok = folds
-    qualify
-        rank() over (
-            partition by catalogue, staging_version, budget, protocol, task, model, feature_set, folds, seed
-            order by run_started_at desc, run_id desc
-        ) = 1
+    window newest as (
+        partition by catalogue, staging_version, budget, protocol, task, model, feature_set, folds
+        order by run_started_at desc, run_id desc
+    )
 ),
 
 measured as (
@@ -51,16 +57,16 @@ counted as (
 
 confused as (
     select
-        newest.whole,
+        complete.whole,
         counted.true_genre,
         counted.predicted_genre,
         sum(counted.n) as n
-    from newest
-    inner join counted on newest.result = counted.result
+    from complete
+    inner join counted on complete.result = counted.result
     where
-        newest.task = 'genre'
+        complete.task = 'genre'
         and counted.split = 'test'
-    group by newest.whole, counted.true_genre, counted.predicted_genre
+    group by complete.whole, counted.true_genre, counted.predicted_genre
 ),
 
 by_side as (
@@ -107,16 +113,16 @@ binned as (
 
 bins as (
     select
-        newest.whole,
+        complete.whole,
         binned.bin,
         sum(binned.n) as n,
         sum(binned.n * (binned.confidence - binned.accuracy)) as surplus
-    from newest
-    inner join binned on newest.result = binned.result
+    from complete
+    inner join binned on complete.result = binned.result
     where
-        newest.task = 'genre'
+        complete.task = 'genre'
         and binned.split = 'test'
-    group by newest.whole, binned.bin
+    group by complete.whole, binned.bin
 ),
 
 summed as (
@@ -136,8 +142,8 @@ summed as (
 
 pooled as (
     select
-        newest.whole,
-        newest.task,
+        complete.whole,
+        complete.task,
         measured.metric,
         case
             when count(measured.value) < count(*) then null
@@ -147,48 +153,48 @@ pooled as (
         stddev_samp(measured.value) as fold_sd,
         min(measured.value) as fold_low,
         max(measured.value) as fold_high,
-        sum(measured.n) as n,
-        avg(measured.n / newest.n_train) as test_to_train,
-        list(newest.result order by newest.fold) as results,
-        list_transform(list(measured.n order by newest.fold), lambda one: one / list_sum(list(measured.n))) as weights,
-        sum(newest.fit_seconds) as fit_seconds,
-        sum(newest.predict_seconds) as predict_seconds,
-        min(newest.n_train) as n_train
-    from newest
+        cast(sum(measured.n) as bigint) as n,
+        list(complete.test_rows order by complete.fold) as test_rows,
+        list(complete.result order by complete.fold) as results,
+        list(measured.n order by complete.fold) as rows_by_fold,
+        sum(complete.fit_seconds) as fit_seconds,
+        sum(complete.predict_seconds) as predict_seconds,
+        min(complete.n_train) as n_train
+    from complete
     inner join measured
         on
-            newest.result = measured.result
-            and newest.task = measured.task
+            complete.result = measured.result
+            and complete.task = measured.task
     where
         measured.split = 'test'
         and measured.slice = 'all'
-    group by newest.whole, newest.task, measured.metric
+    group by complete.whole, complete.task, measured.metric
 )
 
 select
-    newest.catalogue,
-    newest.staging_version,
-    newest.budget,
-    newest.protocol,
-    newest.task,
-    newest.model,
-    newest.feature_set,
-    newest.folds,
-    newest.seed,
-    pooled.* exclude (whole, task) replace (
-        if(newest.task = 'genre', coalesce(summed.value, pooled.value), pooled.value) as value
-    ),
-    newest.whole,
-    newest.source,
-    newest.is_current,
-    newest.is_generated,
-    newest.run_started_at as started_at,
-    newest.run_id
+    complete.catalogue,
+    complete.staging_version,
+    complete.budget,
+    complete.protocol,
+    complete.task,
+    complete.model,
+    complete.feature_set,
+    complete.folds,
+    complete.seed,
+    pooled.* exclude (whole, task) replace (coalesce(summed.value, pooled.value) as value),
+    complete.is_newest,
+    complete.whole,
+    complete.source,
+    complete.is_current,
+    complete.is_generated,
+    complete.run_started_at as started_at,
+    complete.run_id
 from pooled
-inner join newest
+inner join complete
     on
-        pooled.whole = newest.result
-        and pooled.task = newest.task
+        pooled.whole = complete.whole
+        and pooled.task = complete.task
+        and complete.fold = 1
 left join summed
     on
         pooled.whole = summed.whole

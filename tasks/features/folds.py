@@ -15,18 +15,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.errors import UserError
-from tasks.features import checks, splits
+from tasks.errors import InputError, ProtocolError, UserError, one_line
+from tasks.features import checks
 from tasks.features.full_build import REFITTED_TABLE, STATISTICS_TABLE, refit
 from tasks.features.registry import BuiltTable, read_registry, register
-from tasks.features.tables import BRIDGES, Chosen, Table, every_table, table_version, template_values
+from tasks.features.splits import grouped_split
+from tasks.features.tables import BRIDGES, Chosen, Table, check_finite, every_table, table_version, template_values
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import Protocol, protocol_named
+from tasks.specs import STUDY_SEED, Protocol, protocol_named
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
@@ -35,14 +37,9 @@ ASSIGNMENT = "features.fold_assignment"
 STATISTICS = "features.fold_statistics"
 SPLIT = "features.split_assignment"
 FITTED = ("features.fill_values", "features.scaling", "features.pca_loadings")
+# What decides a fold's statistics and, with them, its rows. Tables of other rows have a version of their own.
+LEARNT = (*FITTED, SPLIT, "features.tracks_clean", "features.tracks_std")
 STORED = ("staging.stg_tracks", "features.genre_mapping", ASSIGNMENT, STATISTICS)  # what a fold's rows are made of
-MOST_FOLDS = 50
-
-
-def check_folds(folds: int | None) -> None:
-    """Raises: UserError: a cross-validation cannot have that many folds."""
-    if folds is not None and not 2 <= folds <= MOST_FOLDS:
-        raise UserError(f"--folds must be from 2 to {MOST_FOLDS}; it is {folds}.")
 
 
 def build_folds(
@@ -54,7 +51,7 @@ def build_folds(
 
     Raises:
         UserError: the snapshot's statistics were kept from another, so that its tracks have no folds.
-        InputError, ProtocolError: there are too few tracks for so many folds.
+        InputError: there are too few tracks, or too few groups of them, for so many folds.
         CheckError: a fold's tables break one of the protocol's rules (sql/checks/).
     """
     if snapshot.statistics == "kept":
@@ -86,14 +83,15 @@ def build_folds(
         learnt = []
         for fold, of in by_fold.items():
             _make(connection, protocol, values | {"fold": fold})
+            _check_genres(protocol, fold, folds, connection)
             connection.execute(f"create or replace view {STATISTICS_TABLE} as {duck.render('features/statistics')}")
             due = checks.due(protocol, of, warehouse)
             if any(REFITTED_TABLE in duck.upstream(name) for name in due):
                 refit(connection, protocol, values, warehouse)
             for name in due:
                 checks.run(name, protocol, of, warehouse, connection)
-            learnt.append(connection.sql(f"select *, {folds} as folds, {fold} as fold from {STATISTICS_TABLE}"))
-            learnt[-1] = learnt[-1].to_arrow_table()
+            of_fold = connection.sql(f"select *, {folds} as folds, {fold} as fold from {STATISTICS_TABLE}")
+            learnt.append(of_fold.to_arrow_table())
         return [assigned, store(STATISTICS, pa.concat_tables(learnt), started)]
 
 
@@ -103,6 +101,8 @@ def rows_of(
     """Makes a fold's feature table, by its usual name, and features.split_assignment.
 
     Args: table: its name. stored: the files of the tables named in STORED. connection: to an empty workspace.
+
+    Raises: CheckError: an expression of a feature set has no finite value for some track of this fold.
     """
     for name, path in stored.items():
         duck.view(connection, name, path)
@@ -122,6 +122,9 @@ def rows_of(
         if made.name in wanted:
             wanted |= set(made.upstream(spec))
     _make(connection, spec, {"protocol": protocol, "fold": fold}, wanted - {*FITTED})
+    for made in _tables():
+        if made.name == table and made.expressions:
+            check_finite(made, spec, table, connection)
 
 
 def version_of(table: str, protocol: str, fold: int, statistics: str) -> str:
@@ -139,27 +142,117 @@ def _tables() -> list[Table]:
 def _versions(protocol: Protocol, folds: int, values: dict[str, object], tables: list[BuiltTable]) -> dict[str, str]:
     """Returns the versions of the tables that the folds' are made from, and of what is stored, by table name."""
     versions = {table.table_name: table.version for table in tables}
-    rules = (duck.code("features/fold_split"), inspect.getsource(_assignment))
-    versions[ASSIGNMENT] = duck.digest(ASSIGNMENT, folds, versions[SPLIT], rules)
+    rules = [inspect.getsource(code) for code in (fold_parts, _stratified_parts, _assignment)]
+    versions[ASSIGNMENT] = duck.digest(ASSIGNMENT, folds, versions[SPLIT], rules, duck.code("features/fold_split"))
     read = [versions[name] for name in (*STORED[:2], ASSIGNMENT)]
-    learnt = [table_version(table, protocol, values, read) for table in _tables() if not table.expressions]
-    return versions | {STATISTICS: duck.digest(STATISTICS, learnt)}
+    learnt = [table_version(table, protocol, values, read) for table in _tables() if table.name in LEARNT]
+    rules = [inspect.getsource(code) for code in (_tables, _make, rows_of)]
+    return versions | {STATISTICS: duck.digest(STATISTICS, learnt, rules)}
+
+
+def fold_parts(protocol: Protocol, tracks: pa.Table, folds: int) -> pa.Table:
+    """Assigns tracks to the parts of a cross-validation: two for each fold, all of about the same size.
+
+    The parts of an honest protocol keep its promise: groups are whole under a grouped split; every part is stratified
+    by genre, as near as the groups allow. sql/features/fold_split.sql makes each fold's split of them.
+
+    Args: tracks: as for tasks.features.splits.split_tracks. folds: their number.
+
+    Returns: track_id, part (from 0), position (of the row among all, in random order) and group_id.
+
+    Raises: InputError: a part would have no rows, or, stratified, not every genre.
+    """
+    genre, ids = tracks["genre_id"].to_numpy(), tracks["track_id"].to_numpy()
+    names = [str(part) for part in range(2 * folds)]
+    if protocol.split == "grouped":
+        group = tracks["group_id"].to_numpy()
+        try:
+            parts = grouped_split(genre, group, dict.fromkeys(names, 1 / len(names)))
+        except ProtocolError:
+            raise InputError(
+                f"{folds} folds are not possible under {protocol.name}: the {len(genre)} usable rows are in "
+                f"{len(np.unique(group))} group(s) linked by artist or recording, and at least {len(names)} are "
+                "needed. Ask for fewer --folds."
+            ) from None
+        order = np.arange(len(genre))  # does not depend on the file's already
+    else:
+        group = ids
+        parts = _stratified_parts(genre, names)
+        order = np.random.default_rng(STUDY_SEED).permutation(len(genre))
+    part = np.empty(len(genre), dtype=np.int64)
+    for number, name in enumerate(names):
+        part[parts[name]] = number
+    return pa.table(
+        {"track_id": ids[order], "part": part[order], "position": np.arange(len(genre)), "group_id": group[order]}
+    )
+
+
+def _stratified_parts(genre: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """Splits rows into parts of the same size, stratified by genre. Raises: InputError: a genre has too few rows."""
+    from sklearn.model_selection import StratifiedKFold
+
+    fewest = int(np.bincount(genre)[np.unique(genre)].min())
+    if fewest < len(names):
+        raise InputError(
+            f"{len(names) // 2} folds need at least {len(names)} rows of each genre; one has {fewest}. "
+            "Ask for fewer --folds, or drop rare genres with --min-genre-rows."
+        )
+    parts = StratifiedKFold(len(names), shuffle=True, random_state=STUDY_SEED)
+    return {name: rows for name, (_, rows) in zip(names, parts.split(genre, genre), strict=True)}
 
 
 def _assignment(connection: duckdb.DuckDBPyConnection, protocol: Protocol, folds: int) -> pa.Table:
     """Returns features.fold_assignment of a protocol. A track that would link two parts has none."""
     [split] = [table for table in every_table() if table.name == SPLIT]
     tracks = connection.sql(duck.render(split.select(protocol))).to_arrow_table()
-    assigned = splits.fold_parts(protocol, tracks, folds)
+    assigned = fold_parts(protocol, tracks, folds)
     if "is_cut" in tracks.column_names and pc.any(tracks["is_cut"]).as_py():
         connection.register("assigned", assigned.rename_columns({"part": "split"}))
         bridges = pl.DataFrame(connection.sql(duck.render(BRIDGES)).to_arrow_table())["track_id"]
         connection.unregister("assigned")
         is_bridge = pl.col("track_id").is_in(bridges.implode())
         part = pl.when(~is_bridge).then("part").alias("part")
-        assigned = pl.DataFrame(assigned).with_columns(part).to_arrow()
+        frame = pl.DataFrame(assigned).with_columns(part)
+        if frame["part"].n_unique() < 2 * folds + frame["part"].has_nulls():
+            raise InputError(
+                f"{folds} folds are not possible under {protocol.name}: chains of shared artists link nearly all "
+                "tracks, and without those that link two folds nothing is left of one. Ask for fewer --folds."
+            )
+        assigned = frame.to_arrow()
     n = assigned.num_rows
     return assigned.add_column(0, "folds", pa.repeat(folds, n)).add_column(0, "protocol", pa.repeat(protocol.name, n))
+
+
+def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:
+    """Returns a line for each protocol whose folds leave tracks out."""
+    lines = []
+    for row in tables:
+        if row.table_name == ASSIGNMENT:
+            parts = pq.read_table(warehouse.here(row.path), columns=["folds", "part"])
+            if n := parts["part"].null_count:
+                lines.append(
+                    f"{row.protocol}, {parts['folds'][0]} folds: {n:,} of {len(parts):,} tracks have artists of "
+                    "several folds and are left out of all, because chains of shared artists link nearly all tracks"
+                )
+    return lines
+
+
+def _check_genres(protocol: Protocol, fold: int, folds: int, connection: duckdb.DuckDBPyConnection) -> None:
+    """Raises: InputError: a genre has no training track in a fold; its models could not know the genre."""
+    missing = connection.execute(
+        """
+        select music_genre from features.genre_mapping
+        where genre_id not in (select genre_id from features.tracks_clean where split = 'train')
+        order by genre_id
+        """
+    ).fetchall()
+    if missing:
+        genre = one_line(str(missing[0][0]))
+        raise InputError(
+            f"{folds} folds are not possible under {protocol.name}: in fold {fold} no training track is of genre "
+            f"'{genre}', whose artists are all in one or two folds. Ask for fewer --folds, or drop rare genres with "
+            "--min-genre-rows."
+        )
 
 
 def _make(

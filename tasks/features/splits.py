@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -98,50 +98,6 @@ def study_split(genre: np.ndarray) -> dict[str, np.ndarray]:
     return {"train": train, "val": val, "test": test}
 
 
-def fold_parts(protocol: Protocol, tracks: pa.Table, folds: int) -> pa.Table:
-    """Assigns tracks to the parts of a cross-validation: two for each fold, all of the same size.
-
-    The parts of an honest protocol keep its promise: groups are whole under a grouped split; every part is stratified
-    by genre, as near as the groups allow. sql/features/fold_split.sql makes each fold's split of them.
-
-    Args: tracks: as for `split_tracks`. folds: their number.
-
-    Returns: track_id, part (from 0), position (of the row among all, in random order) and group_id.
-
-    Raises: InputError, ProtocolError: a part would have no rows, or not every genre.
-    """
-    genre, ids = tracks["genre_id"].to_numpy(), tracks["track_id"].to_numpy()
-    names = [str(part) for part in range(2 * folds)]
-    if protocol.split == "grouped":
-        group = tracks["group_id"].to_numpy()
-        parts = grouped_split(genre, group, dict.fromkeys(names, 1 / len(names)))
-        order = np.arange(len(genre))  # does not depend on the file's already
-    else:
-        group = ids
-        parts = _stratified_parts(genre, names)
-        order = np.random.default_rng(STUDY_SEED).permutation(len(genre))
-    part = np.empty(len(genre), dtype=np.int64)
-    for number, name in enumerate(names):
-        part[parts[name]] = number
-    return pa.table(
-        {"track_id": ids[order], "part": part[order], "position": np.arange(len(genre)), "group_id": group[order]}
-    )
-
-
-def _stratified_parts(genre: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """Splits rows into parts of the same size, stratified by genre. Raises: InputError: a genre has too few rows."""
-    from sklearn.model_selection import StratifiedKFold
-
-    fewest = int(np.bincount(genre)[np.unique(genre)].min())
-    if fewest < len(names):
-        raise InputError(
-            f"{len(names) // 2} folds need at least {len(names)} rows of each genre; one has {fewest}. "
-            "Ask for fewer --folds, or drop rare genres with --min-genre-rows."
-        )
-    folds = StratifiedKFold(len(names), shuffle=True, random_state=STUDY_SEED)
-    return {name: rows for name, (_, rows) in zip(names, folds.split(genre, genre), strict=True)}
-
-
 def grouped_split(
     genre: np.ndarray, group: np.ndarray, shares: Mapping[str, float] = MappingProxyType(SHARES)
 ) -> dict[str, np.ndarray]:
@@ -179,7 +135,7 @@ def grouped_split(
             side[members[rows[taken : taken + places]]] = at
             taken += places
     parts = {name: np.flatnonzero(side[members] == at) for at, name in enumerate(shares)}
-    _check_filled([name for name, rows in parts.items() if len(rows)], len(genre), len(labels), shares)
+    _check_filled([name for name, rows in parts.items() if len(rows)], shares, len(genre), len(labels))
     return parts
 
 
@@ -192,16 +148,15 @@ def without(assigned: pa.Table, track_id: pa.ChunkedArray) -> pa.Table:
     """
     is_left_out = pl.col("track_id").is_in(pl.Series(track_id).implode())
     frame = pl.DataFrame(assigned).with_columns(split=pl.when(is_left_out).then(pl.lit("unused")).otherwise("split"))
-    _check_filled(frame["split"].unique().to_list(), frame.height, frame["group_id"].n_unique(), SHARES)
+    _check_filled(frame["split"].unique().to_list(), SHARES, frame.height, frame["group_id"].n_unique())
     return frame.with_columns(position=pl.int_range(pl.len()).over("split")).to_arrow()
 
 
-def _check_filled(filled: Collection[str], n_rows: int, n_groups: int, shares: Mapping[str, float]) -> None:
-    if empty := [name for name in shares if name not in filled]:
-        into, lacking = ("70/15/15", " and ".join(empty)) if "val" in shares else (f"into {len(shares)} parts", "one")
+def _check_filled(filled: Collection[str], wanted: Iterable[str], n_rows: int, n_groups: int) -> None:
+    if empty := [name for name in wanted if name not in filled]:
         raise ProtocolError(
             f"A grouped split is not possible: {n_rows} usable rows, in {n_groups} group(s) linked by artist or "
-            f"recording, cannot be split {into}; nothing is left for {lacking}. More artists are needed."
+            f"recording, cannot be split 70/15/15; nothing is left for {' and '.join(empty)}. More artists are needed."
         )
 
 

@@ -191,12 +191,13 @@ def write_table(
     bound = duck.bound(duck.code(source), values)
     [(rows, *_)] = connection.execute(duck.copy(select, path, about_rows, is_ordered=False), bound).fetchall()
     if table.expressions:
-        _check_finite(table, protocol, path, connection)
+        check_finite(table, protocol, f"read_parquet({duck.literal(path)})", connection)
     return int(rows)
 
 
-def _check_finite(table: Table, protocol: Protocol, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    select = duck.render(FINITE, expressions=table.expressions, path=duck.literal(path))
+def check_finite(table: Table, protocol: Protocol, rows: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Checks a feature set's expressions on rows: what SQL selects from. Raises: CheckError: one is not finite."""
+    select = duck.render(FINITE, expressions=table.expressions, rows=rows)
     for place, track, tracks in connection.execute(select).fetchall():
         column, expression = list(table.expressions.items())[place - 1]
         raise CheckError(

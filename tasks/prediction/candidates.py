@@ -191,9 +191,9 @@ def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndar
 
 
 def out_of_fold(candidate: Candidate, warehouse: Warehouse) -> tuple[float, np.ndarray] | None:
-    """Returns the candidate's metric over all tracks, each tested once, and replicates of it, (n_replicates,).
+    """Returns the candidate's metric over all tracks, each tested once, and replicates of its score, (n_replicates,).
 
-    None if it has no complete cross-validation, or a fold's results are gone. Neither is negated.
+    None if it has no complete cross-validation, or a fold's results are gone.
     """
     folders = [warehouse.here(warehouse.cell(result)) for result in candidate.folds]
     results = read_rows([folder / LAST_OF_CELL for folder in folders], RESULT, warehouse).to_pylist()
@@ -204,18 +204,16 @@ def out_of_fold(candidate: Candidate, warehouse: Warehouse) -> tuple[float, np.n
         if (row["task"], row["split"], row["metric"]) == wanted
     ]
     figures = [
-        (figure["value"], figure["n"], figure["n"] / row["n_train"])
+        (figure["value"], figure["n"])
         for row in results
         for figure in row["metrics"]
         if (figure["task"], figure["split"], figure["metric"]) == wanted and figure["slice"] == "all"
     ]
     if not folders or not len(figures) == len(replicates) == len(folders):
         return None
-    values, counts, ratios = (list(column) for column in zip(*figures, strict=True))
-    weights = [n / sum(counts) for n in counts]
-    value = pooled_value(candidate.metric, values, weights)
-    ratio = sum(ratios) / len(ratios)
-    return value, pooled_replicates(candidate.metric, value, np.array(replicates), weights, ratio)
+    values, counts = (list(column) for column in zip(*figures, strict=True))
+    value = pooled_value(candidate.metric, values, counts)
+    return value, candidate.sign * pooled_replicates(candidate.metric, value, np.array(replicates), counts)
 
 
 def validation_rows(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -148,9 +148,13 @@ def best_in(contenders: Sequence[Candidate], warehouse: Warehouse) -> Candidate:
     if any(figures is None for figures in found.values()) or len({len(one.folds) for one in contenders}) > 1:
         return best_of(contenders, lambda one: validation_replicates(one, warehouse))
     scores = {result: figures for result, figures in found.items() if figures}
-    return best_of(
-        contenders, lambda one: one.sign * scores[one.result][1], lambda one: one.sign * scores[one.result][0]
-    )
+    return best_of(contenders, lambda one: scores[one.result][1], lambda one: one.sign * scores[one.result][0])
+
+
+def with_folds(standing: Candidate | None, of_run: Sequence[Candidate]) -> Candidate | None:
+    """Returns the current champion, with the folds that a run cross-validated it on, if that run has it, too."""
+    same = [one for one in of_run if standing and one.folds and one.cell_key == standing.cell_key]
+    return replace(standing, folds=same[0].folds) if standing and same else standing
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
@@ -179,12 +183,12 @@ def _verdict(
         return True, "the data changed: the previous champion was judged on other validation rows"
     of_folds = [out_of_fold(one, warehouse) for one in (challenger, standing)]
     if len(challenger.folds) == len(standing.folds) and all(of_folds):
-        (value, ours), (other, theirs) = (figures for figures in of_folds if figures)
+        (value, ours), (other, theirs) = (found for found in of_folds if found)
         figures = f"out-of-fold {challenger.metric} {value:.4f} against {other:.4f}"
     else:
-        ours, theirs = (one.sign * validation_replicates(one, warehouse) for one in (challenger, standing))
+        ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
         figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
-    low, high = percentile_interval(challenger.sign * (ours - theirs))
+    low, high = percentile_interval(ours - theirs)
     if low is None or high is None:
         return False, f"{figures}, not comparable"
     beyond = "beyond" if low > 0 else "not beyond"
@@ -206,7 +210,7 @@ def choose(run_id: str, warehouse: Warehouse, threads: int) -> list[str]:
                 refused.append(f"{reason[0].upper()}{reason[1:]}.")
             elif contenders:
                 chosen = best_in(contenders, warehouse)
-                before = standing.get((task, chosen.catalogue))
+                before = with_folds(standing.get((task, chosen.catalogue)), of_run)
                 obstacle = _obstacle(before, warehouse) if before else None
                 decisions.append(decide(chosen, before, obstacle, warehouse))
         winners = [decision for decision in decisions if decision.takes_over]

@@ -128,8 +128,9 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
         select string_agg(distinct protocol, ', ' order by protocol) as protocols,
             string_agg(distinct model, ', ' order by model) as models,
             string_agg(distinct feature_set, ', ' order by feature_set) as features,
-            string_agg(distinct cast(seed as varchar), ', ') as seeds
-        from results.cells where run_id = $run_id
+            string_agg(distinct cast(seed as varchar), ', ') as seeds,
+            cast(max(folds) as varchar) as folds
+        from (from results.cells union all by name from results.fold_cells) where run_id = $run_id
         """,
         run_id=run["run_id"],
     )[0]
@@ -249,7 +250,7 @@ def _failures(cells: Rows) -> Figure:
             caption=caption,
             columns=columns,
             rows=[
-                [row["model"], row["protocol"], row["feature_set"], row["tasks"], str(row["seed"]),
+                [row["model"], run_queries.protocol_of(row), row["feature_set"], row["tasks"], str(row["seed"]),
                  row["status_a"] or "not run", row["status_b"] or "not run", shortened(row["error_a"] or "")]
                 for row in found
             ],

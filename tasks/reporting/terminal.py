@@ -167,11 +167,10 @@ def _cross_validated(
     rows = run_queries.cross_validated(connection, run["run_id"], protocol, task)
     more: Columns = {"± folds": lambda row: number(row["sd"])}
     more |= _metrics(metrics[1:]) | {"fit s": lambda row: f"{row['fit_seconds']:.1f}"}
-    for folds in sorted({row["folds"] for row in rows}):
-        of_folds = [row for row in rows if row["folds"] == folds]
-        each = f"{of_folds[0]['n']:,} tracks, each tested once in {folds} folds"
+    if rows:
+        each = f"{rows[0]['n']:,} tracks, each tested once in {rows[0]['folds']} folds"
         title = f"{task.capitalize()}: {each}, protocol {protocol}, budget {run['budget']}, {_data(run)}"
-        _ranking(console, title, of_folds, metrics[0], more)
+        _ranking(console, title, rows, metrics[0], more)
 
 
 def _metrics(names: tuple[str, ...]) -> Columns:

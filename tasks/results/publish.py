@@ -283,8 +283,8 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
     figures, pooled = pool(by_fold, replicates)
     replicates |= pooled
     connection.register("pooled_folds", figures)
-    connection.execute(f"create temp table cross_validations as {duck.render('results/cross_validations')}")
-    _create(connection, "table", "cross_validated")
+    for name in ("cross_validations", "cross_validated"):
+        _create(connection, "table", name)
     for name, select in descriptions.COMPARED_TABLES.items():
         pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))

@@ -115,20 +115,19 @@ def leaderboard(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: st
 
 
 def cross_validated(connection: duckdb.DuckDBPyConnection, run_id: str, protocol: str, task: str) -> Rows:
-    """Returns the models and feature sets that the run cross-validated, best first, with their number of `folds`.
+    """Returns the models and feature sets that the run cross-validated, best first, as means over seeds.
 
-    Metrics, `low` and `high` are as those of `leaderboard`, of all rows; `sd` is the first metric's over folds.
+    Metrics, `low` and `high` are as those of `leaderboard`, over all rows; `sd` is the first metric's over folds.
     """
     metrics = LEADERBOARDS[task]
-    values = ", ".join(f"max(value) filter (where metric = '{name}') as {name}" for name in metrics)
+    values = ", ".join(f"avg(value) filter (where metric = '{name}') as {name}" for name in metrics)
     headline = f"filter (where metric = '{metrics[0]}')"
     return rows(
         connection,
         f"""
-        select model, feature_set, folds, max(seeds) as seeds, {values}, max(fold_sd) {headline} as sd,
-            max(ci_low) {headline} as low, max(ci_high) {headline} as high, max(n) as n, max(n_train) as n_train,
-            max(fit_seconds) as fit_seconds
-        from results.cross_validated
+        select model, feature_set, folds, {values}, avg(fold_sd) {headline} as sd, avg(ci_low) {headline} as low,
+            avg(ci_high) {headline} as high, max(n) as n, max(n_train) as n_train, avg(fit_seconds) as fit_seconds
+        from results.cross_validations
         where run_id = $run_id and task = $task and protocol = $protocol
         group by model, feature_set, folds
         order by {metrics[0]} {"desc" if METRICS[metrics[0]].higher_is_better else "asc"}, model, feature_set
@@ -205,6 +204,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def signed(value: float, digits: int) -> str:
     """Returns a difference as text with its sign; what is rounded to zero has a plus."""
     return f"{value:+z.{digits}f}"
+
+
+def protocol_of(row: Row) -> str:
+    """Returns the protocol of a cell, with the fold that it is of."""
+    return str(row["protocol"]) if row["fold"] is None else f"{row['protocol']}, fold {row['fold']}"
 
 
 def sampled(row: Row) -> str:

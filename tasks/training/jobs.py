@@ -48,11 +48,12 @@ def make_jobs(
     jobs = []
     for cell in cells:
         table = built[table_name(cell), cell.protocol]
-        version = table.version
+        version = recorded = table.version
         fold_tables: tuple[tuple[str, str], ...] = ()
         if cell.fold:
             files = {name: built.get((name, None)) or built[name, cell.protocol] for name in folds.STORED}
-            version = folds.version_of(table_name(cell), cell.protocol, cell.fold, files[folds.STATISTICS].version)
+            recorded = files[folds.STATISTICS].version
+            version = folds.version_of(table_name(cell), cell.protocol, cell.fold, recorded)
             fold_tables = tuple((name, file.path) for name, file in files.items())
         key = cell_key(cell, version)
         jobs.append(
@@ -60,7 +61,7 @@ def make_jobs(
                 cell=cell,
                 key=key,
                 result=f"{key}-{run_id}",
-                feature_version=version,
+                feature_version=recorded,
                 staging_version=built["staging.stg_tracks", None].version,
                 table=table.path,
                 split_table=built["features.split_assignment", cell.protocol].path,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.errors import UserError
-from tasks.features.folds import check_folds
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
 from tasks.models.spec import ModelSpec
@@ -43,9 +42,8 @@ class Request:
 
         Args: warehouse: has the saved settings that `models` names. folds: of a cross-validation.
 
-        Raises: UserError: a name or a number is wrong, or saved settings cannot be used.
+        Raises: UserError: a name is not known, no protocol has folds, or saved settings cannot be used.
         """
-        check_folds(folds)
         if folds and not any(protocol_named(name).is_honest for name in protocols_of(protocol)):
             raise UserError(f"--folds needs an honest protocol, such as cold_start; {protocol} has none.")
         return cls(

@@ -44,8 +44,11 @@ OURS = re.compile(rf"({VERSIONED}|{CELL}|{SAMPLE_FILE}|{COMPARISON})(?:/.*|\.sha
 PUBLISHED = re.compile(r"published/(\d{8}T\d{12}-[0-9a-f]{6})(?:/.*|\.sha256)")
 SPILL = re.compile(r"duckdb_temp_.+")  # left by DuckDB when it is killed
 NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
-# The key of a result, as in results.newest, and of a point of a learning curve.
-CELL_OF = ("staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows", "catalogue")
+# The key of a result, as in results.newest, of a point of a learning curve, and of a fold.
+CELL_OF = (
+    "staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows", "fold", "folds",
+    "catalogue",
+)  # fmt: skip
 RETIRED = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # relative to the warehouse's root
@@ -92,7 +95,9 @@ class Inventory:
     publications: Mapping[str, int] = field(default_factory=dict)  # bytes of the open tables, by publication
     newest: str | None = None  # the publication that the manifest names
     searched: frozenset[str] = frozenset()  # feature versions of searches for settings
-    predicting: Mapping[str, str] = field(default_factory=dict)  # champions' cells, and the feature version of each
+    predicting: Mapping[str, str] = field(
+        default_factory=dict
+    )  # champions' cells and folds, and the champion's feature version
     bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # appended snapshot -> snapshots it includes
     retired: Mapping[str, datetime] = field(default_factory=dict)  # path -> since when no upkeep has needed it
 
@@ -128,7 +133,11 @@ def take_inventory(warehouse: Warehouse) -> Inventory:
         searched=frozenset(
             row["feature_version"] for row in _rows(warehouse.files("tuning", "trials"), TRIALS, warehouse)
         ),
-        predicting={one.candidate.result: one.candidate.feature_version for one in champions.current(warehouse)},
+        predicting={
+            result: one.candidate.feature_version
+            for one in champions.current(warehouse)
+            for result in (one.candidate.result, *one.candidate.folds)
+        },
         bases={
             row["snapshot"]: tuple(row["parts"][:-1])
             for row in _rows(warehouse.files("raw", "snapshots"), SNAPSHOT, warehouse)

@@ -58,7 +58,8 @@ def _chosen(found: Rows, standing: str) -> Figure:
         finding="\n".join(sentences)
         or "None yet: a run of cold_start or label_free leaves a champion for each task it trains a model of.",
         tables=[table] if found else [],
-        note="The first of each task is the one that stands. Chosen on validation rows. A later run's best takes over "
+        note="The first of each task is the one that stands. Chosen by a cross-validation if the run had one "
+        "of all candidates, else on validation rows. A later run's best takes over "
         "if it is better beyond the uncertainty, has a higher budget or protocol, or was judged on other rows, or if "
         "the champion can no longer predict. As published when this page was written."
         if found

@@ -119,7 +119,7 @@ def cross_validation(results: Results, task: str) -> Figure | None:
     """Returns the figure of the models over all rows of a cross-validation; None if the run has none."""
     metrics = LEADERBOARDS[task]
     headline, digits = METRICS[metrics[0]].label, METRICS[metrics[0]].digits
-    name, title = f"folds-{task}", f"{task.capitalize()}: {headline} on all tracks, each tested once"
+    name, title = f"folds-{task}", f"{task.capitalize()}: {headline} in a cross-validation, each track tested once"
     run_id = results.run["run_id"]
     found = {
         protocol: run_queries.cross_validated(results.connection, run_id, protocol, task)
@@ -132,7 +132,8 @@ def cross_validation(results: Results, task: str) -> Figure | None:
     others = [name.removesuffix("_macro") for name in metrics[1:]]
     tables = [
         HtmlTable(
-            caption=f"{task.capitalize()}, protocol {protocol}, {board[0]['folds']} folds",
+            caption=f"{task.capitalize()}, protocol {protocol}: {board[0]['n']:,} tracks in {board[0]['folds']} folds, "
+            f"{board[0]['n_train']:,} to train each model",
             columns=[
                 *texts("model", "features"), *numbers(headline), Column("95 % interval", "plot"),
                 *secondary(numbers("interval", "± folds", *others)),

@@ -110,7 +110,7 @@ def _since(at: datetime, begin: datetime) -> float:
 
 
 def _title(row: Row) -> str:
-    cell = f"{row['task']}: {row['model']} on {row['feature_set']}, {row['protocol']}, seed {row['seed']}"
+    cell = f"{row['task']}: {row['model']} on {row['feature_set']}, {run_queries.protocol_of(row)}, seed {row['seed']}"
     return f"{cell}: {duration(row['seconds'])}"
 
 
@@ -125,7 +125,7 @@ def _cell_table(caption: str, rows: list[Row], sql: str) -> HtmlTable:
         ],
         rows=[
             [
-                row["model"], row["protocol"], row["feature_set"], row["task"], duration(row["seconds"]),
+                row["model"], run_queries.protocol_of(row), row["feature_set"], row["task"], duration(row["seconds"]),
                 sparklines.span(scale, 0, row["seconds"], TASK_SERIES[row["task"]]),
                 duration(row["fit_seconds"]), duration(row["predict_seconds"]), f"{row['peak_rss_mb']:,.0f}",
                 sparklines.span(weight, 0, row["peak_rss_mb"], TASK_SERIES[row["task"]]),

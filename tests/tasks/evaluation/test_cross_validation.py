@@ -11,28 +11,27 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tasks.evaluation import bootstrap
 from tasks.evaluation.bootstrap import percentile_interval
-from tasks.evaluation.cross_validation import pool, pooled_replicates
+from tasks.evaluation.cross_validation import OTHER_TRAINING_ROWS, pool, pooled_replicates
 from tests.helpers.amounts import amount
 
 FOLDS = 5
-N_TRAIN, N_TEST = 0.7, 0.2  # shares of the rows in each fold
 
 
 def test_a_mean_is_weighted_and_its_spread_covers_training_rows_too() -> None:
     by_fold = np.array([[0.4, 0.6], [0.7, 0.7]])
-    found = pooled_replicates("accuracy", 0.6, by_fold, [0.75, 0.25], 0.44)
-    assert found == pytest.approx([0.6 - 0.075 * 1.2, 0.6 + 0.075 * 1.2])
+    found = pooled_replicates("accuracy", 0.6, by_fold, [300, 100])
+    assert found == pytest.approx([0.6 - 0.075 * np.sqrt(1.4), 0.6 + 0.075 * np.sqrt(1.4)])
 
 
 def test_squared_errors_add_up_and_not_their_roots() -> None:
-    found = pooled_replicates("rmse", 5.0, np.array([[3.0, 3.0], [4.0, 4.0]]), [0.5, 0.5], 0.0)
+    found = pooled_replicates("rmse", 5.0, np.array([[3.0, 3.0], [4.0, 4.0]]), [50, 50])
     assert found == pytest.approx([5.0, 5.0])
-    varying = pooled_replicates("rmse", 5.0, np.array([[3.0, 5.0], [5.0, 5.0]]), [0.5, 0.5], 0.0)
-    assert varying[1] - varying[0] == pytest.approx(5.0 - np.sqrt(17.0))
+    varying = pooled_replicates("rmse", 5.0, np.array([[3.0, 5.0], [5.0, 5.0]]), [50, 50])
+    assert varying[1] - varying[0] == pytest.approx((5.0 - np.sqrt(17.0)) * np.sqrt(1.4))
 
 
 def test_a_figure_that_a_fold_does_not_define_has_no_interval() -> None:
-    row = {"task": "popularity", "metric": "r2", "whole": "a", "weights": [0.5, 0.5], "test_to_train": 0.3}
+    row = {"task": "popularity", "metric": "r2", "whole": "a", "rows_by_fold": [50, 50]}
     rows = [{**row, "value": None, "results": ["a", "b"]}, {**row, "value": 0.1, "results": ["a", "lost"]}]
     known = {(name, "popularity", "r2"): np.array([0.1, 0.2]) for name in ("a", "b")}
     found, pooled = pool(pa.Table.from_pylist(rows), known)
@@ -52,7 +51,7 @@ def cross_validated(model, n: int, random: np.random.Generator) -> tuple[float, 
     """The accuracy over all rows of a fresh data set, its replicates, and the first fold's model."""
     x, y, group = drawn(n, random)
     part = random.permutation(n // 5)[group] % (2 * FOLDS)
-    right, by_fold, weights, first = [], [], [], None
+    right, by_fold, rows, first = [], [], [], None
     for fold in range(FOLDS):
         test = part // 2 == fold
         val = part == (2 * fold + 2) % (2 * FOLDS)
@@ -62,10 +61,10 @@ def cross_validated(model, n: int, random: np.random.Generator) -> tuple[float, 
         everything = {"all": np.ones(test.sum(), dtype=bool)}
         found = bootstrap.replicates("genre", y[test], guesses, None, everything, group[test], 200)
         by_fold.append(found["all", "accuracy"])
-        weights.append(test.mean())
+        rows.append(int(test.sum()))
         right.append((guesses == y[test]).sum())
     value = sum(right) / n
-    return value, pooled_replicates("accuracy", value, np.stack(by_fold), weights, N_TEST / N_TRAIN), first
+    return value, pooled_replicates("accuracy", value, np.stack(by_fold), rows), first
 
 
 @pytest.mark.slow
@@ -81,12 +80,12 @@ def cross_validated(model, n: int, random: np.random.Generator) -> tuple[float, 
 def test_the_interval_holds_the_error_of_a_fresh_data_set_about_as_often_as_it_says(model, least) -> None:
     random = np.random.default_rng(7)
     x, y, _ = drawn(20_000, random)
-    runs = [cross_validated(model, 400, random) for _ in range(amount(120, 400))]
+    runs = [cross_validated(model, 400, random) for _ in range(amount(60, 400))]
     truth = np.mean([(fitted.predict(x) == y).mean() for *_, fitted in runs])
     intervals = [percentile_interval(replicates) for _, replicates, _ in runs]
     share = np.mean([low <= truth <= high for low, high in intervals])
     assert least <= share <= 0.985
-    # Without the factor for training rows it would hold it less often.
+    # Without what is added for other training rows it would hold it less often.
     narrow = [(value, replicates) for value, replicates, _ in runs]
-    shrunk = [percentile_interval(value + (r - value) / np.sqrt(1 + N_TEST / N_TRAIN)) for value, r in narrow]
+    shrunk = [percentile_interval(value + (r - value) / np.sqrt(OTHER_TRAINING_ROWS)) for value, r in narrow]
     assert np.mean([low <= truth <= high for low, high in shrunk]) < share

@@ -14,6 +14,7 @@ from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot
+from tasks.specs import FEATURE_SETS, FeatureSet
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
@@ -129,13 +130,41 @@ def test_a_protocol_that_is_not_honest_has_no_folds(snapshot, home) -> None:
 
 
 def test_what_has_no_folds_is_refused(snapshot, home) -> None:
-    with pytest.raises(UserError, match=r"--folds must be from 2 to 50; it is 1\."):
-        folds.check_folds(1)
     with pytest.raises(UserError, match="append with --statistics relearned, or leave out --folds"):
         folds.build_folds(replace(snapshot, statistics="kept"), None, 3, {}, [], home)
     few = ingest("sample:400", {}, 0.05, home)
     with pytest.raises(InputError, match=r"50 folds need at least 100 rows of each genre; one has \d+\. Ask for fewer"):
         tables(few, "label_free", home, 50)
+
+
+def test_a_genre_without_a_training_track_in_a_fold_is_named(tmp_path) -> None:
+    """Its artist's tracks are all in one part, so that the fold that tests them has none to train on."""
+    home = Warehouse.at(tmp_path)
+    build_features(ingest("sample:2000", {}, 0.05, home), "published", 20, home)
+    [sample] = (home.root / "sample").glob("*.csv")
+    frame = pl.read_csv(sample, infer_schema=False).head(600)
+    one_artist = pl.when(pl.col("music_genre") == "Jazz").then(pl.lit("One")).otherwise("artist_name")
+    frame.with_columns(artist_name=one_artist).write_csv(tmp_path / "t.csv")
+    snapshot = ingest(str(tmp_path / "t.csv"), {}, 0.5, home)
+    build_features(snapshot, "cold_start", 5, home)
+    with pytest.raises(
+        InputError, match=r"3 folds are not possible under cold_start: in fold \d no .* of genre 'Jazz'"
+    ):
+        build_features(snapshot, "cold_start", 5, home, folds=3)
+
+
+def test_too_few_groups_are_refused_with_their_number(snapshot, tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    few = ingest("sample:400", {}, 0.05, home)
+    with pytest.raises(InputError, match=r"are in \d+ group\(s\) .*, and at least \d+ are needed\. Ask for fewer"):
+        tables(few, "cold_start", home, 50)
+
+
+def test_an_expression_that_is_not_finite_in_a_fold_is_named(built, home, monkeypatch) -> None:
+    expression = "case when loudness < 1.2 then 1 end"  # of z-scores, which differ by fold
+    monkeypatch.setitem(FEATURE_SETS._specs, "odd", FeatureSet(name="odd", columns={"odd": expression}))
+    with pytest.raises(CheckError, match=r"features\.set_odd of protocol label_free .*column \"odd\".*no finite value"):
+        fold("features.set_odd", "label_free", 1, built["label_free"], home)
 
 
 def test_a_rule_that_a_fold_breaks_is_found(snapshot, tmp_path, monkeypatch) -> None:

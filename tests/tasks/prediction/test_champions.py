@@ -11,7 +11,7 @@ from tasks.errors import UserError
 from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.prediction.candidates import Candidate, candidates, lineage, out_of_fold, predictors_named
-from tasks.prediction.champions import best_in, best_of, choose, current, decide, history, predictors
+from tasks.prediction.champions import best_in, best_of, choose, current, decide, history, predictors, with_folds
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import finish_run, start_run
 from tasks.upkeep.cleanup import tidy
@@ -74,6 +74,14 @@ def test_a_challenger_is_judged_by_the_folds_if_both_have_them(values, takes_ove
     assert decision.takes_over is takes_over
     assert f"out-of-fold accuracy {values[0]:.4f} against 0.4800" in decision.reason
     assert not decide(challenger, standing, None, warehouse).takes_over
+
+
+def test_a_champion_without_folds_takes_those_of_a_run_that_has_it(warehouse) -> None:
+    standing = candidate(warehouse, "standing", 0.48)
+    of_run = [cross_validated(warehouse, replace(standing, result="again"), 0.48, 0.48), candidate(warehouse, "x", 0.4)]
+    assert with_folds(standing, of_run).folds == ("again-fold0", "again-fold1")
+    assert with_folds(standing, of_run[1:]) is standing
+    assert with_folds(None, of_run) is None
 
 
 def test_a_lower_error_over_the_folds_takes_over(warehouse) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import pytest
 from sklearn import metrics
 
+from tasks.results import run_queries
 from tasks.storage.warehouse import Warehouse
+from tasks.upkeep.cleanup import tidy
+from tasks.upkeep.policy import Policy
 from tests.helpers.commands import query
 from tests.helpers.runs import make_run
 
@@ -149,6 +153,39 @@ def test_folds_that_are_stored_are_not_trained_again_and_one_that_failed_leaves_
     trained = f"select model, fold from results.fold_cells where {newest} and not reused"
     assert query(home, trained) == [("linear", 2)]
     assert len(query(home, "select distinct model from results.cross_validated")) == 2
+
+
+@pytest.mark.slow
+def test_a_copied_file_is_another_catalogue_whose_folds_are_not_added_to_those_of_the_first(tmp_path) -> None:
+    of_sample = Warehouse.at(tmp_path / "w")
+    make_run(of_sample, "sample:400", ["linear"], protocols=["label_free"])
+    [sample] = (of_sample.root / "sample").glob("*.csv")
+    own = Warehouse.at(tmp_path / "own")
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(sample.read_bytes())
+        make_run(own, str(tmp_path / name), ["linear"], protocols=["label_free"], folds=2)
+    rows = query(own, "select n, folds, seeds, fold_sd from results.cross_validated where metric = 'rmse'")
+    assert rows == [rows[0]] * 2
+    assert rows[0][:3] == (400, 2, 1)
+
+
+@pytest.mark.slow
+def test_a_later_run_without_folds_leaves_the_cross_validation(tmp_path) -> None:
+    home = Warehouse.at(tmp_path)
+    of_folds = make_run(home, "sample:400", ["linear", "xgboost"], protocols=["label_free"], folds=2, chooses=True)
+    figures = "select count(*) from results.cross_validated"
+    [(before,)] = query(home, figures)
+    later = make_run(home, "sample:400", ["linear", "xgboost"], protocols=["label_free"], chooses=True)
+    tidy(Policy(keep_runs=1, grace_hours=0), 0.0, lambda: None, home)
+    assert query(home, "select run_id from results.runs order by all") == [(of_folds,), (later,)]
+    assert query(home, figures) == [(before,)]
+    assert run_ids_with_folds(home) == [of_folds]
+
+
+def run_ids_with_folds(home: Warehouse) -> list[str]:
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        ids = [run_id for (run_id,) in connection.execute("select run_id from results.runs order by all").fetchall()]
+        return [at for at in ids if run_queries.cross_validated(connection, at, "label_free", "popularity")]
 
 
 def test_a_publication_without_folds_has_their_tables(trained) -> None:
