@@ -26,10 +26,14 @@ EXTRAS = {"catboost": ("CatBoost", "catboost")}
 
 
 def missing_library(model: str) -> str | None:
-    """Says what to install for a model that is not registered; None if no extra of this project has its library."""
-    if model not in EXTRAS:
+    """Says what to install for a model that is not registered; None if no extra of this project has its library.
+
+    Args: model: its name, or task/model.
+    """
+    _, _, name = model.rpartition("/")
+    if name not in EXTRAS:
         return None
-    library, extra = EXTRAS[model]
+    library, extra = EXTRAS[name]
     return f"needs {library}, which is not installed (pip install 'music-benchmark[{extra}]')"
 
 

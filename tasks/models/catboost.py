@@ -12,35 +12,35 @@ from tasks.models.spec import ModelSpec, Parameters, Range
 
 LIBRARIES = ("numpy", "catboost")
 GENRE = {
-    "iterations": 800,
-    "learning_rate": 0.05,
-    "depth": 7,
+    "iterations": 1200,
+    "learning_rate": 0.06,
+    "depth": 6,
     "l2_leaf_reg": 6.0,
     "random_strength": 1.0,
     "bootstrap_type": "Bernoulli",
     "subsample": 0.7,
-    "rsm": 0.5,
+    "rsm": 0.2,
 }
-GENRE_QUICK = {"iterations": 30, "learning_rate": 0.2}
+GENRE_QUICK = {"iterations": 40, "learning_rate": 0.2}
 POPULARITY = {
     "iterations": 1000,
-    "learning_rate": 0.05,
+    "learning_rate": 0.03,
     "depth": 7,
-    "l2_leaf_reg": 6.0,
+    "l2_leaf_reg": 10.0,
     "random_strength": 1.0,
     "bootstrap_type": "Bernoulli",
-    "subsample": 0.7,
+    "subsample": 0.6,
     "rsm": 0.5,
 }
 POPULARITY_QUICK = {"iterations": 60, "learning_rate": 0.2}
 SPACE = {
-    "iterations": Range(low=200, high=1600, step=100),
+    "iterations": Range(low=400, high=1600, step=100),
     "learning_rate": Range(low=0.02, high=0.15, log=True),
-    "depth": Range(low=4, high=9),
+    "depth": Range(low=4, high=8),
     "l2_leaf_reg": Range(low=1.0, high=30.0, log=True),
-    "random_strength": Range(low=0.1, high=10.0, log=True),
+    "random_strength": Range(low=0.3, high=10.0, log=True),
     "subsample": Range(low=0.5, high=1.0),
-    "rsm": Range(low=0.2, high=1.0),
+    "rsm": Range(low=0.1, high=0.8),
 }
 
 
@@ -75,8 +75,8 @@ MODELS = tuple(
         cost=cost,
     )
     for task, build, parameters, quick, cost in (
-        ("genre", classifier, GENRE, GENRE_QUICK, 60),
-        ("popularity", regressor, POPULARITY, POPULARITY_QUICK, 8),
+        ("genre", classifier, GENRE, GENRE_QUICK, 28),
+        ("popularity", regressor, POPULARITY, POPULARITY_QUICK, 5),
     )
     if find_spec("catboost")
 )
