@@ -21,6 +21,22 @@ def is_about_room(error: BaseException) -> bool:
     return any(text in str(error) for text in ("No space left on device", "Disk quota exceeded", "File too large"))
 
 
+# Models of libraries that are not installed by default, with the library and the extra of this project that brings it.
+EXTRAS = {"catboost": ("CatBoost", "catboost")}
+
+
+def missing_library(model: str) -> str | None:
+    """Says what to install for a model that is not registered; None if no extra of this project has its library.
+
+    Args: model: its name, or task/model.
+    """
+    _, _, name = model.rpartition("/")
+    if name not in EXTRAS:
+        return None
+    library, extra = EXTRAS[name]
+    return f"needs {library}, which is not installed (pip install 'music-benchmark[{extra}]')"
+
+
 class UserError(Exception):
     """The user's request cannot be carried out; commands print the message as one line and exit with 1.
 
@@ -48,7 +64,7 @@ class CheckError(UserError):
 
 
 class PluginError(UserError):
-    """A plug-in cannot be loaded."""
+    """A plug-in, or the library of an optional model, cannot be loaded."""
 
 
 class NoModelError(UserError):
@@ -60,7 +76,10 @@ class ModelFileError(UserError):
 
 
 class UnknownNameError(UserError):
-    """A name is in no registry; the message lists the known names."""
+    """A name is in no registry; the message lists the known names, or says which library is missing."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(sorted(known))}.")
+        if kind == "model" and (needs := missing_library(name)):
+            super().__init__(f"Model '{name}' {needs}.")
+        else:
+            super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(sorted(known))}.")

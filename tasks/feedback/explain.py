@@ -1,4 +1,4 @@
-"""What pushes a track's prediction up or down: exact Shapley values of an XGBoost model's trees.
+"""What pushes a track's prediction up or down: exact Shapley values of a boosted model's trees.
 
 A feature's contribution is what it adds to the model's average prediction, averaged over all orders in which the
 features could become known. It is computed from the trees themselves, not from samples (Lundberg et al. 2020, From
@@ -53,7 +53,7 @@ class Reasons:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A loaded XGBoost model that explains its predictions."""
+    """A loaded model of XGBoost or CatBoost that explains its predictions."""
 
     candidate: Candidate
     estimator: Any
@@ -79,26 +79,37 @@ class Explainer:
 def contributions(estimator: Any, task: str, x: np.ndarray) -> np.ndarray:
     """Computes the contribution of each feature to each output (see Reasons).
 
-    Args: estimator: a fitted XGBClassifier or XGBRegressor. x: (n_rows, n_features).
+    Args: estimator: a fitted classifier or regressor of XGBoost or CatBoost. x: (n_rows, n_features).
 
     Returns: (n_rows, n_outputs, n_features + 1), float64; the last column is the model's average.
     """
-    import xgboost
-
-    booster = estimator.get_booster()
-    found = booster.predict(xgboost.DMatrix(x), pred_contribs=True, strict_shape=True).astype(np.float64)
+    found = _of_xgboost(estimator, x) if hasattr(estimator, "get_booster") else _of_catboost(estimator, x)
     if task == "popularity":
-        return np.asarray(found)
+        return found
     if found.shape[1] == 1:  # for two genres XGBoost has only the log-odds of the second
         found = np.concatenate([-found / 2, found / 2], axis=1)
     return np.asarray(found - found.mean(axis=1, keepdims=True))
 
 
+def _of_xgboost(estimator: Any, x: np.ndarray) -> np.ndarray:
+    import xgboost
+
+    found = estimator.get_booster().predict(xgboost.DMatrix(x), pred_contribs=True, strict_shape=True)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _of_catboost(estimator: Any, x: np.ndarray) -> np.ndarray:
+    import catboost
+
+    found = estimator.get_feature_importance(catboost.Pool(x), type="ShapValues")
+    return np.asarray(found, dtype=np.float64).reshape(len(x), -1, x.shape[1] + 1)
+
+
 def explained(champion: Champion, warehouse: Warehouse) -> Candidate | None:
     """Returns the model whose prediction is explained: the champion if that is possible, else a stored model.
 
-    The stored model is the best XGBoost model on audio features by the champions' rule, if possible of the champion's
-    data. Returns None if there is none.
+    The stored model is the best one of XGBoost or CatBoost on audio features by the champions' rule, if possible of the
+    champion's data. Returns None if there is none.
     """
     if is_explainable(champion.candidate):
         return champion.candidate
@@ -106,7 +117,7 @@ def explained(champion: Champion, warehouse: Warehouse) -> Candidate | None:
 
 
 def is_explainable(candidate: Candidate) -> bool:
-    """Returns whether it is an XGBoost model on audio features; other columns mean less to users."""
+    """Returns whether it is a model of XGBoost or CatBoost on audio features; other columns mean less to users."""
     chosen = FEATURE_SETS[candidate.cell.feature_set]
     is_of_features = chosen.table is not None and bool(chosen.columns) and set(chosen.columns) <= set(AUDIO_FEATURES)
-    return is_of_features and candidate.model_path.endswith(".ubj")
+    return is_of_features and candidate.model_path.endswith((".ubj", ".cbm"))

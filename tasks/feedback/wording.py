@@ -18,8 +18,8 @@ ODDS = (
     "knowing it; \u00f72 halves them."
 )
 INSTEAD = (
-    "Only XGBoost models on audio features can be explained. The model that predicts is not one, so the best stored "
-    "one is explained in its place."
+    "Only models of XGBoost and CatBoost on audio features can be explained. The model that predicts is not one, so "
+    "the best stored one is explained in its place."
 )
 ALIKE = (
     "By Euclidean distance between the 12 standardized audio features; a recording that is listed twice counts once."
@@ -81,8 +81,8 @@ def unexplained(because: Because) -> str:
     """Returns what to do if no stored model can be explained."""
     champion = because.champion.candidate
     return (
-        f"Predicted by {model_of(champion)}, which cannot be explained, and no XGBoost model on audio features "
-        "is stored that could be explained instead. Train one: python -m flows.benchmark "
+        f"Predicted by {model_of(champion)}, which cannot be explained, and no model of XGBoost or CatBoost on "
+        "audio features is stored that could be explained instead. Train one: python -m flows.benchmark "
         f"--protocol {champion.cell.protocol} --models xgboost_tuned"
     )
 

@@ -1,9 +1,9 @@
 """Saves trained models as files and loads them, without pickle.
 
-Loading a pickle runs any code that its author put into it. Models are therefore saved in XGBoost's and Keras's own
-formats, or with skops. skops may only create the types that the model's family lists. A model is loaded from the
-warehouse alone, and only if its SHA-256 is the one recorded with its cell. The process of a cell loads the file that it
-has written (`read_back`), so that a model that cannot be loaded is not stored.
+Loading a pickle runs any code that its author put into it. Models are therefore saved in the own formats of XGBoost,
+CatBoost and Keras, or with skops. skops may only create the types that the model's family lists. A model is loaded from
+the warehouse alone, and only if its SHA-256 is the one recorded with its cell. The process of a cell loads the file
+that it has written (`read_back`), so that a model that cannot be loaded is not stored.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ def _write(estimator: Any, folder: Path) -> Path:
     if hasattr(estimator, "get_booster"):
         path = folder / "model.ubj"
         estimator.save_model(path)
+    elif hasattr(estimator, "get_borders"):
+        path = folder / "model.cbm"
+        estimator.save_model(path)
     elif hasattr(estimator, "save"):
         path = folder / "model.keras"
         estimator.save(path)
@@ -97,7 +100,7 @@ def _read(spec: ModelSpec, path: Path, threads: int) -> Any:
 
         return skops.io.load(path, trusted=list(spec.trusted_types))
     estimator = spec.build(spec.parameters, 0, threads)
-    if path.suffix == ".ubj":
+    if path.suffix in {".ubj", ".cbm"}:
         estimator.load_model(path)
     else:
         estimator.load(path)

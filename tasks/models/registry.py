@@ -7,11 +7,11 @@ import re
 from dataclasses import replace
 from typing import get_args
 
-from tasks.models import ensemble, forests, knn, linear, mlp, multitask, svm, xgboost
+from tasks.models import catboost, ensemble, forests, knn, linear, mlp, multitask, svm, xgboost
 from tasks.models.spec import Group, ModelSpec
 from tasks.specs import Cell, Registry
 
-FAMILIES = (linear, svm, knn, forests, xgboost, mlp, multitask, ensemble)
+FAMILIES = (linear, svm, knn, forests, xgboost, catboost, mlp, multitask, ensemble)
 MODELS: Registry[ModelSpec] = Registry("model", *(spec for family in FAMILIES for spec in family.MODELS))
 GROUPS: tuple[str, ...] = get_args(Group)
 SETTINGS = "[a-z0-9][a-z0-9_-]{0,59}"  # a name of saved settings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.errors import UnknownNameError, UserError
+from tasks.errors import UnknownNameError, UserError, missing_library
 from tasks.evaluation.cross_validation import pooled_replicates, pooled_value
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.features.tables import every_table, genres_of, table_version
@@ -27,6 +27,7 @@ from tasks.training.cell_files import REPLICATES, RESULT
 from tasks.training.jobs import Job
 
 SPLITS = ("grouped", "study")  # kinds of split of the honest protocols, most honest about new songs first
+OF_PLUGIN = "is of a plug-in that is not loaded"
 PREPARED_BY = ("features.tracks_clean", "features.tracks_std")
 PREPARED_FOR_SETS = ("features.tracks_pca", "features.set_")  # with these beginnings: for some feature sets
 
@@ -77,7 +78,7 @@ class Candidate:
 
     @property
     def unknown(self) -> str | None:
-        """What of it is not known: it is of a plug-in that is not loaded. None if it can be used."""
+        """What of it is not known, and why. None if it can be used."""
         return unknown(self.cell.task, self.cell.model, self.cell.feature_set, self.cell.protocol)
 
     @property
@@ -164,15 +165,19 @@ def honest_protocols() -> list[str]:
 
 
 def unknown(task: str, model: str, feature_set: str, protocol: str) -> str | None:
-    """Says which name of a stored cell is not registered, because no plug-in that is loaded has it; None if all are."""
+    """Says which name of a stored cell is not registered; None if all are.
+
+    Either a library is not installed, or no plug-in that is loaded has the name.
+    """
+    base = base_of(model)
+    if f"{task}/{base}" not in MODELS and (needs := missing_library(base)):
+        return f"model '{base}' {needs}"
     found = (
-        ("model", base_of(model), f"{task}/{base_of(model)}" in MODELS),
+        ("model", base, f"{task}/{base}" in MODELS),
         ("feature set", feature_set, feature_set in FEATURE_SETS),
         ("protocol", protocol, protocol in PROTOCOLS or protocol in PROBES),
     )
-    return next(
-        (f"{kind} '{name}' is of a plug-in that is not loaded" for kind, name, known in found if not known), None
-    )
+    return next((f"{kind} '{name}' {OF_PLUGIN}" for kind, name, known in found if not known), None)
 
 
 def validation_replicates(candidate: Candidate, warehouse: Warehouse) -> np.ndarray:

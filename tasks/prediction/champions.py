@@ -36,6 +36,7 @@ from tasks.features.targets import constant_targets, obstacle
 from tasks.plugins import load_plugins
 from tasks.prediction.calibrate import Calibration, calibrate_in_child
 from tasks.prediction.candidates import (
+    OF_PLUGIN,
     Candidate,
     candidates,
     lineage,
@@ -256,7 +257,7 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
     Args: model: name of a model that replaces the champion of each task it predicts; it is calibrated now.
 
     Raises: NoModelError: the current catalogue has no champion; PluginError: a champion is of a plug-in that is not
-        loaded; UserError: `model` is unknown or not stored.
+        loaded, or of a library that is not installed; UserError: `model` is unknown or not stored.
     """
     load_plugins()
     chosen = {one.candidate.task: one for one in current(warehouse)}
@@ -275,10 +276,10 @@ def predictors(warehouse: Warehouse, model: str | None, threads: int) -> dict[st
             )
         raise NoModelError(f"{warehouse.address}: {NO_MODEL}")
     for task, champion in chosen.items():
-        if champion.candidate.unknown:
+        if reason := champion.candidate.unknown:
+            plugin = " Name its file with --plugins or $MUSIC_PLUGINS, or install the plug-in."
             raise PluginError(
-                f"The champion for {task} cannot be used: its {champion.candidate.unknown}. Name its file "
-                "with --plugins or $MUSIC_PLUGINS, or install the plug-in."
+                f"The champion for {task} cannot be used: its {reason}.{plugin if reason.endswith(OF_PLUGIN) else ''}"
             )
     return chosen
 

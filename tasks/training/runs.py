@@ -32,6 +32,7 @@ REPORTED_VERSIONS = (
     "scikit-learn-intelex",
     "xgboost",
     "xgboost-cpu",
+    "catboost",
     "tensorflow",
     "tensorflow-cpu",
     "keras",

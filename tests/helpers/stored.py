@@ -28,12 +28,13 @@ def candidate(
     seconds: float = 1.0,
     own: np.ndarray | None = None,
     rows: int = 50,
+    model: str = "xgboost",
     protocol: str = "cold_start",
     budget: str = "full",
     staging: str = "s",
 ) -> Candidate:
     """A genre cell whose replicates are `value`, a part that all cells share, and its own; stored where they are."""
-    cell = Cell(protocol=protocol, task="genre", model="xgboost", feature_set="all", seed=42, budget=budget)
+    cell = Cell(protocol=protocol, task="genre", model=model, feature_set="all", seed=42, budget=budget)
     with warehouse.new_folder(warehouse.cell(name)) as folder:
         draws = value + 0.02 * DRAWS[0] + (0 if own is None else own)
         row = {"result": name, "task": "genre", "split": "val", "metric": "accuracy", "replicates": draws}

@@ -83,5 +83,7 @@ def test_a_trial_is_worth_its_validation_metric(name, sample_tables, shared_ware
 
 
 def test_a_model_without_a_space_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown model to tune 'genre/svm'\. Known: genre/extra_trees"):
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown model to tune 'genre/svm'\. Known: genre/catboost, genre/extra_trees"
+    ):
         tunable("genre", "svm")
