@@ -2,15 +2,18 @@
 
     pip install -e '.[peers]'
     python -m benchmarks.peers WAREHOUSE [--protocol cold_start] [--record]
-    python -m benchmarks.peers WAREHOUSE --peers autogluon --python /path/to/its/environment/bin/python --record
+    python -m benchmarks.peers WAREHOUSE --peers autogluon --python ag/bin/python --record
 
 The rows are those of the published tracks, as the project's own cells read them. Peers have ordinary settings: the
-library's default trees, as many as are best on the validation rows. What is not installed is left out. Each fit runs in
-a process of its own (benchmarks/peer_fits.py), which needs only NumPy and the library: AutoGluon and this project need
-other versions of the same packages, so it has an environment of its own (`python -m venv autogluon`, then
-`autogluon/bin/pip install autogluon.tabular[all]`). The project's models stand beside them with their stored results on
-the same test rows. --record stores the figures in benchmarks/results/peers.json and peers.md, where they replace those
-of the same peer and protocol.
+library's default trees, as many as are best on the validation rows. What is not installed is left out. The project's
+models stand beside them with their stored results on the same test rows.
+
+Each fit runs in a process of its own (benchmarks/peer_fits.py), which needs only NumPy and the library. AutoGluon and
+this project need other versions of the same packages, so AutoGluon has an environment of its own:
+`python -m venv ag`, then `ag/bin/pip install 'autogluon.tabular[catboost,lightgbm,xgboost]'`.
+
+--record stores the figures in benchmarks/results/peers.json and peers.md, where they replace those of the same peer and
+protocol.
 """
 
 from __future__ import annotations
@@ -253,10 +256,10 @@ def main() -> None:
     try:
         warehouse = Warehouse.to_read(given.warehouse)
         case = load(given.protocol, given.budget, warehouse)
-        own = ours(case, warehouse)
     except UserError as error:
         raise SystemExit(str(error)) from error
     found = list(fits(case, given))
+    own = ours(case, warehouse)
     if given.record and found:
         record(found, own, case)
     if case.is_generated:
