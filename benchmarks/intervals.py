@@ -23,7 +23,7 @@ import polars as pl
 
 from benchmarks.children import peak_mib
 from tasks.evaluation import bootstrap
-from tasks.results import descriptions, publish
+from tasks.results import publish
 from tasks.storage.warehouse import Warehouse
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(warehouse.database, folder)
         with duckdb.connect(str(copy)) as connection:
-            for table in descriptions.COMPARED_TABLES:
+            for table in publish.CONTRASTS:
                 connection.execute(f"drop table results.{table}")
             publish.compare(connection, warehouse)
     ended = time.perf_counter()

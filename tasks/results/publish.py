@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.evaluation.comparisons import contrast
+from tasks.evaluation.comparisons import Replicates, contrast
 from tasks.evaluation.cross_validation import pool
 from tasks.features import folds
 from tasks.features.registry import REGISTRY, BuiltTable, read_registry
@@ -48,6 +48,7 @@ RESULT_TABLES = (
     "fold_metrics",
 )
 NEWEST_TABLES = ("figures", "popularity_errors")
+CONTRASTS = ("comparisons", "inflation", "learning_gains")  # of single splits
 RESULT_VIEWS = (
     "scores",
     "leaderboards",
@@ -235,6 +236,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     for name in NEWEST_TABLES:
         _create(connection, "table", name)
     compare(connection, warehouse)
+    _pool_folds(connection, warehouse)
     for name in RESULT_VIEWS:
         _create(connection, "view", name)
     return _predicted(connection)
@@ -268,7 +270,7 @@ def _predicted(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """Creates what is made from the cells' bootstrap replicates: results.cross_validated, and tables of contrasts."""
+    """Creates results.comparisons, inflation and learning_gains from the bootstrap replicates of the cells."""
     used = connection.execute(
         """
         select unnest(results) as result from results.figures
@@ -277,16 +279,24 @@ def compare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
         order by result
         """
     ).fetchall()
+    _contrast(CONTRASTS, connection, read_replicates([result for (result,) in used], warehouse))
+
+
+def _pool_folds(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+    """Creates results.cross_validations, cross_validated and fold_comparisons from the folds' replicates."""
     by_fold = connection.sql(duck.render("results/pooled_folds")).to_arrow_table()
-    of_folds = {result for results in by_fold["results"].to_pylist() for result in results}
-    replicates = read_replicates([*(result for (result,) in used), *sorted(of_folds)], warehouse)
-    figures, pooled = pool(by_fold, replicates)
-    replicates |= pooled
+    used = sorted({result for results in by_fold["results"].to_pylist() for result in results})
+    figures, pooled = pool(by_fold, read_replicates(used, warehouse))
     connection.register("pooled_folds", figures)
     for name in ("cross_validations", "cross_validated"):
         _create(connection, "table", name)
-    for name, select in descriptions.COMPARED_TABLES.items():
-        pairs = connection.sql(duck.render(f"results/{select}")).to_arrow_table()
+    _contrast(("fold_comparisons",), connection, pooled)
+
+
+def _contrast(names: Iterable[str], connection: duckdb.DuckDBPyConnection, replicates: Replicates) -> None:
+    """Creates tables of contrasts."""
+    for name in names:
+        pairs = connection.sql(duck.render(f"results/{descriptions.COMPARED_TABLES[name]}")).to_arrow_table()
         connection.register("contrasted", contrast(pairs, replicates))
         _create(connection, "table", name)
         connection.unregister("contrasted")

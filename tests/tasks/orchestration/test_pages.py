@@ -35,6 +35,7 @@ def published(warehouse) -> Warehouse:
                 ('popularity', 'multitask', 'k1', 'failed', false, {duck.literal(HOSTILE)}),
                 ('genre', 'xgboost', 'k2', 'ok', true, null), ('genre', 'svm', 'k3', 'ok', false, null)
             ) as t(task, model, key, status, reused, error);
+            create table results.fold_cells as select *, 1 as fold, 5 as folds from results.cells where false;
             create table results.scores as
             select run_id, protocol, task, model, feature_set, seed, reused, 1.0 as fit_seconds, 1.0 as predict_seconds,
                 1.0 as peak_rss_mb, 100 as n_train, null::bigint as sampled_from, null::varchar as sample_reason,
