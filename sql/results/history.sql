@@ -1,4 +1,4 @@
--- results.history: one row per cell of results.cells, member (of several nets averaged, from 1) and epoch (from 1), of
+-- results.history: one row per cell of results.cells, member (of a model that trains several nets, from 1) and epoch (from 1), of
 -- models trained in epochs. loss, val_loss: as the net defines its loss, on training (dropout included) and validation
 -- rows; val_loss is NULL where the model does not watch validation.
 {% from "results/cell.sql" import identity %}

@@ -8,14 +8,17 @@ select
     {% if is_evaluated %}
         trained.track_id,
         trained.is_imputed,
+    {% endif %}
+    {% if has_groups %}
         assigned.group_id,
     {% endif %}
     trained.genre_id,
     trained.popularity as target_popularity
 from features.trained_table as trained
-{% if is_evaluated %}
+{% if has_groups %}
     inner join features.split_assignment as assigned on trained.track_id = assigned.track_id
-{% elif is_chosen %}
+{% endif %}
+{% if is_chosen and not is_evaluated %}
     semi join features.chosen_rows as chosen on trained.position = chosen.position
 {% endif %}
 where trained.split = '{{ split }}'

@@ -37,6 +37,14 @@ def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Pr
     return Predicted({spec.task: _as_values(spec.task, estimator.predict(x))}, None)
 
 
+def held_out(estimator: Any, spec: ModelSpec, n_genres: int) -> Predicted:
+    """Returns the out-of-fold predictions for the validation rows that a model that cross-fits was fitted on."""
+    found = estimator.held_out
+    if spec.task == "genre":
+        return _of_genres(found, np.arange(found.shape[1]), n_genres)
+    return Predicted({spec.task: _as_values(spec.task, found)}, None)
+
+
 def join(parts: list[Predicted]) -> Predicted:
     """Concatenates the predictions for parts of the rows."""
     if len(parts) == 1:

@@ -22,26 +22,26 @@ STUDY_NET = {
 }
 STUDY_NET_QUICK = {"epochs": 5}
 ENCODED_NET = {
-    "members": 3,
-    "bins": 9,
-    "width": 320,
-    "depth": 3,
-    "head_units": 128,
-    "dropout": 0.32,
+    "members": 8,
+    "bins": 16,
+    "width": 256,
+    "depth": 2,
+    "head_units": 96,
+    "dropout": 0.15,
     "learning_rate": 2.7e-3,
     "weight_decay": 3.5e-3,
     "momentum": 0.998,
     "popularity_weight": 0.3,
     "batch_size": 256,
-    "epochs": 20,
-    "stop_patience": 6,
+    "epochs": 10,
+    "stop_patience": 4,
 }
-ENCODED_NET_QUICK = {"members": 1, "epochs": 4}
+ENCODED_NET_QUICK = {"members": 2, "width": 64, "epochs": 4}
 SPACE = {
     "bins": Range(low=8, high=24),
     "width": Range(low=128, high=384, step=64),
     "depth": Range(low=2, high=4),
-    "dropout": Range(low=0.2, high=0.5),
+    "dropout": Range(low=0.05, high=0.4),
     "learning_rate": Range(low=1e-3, high=4e-3, log=True),
     "weight_decay": Range(low=3e-3, high=0.1, log=True),
     "head_units": Range(low=32, high=256, step=32),
@@ -57,7 +57,7 @@ def study_net(parameters: Parameters, seed: int, n_jobs: int) -> Any:
 
 
 def encoded_net(parameters: Parameters, seed: int, n_jobs: int) -> Any:
-    """Returns an average of Keras nets whose features are encoded piecewise linearly."""
+    """Returns Keras nets with shared layers, averaged, whose features are encoded piecewise linearly."""
     from tasks.models.estimators.nets import EncodedNet
 
     return EncodedNet(**parameters, seed=seed, threads=n_jobs)

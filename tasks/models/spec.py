@@ -59,7 +59,9 @@ class ModelSpec:
     group: Group = "study"
     is_probe: bool = False  # whether it measures leaks
     watches_validation: bool = False  # whether `fit` also takes the validation split
-    learns_both: bool = False  # whether it is fitted on both targets, although it predicts one
+    # Whether it is fitted on both targets, although it predicts one, and on the validation rows too, which it predicts
+    # out of fold. `fit` then takes by split x, genre, popularity and the group of each row.
+    cross_fits: bool = False
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # the libraries whose versions decide the result
     importance: Importance = "permutation"
     dtype: Literal["float32", "float64"] = "float64"  # what it computes in; tree libraries use float32 anyway
@@ -76,7 +78,7 @@ class ModelSpec:
     @property
     def targets(self) -> tuple[Task, ...]:
         """The targets on which the model is fitted."""
-        return TARGETS if self.task == "multitask" or self.learns_both else (self.task,)
+        return TARGETS if self.task == "multitask" or self.cross_fits else (self.task,)
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
         """Returns the model's settings under a budget."""

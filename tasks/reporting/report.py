@@ -26,6 +26,7 @@ BEHAVIOUR = (
     models.predicted_popularity,
     models.reliability,
     models.history,
+    models.ensembles,
 )
 OF_CELLS = ("cells", "reused cells")  # facts that count the cells of results.cells
 
@@ -108,7 +109,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
         Section(
             name="behaviour",
             title="How the models behave",
-            figures=[figure(results) for figure in BEHAVIOUR],
+            figures=[figure for draw in BEHAVIOUR if (figure := draw(results))],
         ),
         Section(
             name="run",

@@ -44,6 +44,7 @@ RESULT_TABLES = (
     "trials",
     "champions",
     "learning_curve",
+    "ensemble_members",
     "fold_cells",
     "fold_metrics",
 )

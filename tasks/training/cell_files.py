@@ -105,6 +105,10 @@ RESULT = pa.schema(
             nullable=False,
         ),
         pa.field(
+            "members",  # of an ensemble; NULL in results of earlier versions
+            pa.list_(pa.struct({"name": pa.string(), "weight": pa.float64(), "out_of_fold": pa.float64()})),
+        ),
+        pa.field(
             "calibration",
             pa.list_(
                 pa.struct(

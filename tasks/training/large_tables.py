@@ -54,11 +54,17 @@ class _Scratch:
     n_train: int  # training rows that it gets: fewer, if the model needs them in memory
     is_chosen: bool  # whether n_train is less than all training rows of the table
 
+    @property
+    def grouped(self) -> tuple[str, ...]:
+        """The splits whose rows have their group."""
+        return ("train", *EVALUATED) if self.spec.cross_fits else EVALUATED
+
     def write(self, split: str, share: int | None = None) -> Path:
         """Writes the sorted rows of a split, or one worker's share of them, to a file. Returns: the file."""
         columns = {"features": list(map(duck.identifier, self.features)), "is_chosen": self.is_chosen}
         columns |= {"number": "float" if self.spec.dtype == "float32" else "double"}
         columns |= {"is_evaluated": split in EVALUATED, "share": share, "shares": self.shares}
+        columns["has_groups"] = split in self.grouped
         file = self.folder / f"{split}.parquet"
         select = duck.render("training/rows", split=split, **columns)
         self.connection.execute(duck.copy(select, file, LARGE_ROWS))
@@ -158,6 +164,7 @@ def _data(scratch: _Scratch, files: dict[str, Path]) -> Data:
         for part in (x, *y.values()):
             part["train"] = part["train"][:]
     rest = {split: pl.read_parquet(files[split], columns=["track_id", "is_imputed", "group_id"]) for split in EVALUATED}
+    units = {split: pl.read_parquet(files[split], columns=["group_id"]) for split in scratch.grouped}
     return Data(
         features=scratch.features,
         n_train=scratch.n_train,
@@ -165,6 +172,6 @@ def _data(scratch: _Scratch, files: dict[str, Path]) -> Data:
         y=y,
         track_id={split: part["track_id"].to_numpy() for split, part in rest.items()},
         is_imputed={split: part["is_imputed"].to_numpy() for split, part in rest.items()},
-        units={split: part["group_id"].to_numpy() for split, part in rest.items()},
+        units={split: part["group_id"].to_numpy() for split, part in units.items()},
         sampled_from=scratch.n_asked if scratch.n_train < scratch.n_asked else None,
     )

@@ -21,8 +21,9 @@ from tasks.compat import decrease_of_impurity
 from tasks.compute.subnormals import flushed_to_zero
 from tasks.evaluation import bootstrap
 from tasks.evaluation import metrics as scoring
+from tasks.features.splits import SHARES
 from tasks.models.files import save_model
-from tasks.models.inference import Predicted, join, predict, predict_values
+from tasks.models.inference import Predicted, held_out, join, predict, predict_values
 from tasks.models.registry import spec_of
 from tasks.models.rows import Data, Rows, StoredRows, blocks_of, chunks_of, columns_of
 from tasks.models.spec import ModelSpec
@@ -64,7 +65,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
     else:
         fit(estimator, spec, data)
     fitted = time.perf_counter()
-    predicted = predict_splits(estimator, spec, data.x, len(job.genres))
+    predicted = predict_splits(estimator, spec, data, len(job.genres))
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
@@ -91,6 +92,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
             "confusion": _confusion(data, predicted, job.genres),
             "importance": _importance(estimator, spec, data, budget.importance_rows, job.cell.seed),
             "history": _history(estimator),
+            "members": [asdict(member) for member in getattr(estimator, "ensemble_members", [])],
             "calibration": _calibration(data, predicted),
             "peak_rss_mb": peak_rss_mb,
             "finished_at": datetime.now(UTC),
@@ -105,20 +107,35 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
 
 @flushed_to_zero()
 def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
-    """Fits an estimator on the training rows; one that watches validation also gets the validation rows."""
-    watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
-    rows = (data.x, *(data.y[target] for target in spec.targets))
-    by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
+    """Fits an estimator on the training rows; one that watches validation, or cross-fits, also gets validation rows."""
+    rows = (data.x, *(data.y[target] for target in spec.targets), *([data.units] if spec.cross_fits else []))
+    by_split = [{"train": part["train"], "val": part["val"][: _n_watched(spec, data)]} for part in rows]
     if isinstance(data.x["train"], StoredRows) and spec.fit_out_of_core:
         spec.fit_out_of_core(estimator, *by_split)
-    elif spec.watches_validation:
+    elif spec.watches_validation or spec.cross_fits:
         estimator.fit(*by_split)
     else:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
 
 
-def predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
-    """Predicts the rows of each evaluated split: arrays in one pass, because a large forest is slow to walk through."""
+def _n_watched(spec: ModelSpec, data: Data) -> int:
+    """Returns how many validation rows a model is given: the first, which are a sample, because rows are shuffled."""
+    if spec.cross_fits:  # it trains on them: few training rows get as few validation rows as their split would have
+        return min(len(data.x["val"]), round(data.n_train * SHARES["val"] / SHARES["train"]) or 1)
+    return large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else len(data.x["val"])
+
+
+def predict_splits(estimator: Any, spec: ModelSpec, data: Data, n_genres: int) -> dict[str, Predicted]:
+    """Predicts the rows of each evaluated split; out of fold those that the model was also fitted on."""
+    found = _predict_splits(estimator, spec, data.x, n_genres)
+    if spec.cross_fits:
+        own = held_out(estimator, spec, n_genres)
+        found["val"] = join([own, found["val"].rows(slice(_n_watched(spec, data), None))])
+    return found
+
+
+def _predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
+    """Predicts arrays of all splits in one pass, because a large forest is slow to walk through."""
     rows = [part for split in EVALUATED if not isinstance(part := x[split], StoredRows)]
     if len(rows) < len(EVALUATED):
         return {split: predict_all(estimator, spec, x[split], n_genres) for split in EVALUATED}

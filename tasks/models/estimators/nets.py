@@ -24,7 +24,7 @@ BLOCK_ROWS = 4096  # rows predicted at once
 class History:
     """The training and validation loss of one epoch, by the net's own loss function."""
 
-    member: int  # which of several averaged nets; counted from 1, as epochs are
+    member: int  # which net of a model that trains several, one after the other; counted from 1, as epochs are
     epoch: int
     loss: float  # mean over the batches, with dropout
     val_loss: float
@@ -83,17 +83,13 @@ class TwoHeadedNet:
         """Loads a net that `save` wrote, instead of fitting one."""
         self._net = _tensorflow(self.threads).keras.models.load_model(path, compile=False, safe_mode=True)
 
-    def _in_points(self, keras: Any, n_features: int, nets: list[Any]) -> Any:
-        """Returns one Keras model that averages nets and predicts popularity in points."""
+    def _in_points(self, keras: Any, n_features: int, net: Any) -> Any:
+        """Returns a Keras model that predicts as a net does, with popularity in points."""
         inputs = keras.Input(shape=(n_features,))
-        outputs = [net(inputs) for net in nets]
-        mean = {
-            head: keras.layers.Average()([output[head] for output in outputs]) if len(nets) > 1 else outputs[0][head]
-            for head in self.heads
-        }
-        if "popularity" in mean:
-            mean["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(mean["popularity"])
-        return keras.Model(inputs, mean)
+        outputs = dict(net(inputs))
+        if "popularity" in outputs:
+            outputs["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(outputs["popularity"])
+        return keras.Model(inputs, outputs)
 
     def tensors(self, tf: Any, x: np.ndarray, truth: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
         """Returns the rows and the targets by head as tensors; popularity is scaled by origin and unit."""
@@ -187,7 +183,7 @@ class MultitaskNet(TwoHeadedNet):
             if net.stop_training:
                 break
         callbacks.on_train_end()
-        self._net = self._in_points(keras, _n_features(x["train"]), [net])
+        self._net = self._in_points(keras, _n_features(x["train"]), net)
 
     def _build(self, keras: Any, n_features: int, classes: int) -> Any:
         layers = keras.layers
@@ -214,19 +210,22 @@ class MultitaskNet(TwoHeadedNet):
 
 @dataclass(kw_only=True)
 class EncodedNet(TwoHeadedNet):
-    """Several nets averaged, each: piecewise-linear encodings -> shared Dense layers, Dropout -> two layers per head.
+    """Piecewise-linear encodings -> nets that share all but their first and last layers, averaged.
 
     Each feature becomes `bins` numbers, one per quantile bin of the training rows: -1 below the bin, 1 above it, linear
-    within. Features with few values, like the key, get a number for each step between them.
+    within. Features with few values, like the key, get a number for each step between them. Each member has a first
+    Dense layer and output layers of its own; the Dense layers between them, and one for each head, are shared. The loss
+    is the mean of the members' losses; the prediction is the mean of theirs.
     Training uses AdamW with a cosine learning rate. A moving average of the weights is validated after each epoch, and
     the average of the best epoch is kept.
-    Source: Gorishniy et al. (2022), "On Embeddings for Numerical Features in Tabular Deep Learning".
+    Source: Gorishniy et al. (2022), "On Embeddings for Numerical Features in Tabular Deep Learning"; Gorishniy et al.
+    (2025), "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling".
     """
 
     members: int
     bins: int
     width: int
-    depth: int
+    depth: int  # Dense layers before those of the heads
     head_units: int
     dropout: float
     learning_rate: float
@@ -234,10 +233,9 @@ class EncodedNet(TwoHeadedNet):
     momentum: float  # of the moving average, per step
 
     def fit(self, x: dict[str, Rows], *targets: dict[str, Rows]) -> None:
-        """Trains each member on split `train`, with early stopping on split `val`. Args: as MultitaskNet.fit."""
+        """Trains on split `train`, with early stopping on split `val`. Args: as MultitaskNet.fit."""
         tf = _tensorflow(self.threads)
-        keras = tf.keras
-        keras.utils.set_random_seed(self.seed)
+        tf.keras.utils.set_random_seed(self.seed)
         by_head = dict(zip(self.heads, targets, strict=True))
         if "popularity" in by_head:
             points = _first_chunk(by_head["popularity"]["train"])
@@ -245,11 +243,9 @@ class EncodedNet(TwoHeadedNet):
         parts = _Parts(self, tf, x["train"], {head: y["train"] for head, y in by_head.items()})
         validation = self.tensors(tf, x["val"][:], {head: y["val"][:] for head, y in by_head.items()})
         n_classes = _n_classes(by_head)
-        nets = [self._fit_member(tf, parts, validation, n_classes, member + 1) for member in range(self.members)]
-        self._net = self._in_points(keras, _n_features(x["train"]), nets)
-
-    def _fit_member(self, tf: Any, parts: _Parts, validation: Any, n_classes: int, member: int) -> Any:
-        net, average = (self._build(tf.keras, _first_chunk(parts.x), n_classes) for _ in range(2))
+        net, average = (
+            self._build(tf.keras, _first_chunk(parts.x), n_classes, is_averaged=one) for one in (False, True)
+        )
         average.set_weights(net.get_weights())
         steps = self.epochs * -(-len(parts.x) // self.batch_size)
         rate = tf.keras.optimizers.schedules.CosineDecay(
@@ -262,14 +258,18 @@ class EncodedNet(TwoHeadedNet):
         optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
         optimizer.build(net.trainable_variables)
 
+        def loss_of_members(rows: Any, truth: dict[str, Any]) -> Any:
+            found = net(rows, training=True)
+            outputs = {head: tf.reshape(values, (-1, values.shape[-1])) for head, values in found.items()}
+            return self._loss(tf, outputs, {head: tf.repeat(y, self.members) for head, y in truth.items()})
+
         @tf.function
         def run_epoch(order: Any, part: Any) -> Any:
             total = 0.0
             for start in tf.range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                rows, truth = _rows(tf, part, batch)
                 with tf.GradientTape() as tape:
-                    value = self._loss(tf, net(rows, training=True), truth)
+                    value = loss_of_members(*_rows(tf, part, batch))
                 optimizer.apply(tape.gradient(value, net.trainable_variables), net.trainable_variables)
                 step = tf.cast(optimizer.iterations, tf.float32)
                 share = tf.maximum(1.0 - self.momentum, 9.0 / (10.0 + step))  # early weights soon lose their influence
@@ -287,15 +287,16 @@ class EncodedNet(TwoHeadedNet):
         for epoch in range(self.epochs):
             loss = parts.mean_of(run_epoch)
             val_loss = float(validation_loss())
-            self.history.append(History(member, epoch + 1, loss, val_loss))
+            self.history.append(History(1, epoch + 1, loss, val_loss))
             if val_loss < best:
                 best, best_epoch, weights = val_loss, epoch, average.get_weights()
             if epoch - best_epoch >= self.stop_patience:
                 break
         average.set_weights(weights)
-        return average
+        self._net = self._in_points(tf.keras, _n_features(x["train"]), average)
 
-    def _build(self, keras: Any, x: np.ndarray, n_classes: int) -> Any:
+    def _build(self, keras: Any, x: np.ndarray, n_classes: int, *, is_averaged: bool) -> Any:
+        """Returns a net whose outputs are (n_rows, members, n_outputs), or (n_rows, n_outputs) if it is averaged."""
         layers = keras.layers
         inputs = keras.Input(shape=(x.shape[1],))
         kernel, bias = piecewise_linear(x, self.bins)
@@ -303,14 +304,22 @@ class EncodedNet(TwoHeadedNet):
         shared = layers.ReLU(max_value=2.0)(encode(inputs))
         encode.set_weights([2.0 * kernel, 2.0 * bias])
         shared = layers.Concatenate()([layers.Rescaling(1.0, -1.0)(shared), inputs])
-        for _ in range(self.depth):
+        # The initial scale is that of a layer with `width` outputs.
+        shared = layers.Dense(self.members * self.width, kernel_initializer="lecun_normal", activation="silu")(shared)
+        shared = layers.Dropout(self.dropout)(layers.Reshape((self.members, self.width))(shared))
+        for _ in range(self.depth - 1):
             shared = layers.Dense(self.width, activation="silu")(shared)
             shared = layers.Dropout(self.dropout)(shared)
         last = {"genre": (n_classes, "softmax"), "popularity": (1, None)}
         outputs = {}
         for head in self.heads:
             hidden = layers.Dropout(self.dropout)(layers.Dense(self.head_units, activation="silu")(shared))
-            outputs[head] = layers.Dense(last[head][0], activation=last[head][1])(hidden)
+            n_outputs, activation = last[head]
+            own = layers.EinsumDense(
+                "bmh,mho->bmo", (self.members, n_outputs), activation=activation, bias_axes="mo",
+                kernel_initializer=keras.initializers.VarianceScaling(mode="fan_in"),
+            )  # fmt: skip
+            outputs[head] = layers.GlobalAveragePooling1D()(own(hidden)) if is_averaged else own(hidden)
         return keras.Model(inputs, outputs)
 
 

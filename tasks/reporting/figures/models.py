@@ -8,11 +8,12 @@ from itertools import groupby
 
 from tasks.reporting import plots, sparklines
 from tasks.reporting.figures.results import NOTHING, Results
-from tasks.reporting.page import Column, Figure, HtmlTable, Plot, numbers, percent, secondary, shortened
+from tasks.reporting.page import Column, Figure, HtmlTable, Plot, numbers, percent, secondary, shortened, texts
 from tasks.reporting.plots import Curve
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
 from tasks.results.run_queries import LEADERBOARDS, Row, number
+from tasks.specs import HEADLINES
 
 CALIBRATED = 0.02  # a stated probability that is off by no more than this on average is about right
 
@@ -315,4 +316,42 @@ def history(results: Results) -> Figure:
         plots=drawn,
         legend=[(sparklines.dash(0), "training loss"), (sparklines.dash(1), "validation loss")],
         note="Each net's own loss: those of different nets do not compare. Several lines: nets averaged.",
+    )
+
+
+def ensembles(results: Results) -> Figure | None:
+    """Returns the figure of the members' weights in the run's ensembles; None if it has none."""
+    rows = results.rows("ensembles")
+    if not rows:
+        return None
+    tables, findings = [], []
+    by_cell = groupby(rows, key=lambda row: (row["protocol"], row["task"], row["model"]))
+    for (protocol, task, model), members in ((cell, list(group)) for cell, group in by_cell):
+        metric = HEADLINES[task]
+        kept = ", ".join(f"{row['member']} {percent(row['weight'])}" for row in members if row["weight"])
+        findings.append(f"{model} for {task}, {protocol}: {kept}.")
+        tables.append(
+            HtmlTable(
+                caption=f"{model} for {task}, {protocol}",
+                columns=[
+                    *texts("member"), *numbers("weight"), Column("weight", "plot"),
+                    *secondary(numbers(f"{metric.label} alone, out of fold")),
+                ],
+                rows=[
+                    [
+                        row["member"], number(row["weight"], 2), sparklines.span(Scale(0, 1), 0, row["weight"]),
+                        number(row["out_of_fold"], metric.digits),
+                    ]
+                    for row in members
+                ],
+                sql=rows.sql,
+            )
+        )  # fmt: skip
+    return Figure(
+        name="ensembles",
+        title="What the ensemble is made of",
+        finding="\n".join(findings),
+        tables=tables,
+        note="The weights are those that fit best to predictions of training and validation rows by fits that did not "
+        "see them. Members of less than 1 % are left out.",
     )

@@ -50,7 +50,9 @@ def test_a_cells_model_is_fitted_and_predicts_without_them_and_its_scores_are_co
     estimator = SimpleNamespace(
         fit=lambda *_: seen.append(product()), predict=lambda _: seen.append(product()) or np.zeros(3)
     )
-    spec = SimpleNamespace(task="popularity", watches_validation=False, fit_out_of_core=None, targets=("popularity",))
+    spec = SimpleNamespace(
+        task="popularity", watches_validation=False, cross_fits=False, fit_out_of_core=None, targets=("popularity",)
+    )
     x = np.zeros((3, 2))
     data = SimpleNamespace(x={"train": x, "val": x}, y={"popularity": {"train": x[:, 0], "val": x[:, 0]}})
     train.fit(estimator, spec, data)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.models.estimators.stacked import Member, StackedEnsemble, mixture_weights
+from tasks.models.estimators.stacked import Candidate, StackedEnsemble, mixture_weights
+
+SPLITS = ("train", "val")
 
 
 class Given:
@@ -23,38 +25,125 @@ class Given:
         return self._predict(x)
 
 
-def fitted(task, one, other, x, y) -> StackedEnsemble:
-    both = StackedEnsemble(
-        task, (Member(estimator=one, is_multitask=False), Member(estimator=other, is_multitask=True))
-    )
-    by_split = {"train": y[:1], "val": y}
-    both.fit({"train": x[:1], "val": x}, by_split, by_split)
-    return both
+def by_split(values, n_train=200) -> dict[str, np.ndarray]:
+    return {"train": values[:n_train], "val": values[n_train:]}
 
 
-def test_popularity_is_the_mean_that_fits_the_validation_rows_best() -> None:
+def fitted(task, candidates, x, y, *, units=None, folds=2):
+    """Returns an ensemble of functions of x that is fitted to y, and the estimators that it built, by candidate."""
+    built: list[list[Given]] = [[] for _ in candidates]
+
+    def build(number, predict, head):
+        def given(seed) -> Given:
+            built[number].append(Given(predict, head))
+            return built[number][-1]
+
+        return Candidate(name=f"model{number}", build=given, is_multitask=head is not None)
+
+    made = tuple(build(number, *one) for number, one in enumerate(candidates))
+    ensemble = StackedEnsemble(task, made, folds, 0)
+    ensemble.fit(*map(by_split, (x, y.astype(int), y, np.arange(len(x)) if units is None else units)))
+    return ensemble, built
+
+
+def weights(ensemble) -> list[float]:
+    return [member.weight for member in ensemble.ensemble_members]
+
+
+def column(number):
+    return lambda x: x[:, number]
+
+
+def shares(number):
+    return lambda x: np.column_stack([x[:, number], 1 - x[:, number]])
+
+
+def test_popularity_is_the_mean_that_fits_the_rows_best() -> None:
     x = np.random.default_rng(0).normal(size=(500, 2)) + 50
-    both = fitted("popularity", Given(lambda x: x[:, 0]), Given(lambda x: x[:, 1], "popularity"), x, x @ [0.25, 0.75])
-    np.testing.assert_allclose(both.weights, [0.25, 0.75])
-    np.testing.assert_allclose(both.predict(np.array([[10.0, 30.0]])), [25.0])
+    mean, _ = fitted("popularity", [(column(0), None), (column(1), "popularity")], x, x @ [0.25, 0.75])
+    np.testing.assert_allclose(weights(mean), [0.25, 0.75])
+    np.testing.assert_allclose(mean.predict(np.array([[10.0, 30.0]])), [25.0])
+    np.testing.assert_allclose(mean.held_out, x[200:] @ [0.25, 0.75])
 
 
-def test_a_member_that_only_harms_gets_no_weight() -> None:
+def test_a_member_that_only_harms_is_left_out() -> None:
     x = np.random.default_rng(1).normal(size=(500, 2)) + 50
     y = 2 * x[:, 0] - x[:, 1]
-    both = fitted("popularity", Given(lambda x: x[:, 0]), Given(lambda x: x[:, 1], "popularity"), x, y)
-    np.testing.assert_allclose(both.weights, [1.0, 0.0])
+    one, built = fitted("popularity", [(column(0), None), (column(1), "popularity")], x, y)
+    assert weights(one) == [1.0, 0.0]
+    for fit in built[1]:
+        del fit._predict  # it is not asked any more
+    np.testing.assert_allclose(one.predict(x), x[:, 0])
+    scores = [member.out_of_fold for member in one.ensemble_members]
+    np.testing.assert_allclose(scores, np.sqrt(np.mean((x - y[:, None]) ** 2, axis=0)))
 
 
 def test_the_genre_is_the_likeliest_by_the_weighted_mean() -> None:
-    def shares(column):
-        return lambda x: np.column_stack([x[:, column], 1 - x[:, column]])
+    x = np.tile([[0.9, 0.4], [0.8, 0.2], [0.9, 0.6], [0.1, 0.7]], (100, 1))
+    y = np.tile([0, 0, 0, 1], 100)
+    mean, _ = fitted("genre", [(shares(0), None), (shares(1), None)], x, y)
+    assert weights(mean) == [1.0, 0.0]
+    np.testing.assert_allclose(mean.predict_proba(x), shares(0)(x))
+    assert mean.predict(1 - x[:3]).tolist() == [1, 1, 1]
+    assert [member.out_of_fold for member in mean.ensemble_members] == [1.0, 0.25]
 
-    x = np.array([[0.9, 0.4], [0.8, 0.2], [0.9, 0.6]])
-    both = fitted("genre", Given(shares(0)), Given(shares(1)), x, np.array([0, 0, 0]))
-    np.testing.assert_allclose(both.weights, [1.0, 0.0], atol=1e-6)
-    np.testing.assert_allclose(both.predict_proba(x), shares(0)(x), atol=1e-6)
-    assert both.predict(1 - x).tolist() == [1, 1, 1]
+
+def test_each_row_is_predicted_by_a_fit_that_did_not_see_it() -> None:
+    x = np.arange(300.0)[:, None]
+    mean, [fits] = fitted("popularity", [(column(0), None)], x, x[:, 0] % 100, folds=3)
+    seen = [set(fit.seen[0][:, 0]) for fit in fits]
+    assert [len(rows) for rows in seen] == [200, 200, 200]
+    assert all(sum(row in rows for rows in seen) == 2 for row in x[:, 0])
+    for fit, rows in zip(fits, seen, strict=True):  # a fit predicts 1 for what it saw, 0 for the rest
+        fit._predict = lambda x, rows=rows: np.array([float(row in rows) for row in x[:, 0]])
+    np.testing.assert_allclose(mean.predict(x), 2 / 3)
+
+
+def test_folds_keep_groups_whole_only_if_the_splits_do() -> None:
+    x = np.arange(400.0)[:, None]
+    whole = np.repeat(np.arange(100), 4)
+    for units, is_whole in ((whole, True), (np.arange(400) % 99, False)):
+        _, [fits] = fitted("popularity", [(column(0), None)], x, x[:, 0] % 100, units=units, folds=4)
+        for fit in fits:
+            inside = fit.seen[0][:, 0].astype(int)
+            outside = np.setdiff1d(np.arange(400), inside)
+            assert np.isin(units[outside], units[inside]).any() != is_whole
+
+
+def test_only_multitask_members_see_both_targets_and_the_fold() -> None:
+    x = np.arange(400.0)[:, None]
+    _, [[one, _], [other, _]] = fitted("popularity", [(column(0), None), (column(0), "popularity")], x, x[:, 0] / 4)
+    rows, points = one.seen
+    np.testing.assert_allclose(points, rows[:, 0] / 4)
+    by_split_rows, genre, popularity = other.seen
+    np.testing.assert_allclose(by_split_rows["train"], rows)
+    assert len({*by_split_rows["train"][:, 0], *by_split_rows["val"][:, 0]}) == 400
+    for split in SPLITS:
+        np.testing.assert_allclose(popularity[split], by_split_rows[split][:, 0] / 4)
+        assert genre[split].tolist() == popularity[split].astype(int).tolist()
+
+
+def test_a_genre_that_a_fold_has_alone_gets_probability_0_from_its_fit() -> None:
+    x = np.arange(300.0)[:, None]
+    y = np.where(np.arange(300) < 150, 0, 2)
+    y[:3] = 1  # of one group, so that one fit sees codes 0 and 2 alone
+    units = np.concatenate([np.zeros(3), np.arange(1, 298)])
+    seen = []
+
+    class Classes(Given):
+        def fit(self, _, codes) -> None:
+            self.n = len(np.unique(codes))
+            assert np.unique(codes).tolist() == [*range(self.n)]  # XGBoost accepts no other codes
+            seen.append(self.n)
+
+        def predict_proba(self, x) -> np.ndarray:
+            return np.full((len(x), self.n), 1 / self.n)
+
+    candidate = Candidate(name="model", build=lambda _: Classes(None), is_multitask=False)
+    ensemble = StackedEnsemble("genre", (candidate,), 2, 0)
+    ensemble.fit(*map(by_split, (x, y, y, units)))
+    assert sorted(seen) == [2, 3]
+    np.testing.assert_allclose(ensemble.predict_proba(x[:1]), [[(1 / 2 + 1 / 3) / 2, 1 / 6, (1 / 2 + 1 / 3) / 2]])
 
 
 def test_mixture_weights_are_those_of_highest_likelihood() -> None:
@@ -63,15 +152,3 @@ def test_mixture_weights_are_those_of_highest_likelihood() -> None:
     tried = np.linspace(0, 1, 1001)
     gained = [np.log(w * likelihoods[0] + (1 - w) * likelihoods[1]).sum() for w in tried]
     assert weight == pytest.approx(tried[np.argmax(gained)], abs=0.01)
-
-
-def test_only_multitask_members_see_both_targets_and_the_validation_split() -> None:
-    one, other = Given(lambda x: x[:, 0]), Given(lambda x: x[:, 0], "popularity")
-    both = StackedEnsemble(
-        "popularity", (Member(estimator=one, is_multitask=False), Member(estimator=other, is_multitask=True))
-    )
-    x, genre, popularity = ({"train": np.full((1, 1), number), "val": np.ones((1, 1))} for number in range(3))
-    both.fit(x, genre, {split: values[:, 0] for split, values in popularity.items()})
-    assert one.seen[0] is x["train"]
-    assert one.seen[1] == 2
-    assert other.seen[1] is genre

@@ -82,6 +82,7 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
             r["n"] for r in result["confusion"] if r["split"] == "test" and r["true_genre"] == r["predicted_genre"]
         ]
         assert sum(diagonal) == hits
+    assert sum(member["weight"] for member in result["members"]) == pytest.approx(float(spec.cross_fits))
     if result["model_path"]:
         with Processes(threads=1, timeout=300) as processes:
             outcome = processes.run(predicted_again, (job, result), shared_warehouse.temporary("log"))

@@ -233,7 +233,7 @@ def test_memory_does_not_grow_with_the_rows(warehouse, tmp_path) -> None:
     assert peaks[1] - peaks[0] < 40
 
 
-@pytest.mark.parametrize("name", ["popularity/linear", "genre/xgboost", "multitask/multitask"])
+@pytest.mark.parametrize("name", ["popularity/linear", "genre/xgboost", "genre/ensemble", "multitask/multitask"])
 def test_rows_of_a_fold_are_the_same_in_memory_and_on_disk(name, tmp_path, monkeypatch) -> None:
     home = Warehouse.at(tmp_path)
     tables = build_features(ingest("sample:400", {}, 0.05, home), "cold_start", 20, home, folds=2)
@@ -249,7 +249,9 @@ def test_rows_of_a_fold_are_the_same_in_memory_and_on_disk(name, tmp_path, monke
             for split in ("train", "val", "test"):
                 assert np.array_equal(on_disk.x[split][:], in_memory.x[split])
                 assert np.array_equal(on_disk.y["genre"][split][:], in_memory.y["genre"][split])
-            assert np.array_equal(on_disk.units["test"], in_memory.units["test"])
+            for split, units in on_disk.units.items():
+                assert np.array_equal(units, in_memory.units[split])
+            assert ("train" in on_disk.units) == MODELS[name].cross_fits
             assert np.array_equal(on_disk.track_id["test"], in_memory.track_id["test"])
     tested = [set(data.track_id["test"]) for data in read]
     assert not tested[0] & tested[1]

@@ -1,0 +1,21 @@
+-- results.ensemble_members: one row per cell of results.cells and kind of model that its ensemble may contain.
+-- weight: its part of the mean, 0 if it was left out. out_of_fold: its accuracy (genre), or its RMSE in points
+-- (popularity), alone, on training and validation rows that it was not fitted on.
+{% from "results/cell.sql" import identity %}
+with
+
+measured as (
+    select
+        result,
+        unnest(members) as member
+    from stored_results
+)
+
+select
+    {{ identity('cells') }},
+    measured.member.name as member,
+    measured.member.weight,
+    measured.member.out_of_fold
+from results.cells as cells
+inner join measured on cells.result = measured.result
+order by all
