@@ -1,6 +1,7 @@
 -- results.fold_metrics: one row per cell of results.fold_cells and metric, of the fold's own rows (its test rows).
 -- ci_low to ci_high is the 95 % percentile bootstrap interval over these rows; n counts them. Units: as in
 -- results.metrics.
+{% from "results/cell.sql" import identity %}
 with
 
 measured as (
@@ -11,15 +12,7 @@ measured as (
 )
 
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
-    cells.fold,
-    cells.folds,
-    cells.source,
+    {{ identity('cells', has_fold=true) }},
     measured.metric,
     measured.value,
     measured.ci_low,

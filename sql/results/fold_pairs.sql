@@ -1,5 +1,6 @@
 -- What results.fold_comparisons compares: each two models of a task that were cross-validated on the same folds of the
 -- same tracks. results_a and results_b name the cross-validations, one a seed.
+{% from "results/cell.sql" import comparable %}
 with
 
 models as (
@@ -43,13 +44,4 @@ select
 from models as a
 inner join models as b
     on
-        a.catalogue = b.catalogue
-        and a.staging_version = b.staging_version
-        and a.budget = b.budget
-        and a.protocol = b.protocol
-        and a.task = b.task
-        and a.feature_set = b.feature_set
-        and a.folds = b.folds
-        and a.metric = b.metric
-        and a.test_rows = b.test_rows
-        and a.model < b.model
+        {{ comparable('a', 'b', has_folds=true) }}

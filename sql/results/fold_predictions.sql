@@ -1,15 +1,8 @@
 -- results.fold_predictions: one row per cell of results.fold_cells and row of its fold: the out-of-fold predictions,
 -- each by a model that was not trained on the track. y_true and y_pred: as in results.predictions.
+{% from "results/cell.sql" import identity %}
 select
-    cells.run_id,
-    cells.protocol,
-    cells.task,
-    cells.model,
-    cells.feature_set,
-    cells.seed,
-    cells.fold,
-    cells.folds,
-    cells.source,
+    {{ identity('cells', has_fold=true) }},
     predicted.track_id,
     predicted.y_true,
     predicted.y_pred,

@@ -1,5 +1,6 @@
 -- What results.comparisons compares: each two models of a task on one protocol, feature set and set of tracks of one
 -- catalogue, whose figures are of the same test rows. results_a and results_b are the cells' folders, one a seed.
+{% from "results/cell.sql" import comparable %}
 select
     a.catalogue,
     a.staging_version,
@@ -19,12 +20,4 @@ select
 from results.figures as a
 inner join results.figures as b
     on
-        a.catalogue = b.catalogue
-        and a.staging_version = b.staging_version
-        and a.budget = b.budget
-        and a.protocol = b.protocol
-        and a.task = b.task
-        and a.feature_set = b.feature_set
-        and a.metric = b.metric
-        and a.test_rows = b.test_rows
-        and a.model < b.model
+        {{ comparable('a', 'b') }}
