@@ -24,7 +24,7 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.training import cell_key
 from tasks.training.cell_process import train_job
-from tasks.training.jobs import Job
+from tasks.training.jobs import Job, key_of
 from tasks.training.runs import library_versions
 
 CODE = "training code"
@@ -89,7 +89,7 @@ def train_here(job: Job, timeout: float, memory: float | None) -> Outcome:
     """Trains a cell in a separate process on this Dask worker. Args: timeout, memory: see Processes."""
     load_plugins(job.plugins)
     worker, is_wanted = current_worker()
-    if cell_key.cell_key(job.cell, job.feature_version) != job.key:
+    if key_of(job.cell, job.feature_version) != job.key:
         return Outcome("failed", error=f"worker {worker.address} has other libraries or code than the flow")
     with ONCE:
         processes = _processes(job.threads, timeout, memory)

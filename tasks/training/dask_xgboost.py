@@ -22,8 +22,7 @@ from tasks.compat import release_locks
 from tasks.compute.dask_client import connected, current_worker
 from tasks.models.xgboost import training_parameters
 from tasks.training import large_tables
-from tasks.training.cell_key import cell_key
-from tasks.training.jobs import Job
+from tasks.training.jobs import Job, key_of
 
 WAIT_SECONDS = 60  # for missing workers: a nanny restarts one within seconds
 JOINING = collective.Config(tracker_timeout=WAIT_SECONDS)  # how long workers that connect wait for one that died
@@ -87,7 +86,7 @@ def _booster(client: Any, estimator: Any, job: Job, workers: list[str]) -> xgboo
 def _share(job: Job, number: int, address: str) -> tuple[np.ndarray, np.ndarray]:
     if get_worker().address != address:
         raise RuntimeError(f"worker {address} died")
-    if cell_key(job.cell, job.feature_version) != job.key:
+    if key_of(job.cell, job.feature_version) != job.key:
         raise RuntimeError("a worker has other libraries or code than the flow")
     return large_tables.share_of(job, number)
 

@@ -20,7 +20,7 @@ class Job:
     cell: Cell
     key: str
     result: str  # the folder below `cells/` that the finished cell will have: <key>-<run_id>
-    feature_version: str
+    feature_version: str  # of the table below, or of the statistics of its folds
     staging_version: str  # the version of staging.stg_tracks, from which every feature table is made
     table: str  # the feature table's Parquet file, below the warehouse
     split_table: str  # features.split_assignment, likewise
@@ -48,20 +48,19 @@ def make_jobs(
     jobs = []
     for cell in cells:
         table = built[table_name(cell), cell.protocol]
-        version = recorded = table.version
+        version = table.version
         fold_tables: tuple[tuple[str, str], ...] = ()
         if cell.fold:
             files = {name: built.get((name, None)) or built[name, cell.protocol] for name in folds.STORED}
-            recorded = files[folds.STATISTICS].version
-            version = folds.version_of(table_name(cell), cell.protocol, cell.fold, recorded)
+            version = files[folds.STATISTICS].version
             fold_tables = tuple((name, file.path) for name, file in files.items())
-        key = cell_key(cell, version)
+        key = key_of(cell, version)
         jobs.append(
             Job(
                 cell=cell,
                 key=key,
                 result=f"{key}-{run_id}",
-                feature_version=recorded,
+                feature_version=version,
                 staging_version=built["staging.stg_tracks", None].version,
                 table=table.path,
                 split_table=built["features.split_assignment", cell.protocol].path,
@@ -73,6 +72,13 @@ def make_jobs(
             )
         )
     return jobs
+
+
+def key_of(cell: Cell, feature_version: str) -> str:
+    """Returns a cell's key. Args: feature_version: of its feature table, or of the statistics of its folds."""
+    if cell.fold:
+        feature_version = folds.version_of(table_name(cell), cell.protocol, cell.fold, feature_version)
+    return cell_key(cell, feature_version)
 
 
 def table_name(cell: Cell) -> str:

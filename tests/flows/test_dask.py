@@ -71,6 +71,19 @@ def test_a_run_spreads_large_xgboost_models_and_nothing_else(prefect_server, clu
     assert query(home, "select count(distinct model_path) from results.cells") == [(5,)]
 
 
+def test_folds_on_a_cluster_have_the_figures_of_those_on_one_machine(prefect_server, cluster, tmp_path) -> None:
+    scheduler, _ = cluster
+    options = {"source": "sample:2000", "protocol": "cold_start", "models": ["xgboost", "linear"], "folds": 2}
+    options |= {"feature_sets": ["all"], "budget": "brief"}
+    found = []
+    for name, runner in (("cluster", {"runner": "dask", "dask_address": scheduler}), ("here", {})):
+        benchmark(**options, **runner, warehouse=str(tmp_path / name))
+        pooled = "select task, model, metric, value, ci_low, ci_high, n from results.cross_validations order by all"
+        found.append(query(Warehouse.at(tmp_path / name), pooled))
+    assert found[0] == found[1]
+    assert {row[:2] for row in found[0]} == {("genre", "xgboost"), ("popularity", "xgboost"), ("popularity", "linear")}
+
+
 def test_models_are_spread_on_a_cluster_only(environment) -> None:
     done = run(environment, "--source", "sample:1000", "--spread")
     assert done.returncode == 1

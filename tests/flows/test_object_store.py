@@ -212,6 +212,21 @@ def test_another_machine_goes_on_with_what_one_has_stored(kind, url, machine, tm
     assert added == {"runs", "published"}  # nothing was built or trained again
 
 
+@pytest.mark.long
+def test_folds_that_one_machine_has_trained_are_reused_on_another(url, machine) -> None:
+    pooled = "select metric, value, ci_low, ci_high, n from results.cross_validations where run_id = '{}' order by all"
+    found, after = [], []
+    for name in ("one", "another"):
+        machine(name)
+        home = Warehouse.at(url)
+        run_id = make_run(home, "sample:400", ("linear",), protocols=("cold_start",), folds=2)
+        found.append(values(home, pooled.format(run_id)))
+        after.append(stored(url))
+    assert found[0] == found[1]
+    assert {row[-1] for row in found[0]} == {400}
+    assert {name.split("/")[0] for name in after[1] - after[0]} == {"runs", "published"}
+
+
 def test_readers_need_nothing_but_the_address(url, machine) -> None:
     machine("one")
     run_id = make(Warehouse.at(url))

@@ -24,7 +24,7 @@ from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables, train
 from tasks.training.cell_files import sample_of
 from tasks.training.grid import with_folds
-from tasks.training.jobs import Job, make_jobs
+from tasks.training.jobs import Job, key_of, make_jobs
 from tests.helpers.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
@@ -241,6 +241,7 @@ def test_rows_of_a_fold_are_the_same_in_memory_and_on_disk(name, tmp_path, monke
     cell = Cell(protocol="cold_start", task=task, model=model, feature_set="all", seed=42, budget="brief")
     one, *folds = make_jobs(with_folds([cell], 2), tables, "run", home, 1)
     assert len({job.key for job in (one, *folds)}) == 3
+    assert [key_of(job.cell, job.feature_version) for job in (one, *folds)] == [one.key, *(job.key for job in folds)]
     read = [train.load(job) for job in folds]
     monkeypatch.setattr(large_tables, "LARGE_ROWS", 0)
     for job, in_memory in zip(folds, read, strict=True):
