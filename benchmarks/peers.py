@@ -10,7 +10,7 @@ models stand beside them with their stored results on the same test rows.
 
 Each fit runs in a process of its own (benchmarks/peer_fits.py), which needs only NumPy and the library. AutoGluon and
 this project need other versions of the same packages, so AutoGluon has an environment of its own:
-`python -m venv ag`, then `ag/bin/pip install 'autogluon.tabular[catboost,lightgbm,xgboost]'`.
+`python -m venv ag`, then `ag/bin/pip install 'autogluon.tabular[catboost,fastai,lightgbm,xgboost]'`.
 
 --record stores the figures in benchmarks/results/peers.json and peers.md, where they replace those of the same peer and
 protocol.
