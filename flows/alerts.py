@@ -11,8 +11,6 @@ from flows.options import Command, Outcome
 from tasks.errors import UserError
 from tasks.storage.urls import public_name
 
-NOBODY = "none"  # of --notify
-
 
 def alerts(notify: Annotated[str | None, Parameter(metavar="BLOCK")] = None) -> Outcome:
     """Creates or updates an automation for each alert on the server that $PREFECT_API_URL names.
@@ -26,16 +24,13 @@ def alerts(notify: Annotated[str | None, Parameter(metavar="BLOCK")] = None) -> 
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    from tasks.orchestration.alerts import FEED, notification_block, notifying, set_up
+    from tasks.orchestration.alerts import set_up
 
     if not (url := PREFECT_API_URL.value()):
         raise UserError("PREFECT_API_URL is not set: alerts are of a server that stays. Start one (`make server`).")
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), get_client(sync_client=True) as client:
-            actions = None if notify is None else FEED
-            if notify not in {None, NOBODY}:
-                actions = notifying(notification_block(str(notify), client))
-            done = set_up(actions, client)
+            done = set_up(notify, client)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(
             f"PREFECT_API_URL is {public_name(url)}, where no Prefect server answers ({type(error).__name__}). "

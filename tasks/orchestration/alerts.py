@@ -8,6 +8,7 @@ from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore
 
 from tasks.errors import UserError
@@ -20,7 +21,7 @@ BODY = (
     "{{ event.payload.message or flow_run.state.message or automation.description }}"
     "{% if flow_run %}\n{{ flow_run|ui_url or '' }}{% endif %}"
 )
-FEED: list[dict[str, Any]] = [{"type": "do-nothing"}]
+NOBODY = "none"  # in place of a block: alerts are entries in the feed of events alone
 Change = Literal["created", "updated", "unchanged"]
 
 
@@ -49,13 +50,18 @@ def notification_block(name: str, client: SyncPrefectClient) -> UUID:
     return blocks[name]
 
 
-def set_up(actions: list[dict[str, Any]] | None, client: SyncPrefectClient) -> dict[str, Change]:
-    """Creates or updates each automation, so that each is there once. One that was paused in the UI stays paused.
+def set_up(notify: str | None, client: SyncPrefectClient) -> dict[str, Change]:
+    """Creates or updates each automation, so that each is there once, as `alerts.yaml` declares it.
 
-    Args: actions: what each does. None: what it does already, at first an entry in the feed of events.
+    One that was paused in the UI stays paused.
+
+    Args: notify: the notification block that sends the alerts, or NOBODY. None: the one that each has, if any.
 
     Returns: what was done, by the automation's name.
+
+    Raises: UserError: there is no such block.
     """
+    block = None if notify in {None, NOBODY} else notification_block(str(notify), client)
     done: dict[str, Change] = {}
     for automation in declared():
         name = automation["name"]
@@ -63,7 +69,7 @@ def set_up(actions: list[dict[str, Any]] | None, client: SyncPrefectClient) -> d
         for double in found[1:]:
             client.delete_automation(double.id)
         before = found[0] if found else None
-        wanted = _wanted(automation, actions, before)
+        wanted = _wanted(automation, block or (_block_of(before) if before and notify is None else None), before)
         if before is None:
             client.create_automation(wanted)
             done[name] = "created"
@@ -75,20 +81,17 @@ def set_up(actions: list[dict[str, Any]] | None, client: SyncPrefectClient) -> d
     return done
 
 
-def notifying(block: UUID) -> list[dict[str, Any]]:
-    """Returns the action that sends a notification by a block."""
-    return [{"type": "send-notification", "block_document_id": str(block), "subject": SUBJECT, "body": BODY}]
+def _block_of(automation: Automation) -> UUID | None:
+    found = [action.block_document_id for action in automation.actions if isinstance(action, SendNotification)]
+    return found[0] if found else None
 
 
-def _wanted(
-    automation: dict[str, Any], actions: list[dict[str, Any]] | None, before: Automation | None
-) -> AutomationCore:
-    kept: dict[str, Any] = {}
-    if before:
-        kept["enabled"] = before.enabled
-        kept["actions"] = [action.model_dump(mode="json") for action in before.actions]
-    given = {} if actions is None else {"actions": actions}
-    return AutomationCore.model_validate(automation | kept | given)
+def _wanted(automation: dict[str, Any], block: UUID | None, before: Automation | None) -> AutomationCore:
+    more: dict[str, Any] = {"enabled": before.enabled} if before else {}
+    if block:
+        action = {"type": "send-notification", "block_document_id": str(block), "subject": SUBJECT, "body": BODY}
+        more["actions"] = [action]
+    return AutomationCore.model_validate(automation | more)
 
 
 def _contents(automation: AutomationCore) -> dict[str, Any]:

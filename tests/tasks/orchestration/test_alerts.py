@@ -99,12 +99,15 @@ def test_what_was_changed_doubled_or_paused() -> None:
     assert not server.automations[paused].enabled
 
 
-def test_a_block_stays_until_another_or_none_is_named() -> None:
+def test_a_block_stays_until_another_or_none_is_named(monkeypatch) -> None:
     server = Server()
-    alerts.set_up(alerts.notifying(alerts.notification_block("slack-webhook/team", server)), server)
-    assert {action.block_document_id for one in server.automations.values() for action in one.actions} == {BLOCK}
+    alerts.set_up("slack-webhook/team", server)
     assert set(alerts.set_up(None, server).values()) == {"unchanged"}
-    assert set(alerts.set_up(alerts.FEED, server).values()) == {"updated"}
+    monkeypatch.setattr(alerts, "BODY", "another")
+    assert set(alerts.set_up(None, server).values()) == {"updated"}
+    sent = {(one.block_document_id, one.body) for it in server.automations.values() for one in it.actions}
+    assert sent == {(BLOCK, "another")}
+    assert set(alerts.set_up("none", server).values()) == {"updated"}
     assert actions_of(server) == {"do-nothing"}
 
 
