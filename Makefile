@@ -45,9 +45,10 @@ format: $(INSTALLED)
 server: $(INSTALLED)  ## a Prefect server with its UI on http://127.0.0.1:4200 (or PORT=...), until Ctrl-C
 	$(PREFECT) server start --host 127.0.0.1 --port $(PORT)
 
-deploy: $(INSTALLED)  ## tell the server what can be scheduled (prefect.yaml)
-	$(PREFECT) work-pool create --overwrite --type process local-process
+deploy: $(INSTALLED)  ## tell the server what can be scheduled (prefect.yaml), and of what to alert (NOTIFY=slack-webhook/team: by that block)
+	$(PREFECT) work-pool inspect local-process > /dev/null 2>&1 || $(PREFECT) work-pool create --type process local-process
 	$(PREFECT) --no-prompt deploy --all
+	PREFECT_API_URL=$(PREFECT_API_URL) $(PY) -m flows.alerts $(if $(NOTIFY),--notify $(NOTIFY))
 
 worker: $(INSTALLED)  ## run here what is scheduled or started in the UI, until Ctrl-C
 	$(PREFECT) worker start --pool local-process

@@ -8,6 +8,7 @@ from typing import NoReturn
 from cyclopts import App
 
 from flows import (
+    alerts,
     api,
     benchmark,
     cli,
@@ -26,7 +27,8 @@ from flows.options import PROGRAM
 TRAINING = (benchmark.COMMAND, features.COMMAND, learning_curve.COMMAND, tune.COMMAND)
 PREDICTION = (predict.COMMAND, feedback.COMMAND, nearest.COMMAND, api.COMMAND)
 RESULTS = (report.COMMAND, query.COMMAND, upkeep.COMMAND)
-COMMANDS = (*TRAINING, *PREDICTION, *RESULTS)
+SERVER = (alerts.COMMAND,)
+COMMANDS = (*TRAINING, *PREDICTION, *RESULTS, *SERVER)
 
 
 def program() -> App:
@@ -38,7 +40,8 @@ def program() -> App:
         version=lambda: version("music-benchmark"),
         result_action="return_value",
     )
-    for title, commands in {"Training": TRAINING, "Prediction": PREDICTION, "Results": RESULTS}.items():
+    groups = {"Training": TRAINING, "Prediction": PREDICTION, "Results": RESULTS, "Prefect's server": SERVER}
+    for title, commands in groups.items():
         for command in commands:
             app.command(command.app(title))
     app.register_install_completion_command()

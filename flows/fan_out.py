@@ -18,6 +18,7 @@ from tasks.compute.progress import CellProgress
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
 from tasks.orchestration.artifacts import mark_crashed, progress_artifact
+from tasks.orchestration.events import emit_of_run
 from tasks.orchestration.executors import Executor, Future, executor_of
 from tasks.orchestration.prefect_tasks import (
     CellError,
@@ -87,6 +88,8 @@ def run_cells(
     )
     for line in ended.decisions:
         cli.tell(line)
+    if chooses_champions:
+        emit_of_run(ended.run_id, warehouse)
     get_run_logger().info("%s; published in %s", ended.summary, warehouse.address)
     if ended.status == "failed":
         return Failed(message=ended.why_failed, data=ended.run_id)

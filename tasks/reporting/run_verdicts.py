@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.errors import UserError
@@ -137,6 +137,18 @@ def of_runs(run_id: str | None, before_id: str, watched: Sequence[str], warehous
         if not any(row["metric"] == metric and row["verdict"] != UNPAIRED for row in figures):
             raise UserError(f"--fail-if-worse {metric}: the two runs have no figure of it on the same test rows.")
     return found
+
+
+def since_the_run_before(run_id: str, watched: Sequence[str], warehouse: Warehouse) -> RunVerdicts | None:
+    """Compares a published run with the newest completed one before it of the same catalogue, budget and cells.
+
+    Args: watched: names of metrics; those that cannot be judged are left alone.
+
+    Returns: the comparison; None if there is no such run before.
+    """
+    with database.published(warehouse) as connection:
+        before = run_queries.rows(connection, duck.render("report/run_before"), run_id=run_id)
+    return replace(of_runs(run_id, before[0]["run_id"], (), warehouse), watched=list(watched)) if before else None
 
 
 def _figure(row: Row) -> Row:

@@ -242,3 +242,37 @@ def test_the_ceiling_is_what_the_most_frequent_genre_of_identical_rows_gives(res
         ("all", "any", 0.75, 4), ("all", "test", 1.0, 1), ("all", "train", 1.0, 3),
         ("untouched", "any", 0.5, 4), ("untouched", "test", 1.0, 1), ("untouched", "train", pytest.approx(2 / 3), 3),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "before"),
+    [
+        ("", "r2"),
+        ("status = 'failed'", "r1"),
+        ("budget = 'smoke'", "r1"),
+        ("catalogue = '/g'", "r1"),
+        ("started_at = timestamp '2026-01-04'", "r1"),
+        ("run_id = 'r2 of svm'", "r1"),
+        ("run_id = 'r2 of another seed'", "r1"),
+    ],
+)
+def test_the_run_before_is_the_newest_of_the_same_catalogue_budget_and_cells(changed, before) -> None:
+    connection = duck.connect()
+    connection.execute("""
+        create table results.runs as
+        select run_id, day::timestamp as started_at, 'completed' as status, 'full' as budget, '/f' as catalogue
+        from (values ('r1', '2026-01-01'), ('r2', '2026-01-02'), ('r3', '2026-01-03')) as t(run_id, day);
+        create table results.cells as
+        select run_id, 'published' as protocol, 'genre' as task, model, 'all' as feature_set, seed
+        from (values
+            ('r1', 'mlp', 42), ('r1', 'mlp', 43), ('r3', 'mlp', 43), ('r3', 'mlp', 42),
+            ('r2', 'mlp', 42), ('r2', 'mlp', 43),
+            ('r2 of svm', 'mlp', 42), ('r2 of svm', 'mlp', 43), ('r2 of svm', 'svm', 42),
+            ('r2 of another seed', 'mlp', 42), ('r2 of another seed', 'mlp', 44)
+        ) as t(run_id, model, seed);
+    """)
+    if changed:
+        connection.execute(f"update results.runs set {changed} where run_id = 'r2'")
+    found = connection.execute(duck.render("report/run_before"), {"run_id": "r3"}).fetchall()
+    assert found == [(before,)]
+    assert connection.execute(duck.render("report/run_before"), {"run_id": "r1"}).fetchall() == []
