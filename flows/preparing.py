@@ -21,6 +21,7 @@ from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
 from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import measure_source
 
 SOURCE_OPTIONS = (
     "source",
@@ -100,12 +101,13 @@ class Preparation:
 
         from tasks.orchestration.prefect_tasks import features_task, ingest_task
 
-        return self._carry_out(ingest_task, features_task, get_run_logger().info, known=())
+        logger = get_run_logger()
+        return self._carry_out(ingest_task, features_task, logger.info, logger.warning, known=())
 
     def here(self, log: Callable[[str], None]) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds without Prefect. Args: log: is told what was found, left out and read before."""
         known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
-        return self._carry_out(ingest, build_features, log, known)
+        return self._carry_out(ingest, build_features, log, log, known)
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -121,6 +123,7 @@ class Preparation:
         read: Callable[..., Snapshot],
         build: Callable[..., list[BuiltTable]],
         log: Callable[[str], None],
+        warn: Callable[[str], None],
         known: Collection[str],
     ) -> tuple[Snapshot, list[BuiltTable]]:
         warehouse = self.warehouse
@@ -135,6 +138,9 @@ class Preparation:
         for line in (*found, *targets.notes(tables, warehouse)):
             if line:
                 log(line)
+        drift = measure_source(snapshot, warehouse)
+        if drift and drift.warning:
+            warn(drift.warning)
         return snapshot, tables
 
 
