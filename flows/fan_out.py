@@ -30,7 +30,7 @@ from tasks.orchestration.steps import Steps, carry_out
 from tasks.results import database, run_queries
 from tasks.specs import Budget, Cell
 from tasks.storage.warehouse import Warehouse
-from tasks.training import dask_worker, grid, large_tables
+from tasks.training import dask_worker, drift, grid, large_tables
 from tasks.training.jobs import Job
 from tasks.training.local import Limits
 from tasks.training.runs import CellOutcome, outcome_of
@@ -127,12 +127,14 @@ def outcome_of_run(
     with database.published(warehouse) as connection:
         run, counts = run_queries.run_of(connection, run_id), run_queries.cell_counts(connection, run_id)
     report = warehouse.report(run_id)
+    found = drift.source_drift(run["snapshot"], warehouse)
     facts = {
         "run_id": run_id,
         "status": run["status"],
         "source": run["source"],
         "is_generated": run["is_generated"],
         "cells": {"all": counts["n"], "ok": counts["ok"], "reused": counts["reused"], "failed": counts["failed"]},
+        "drift": found.facts if found else None,
         "report": report if report.exists() else None,
         "warehouse": warehouse.address,
     }

@@ -100,6 +100,7 @@ def run(options: dict[str, Any]) -> Outcome:
     from flows.preparing import Preparation
     from tasks.reporting.terminal import print_features
     from tasks.storage.warehouse import Warehouse
+    from tasks.training.drift import source_drift
 
     began = datetime.now(UTC)
     preparation = Preparation.of(**{name: value for name, value in options.items() if name != "plugins"})
@@ -110,8 +111,14 @@ def run(options: dict[str, Any]) -> Outcome:
         {"table": f"features.{table.table_name}", "protocol": table.protocol, "rows": table.rows, "path": table.path}
         for table in tables
     ]
+    drift = source_drift(tables[0].snapshot, opened)
     return Outcome(
-        facts={"snapshot": tables[0].snapshot, "tables": facts, "warehouse": opened.address},
+        facts={
+            "snapshot": tables[0].snapshot,
+            "tables": facts,
+            "drift": drift.facts if drift else None,
+            "warehouse": opened.address,
+        },
         show=lambda: print_features(tables, opened, began),
     )
 

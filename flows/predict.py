@@ -113,6 +113,7 @@ def _facts(outcome: PredictionOutcome) -> dict[str, Any]:
         "rows_read": outcome.rows_read,
         "rows_predicted": outcome.rows_predicted,
         "models": outcome.models,
+        "drift": [one.facts for one in outcome.drifts],
     }
 
 

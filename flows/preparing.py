@@ -21,6 +21,7 @@ from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
 from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import Drift, measure_source, source_drift
 
 SOURCE_OPTIONS = (
     "source",
@@ -95,17 +96,28 @@ class Preparation:
         check(self.source, self.warehouse, self.append, self.max_source_bytes)
 
     def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
-        """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
+        """Ingests and builds as tasks of the current flow run, and logs there what was found and left out.
+
+        Emits an event if a new snapshot drifted.
+        """
         from prefect import get_run_logger
 
+        from tasks.orchestration.events import emit, source_drifted
         from tasks.orchestration.prefect_tasks import features_task, ingest_task
 
-        return self._carry_out(ingest_task, features_task, get_run_logger().info, known=())
+        logger = get_run_logger()
+
+        def tell(drift: Drift, is_new: bool) -> None:
+            logger.warning(drift.warning)
+            if is_new:
+                emit(source_drifted([one.wording for one in drift.drifted], drift.source, self.warehouse))
+
+        return self._carry_out(ingest_task, features_task, logger.info, tell, known=())
 
     def here(self, log: Callable[[str], None]) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds without Prefect. Args: log: is told what was found, left out and read before."""
         known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
-        return self._carry_out(ingest, build_features, log, known)
+        return self._carry_out(ingest, build_features, log, lambda drift, _: log(str(drift.warning)), known)
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -121,6 +133,7 @@ class Preparation:
         read: Callable[..., Snapshot],
         build: Callable[..., list[BuiltTable]],
         log: Callable[[str], None],
+        tell_drift: Callable[[Drift, bool], None],
         known: Collection[str],
     ) -> tuple[Snapshot, list[BuiltTable]]:
         warehouse = self.warehouse
@@ -135,6 +148,10 @@ class Preparation:
         for line in (*found, *targets.notes(tables, warehouse)):
             if line:
                 log(line)
+        known_drift = source_drift(snapshot.snapshot, warehouse)
+        drift = known_drift or measure_source(snapshot, warehouse)
+        if drift and drift.warning:
+            tell_drift(drift, not known_drift)
         return snapshot, tables
 
 

@@ -133,12 +133,10 @@ def metrics_worsened(run_id: str, warehouse: Warehouse) -> list[Event]:
     ]
 
 
-def source_drifted(alarms: Sequence[str], catalogue: str, warehouse: Warehouse) -> list[Event]:
+def source_drifted(alarms: Sequence[str], source: str, warehouse: Warehouse) -> list[Event]:
     """Returns an event that a source is unlike what was read of its catalogue before; none without alarms.
 
-    A flow emits it where it compares the two: `emit(source_drifted(alarms, catalogue, warehouse))`.
-
-    Args: alarms: one line each on what drifted. catalogue: what the source names (tasks/training/catalogues.py).
+    Args: alarms: one line each on what drifted, the worst first. source: its name.
     """
     if not alarms:
         return []
@@ -146,9 +144,9 @@ def source_drifted(alarms: Sequence[str], catalogue: str, warehouse: Warehouse) 
     return [
         Event(
             name=SOURCE_DRIFTED,
-            resource=("catalogue", catalogue),
-            message=f"{catalogue} drifted: {alarms[0]}{more}",
-            payload={"alarms": list(alarms), "catalogue": catalogue, "warehouse": warehouse.address},
+            resource=("source", source),
+            message=f"{source} drifted: {alarms[0]}{more}",
+            payload={"alarms": list(alarms), "source": source, "warehouse": warehouse.address},
         )
     ]
 

@@ -19,6 +19,7 @@ from tasks.results.run_queries import BOARD, LEADERBOARDS, Row, Rows, interval_t
 from tasks.specs import GENERATED, METRICS
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import Drift, Statistic
 
 LONGEST = 300  # characters of a quoted text
 SHOWN = 50  # rows of a table within a page
@@ -95,6 +96,41 @@ def quality_page(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
         }
     content = _quality(snapshot, found)
     return _page("data-quality", f"{quoted(snapshot.source)} as read.", content, is_generated=snapshot.is_generated)
+
+
+def drift_page(drift: Drift) -> ArtifactPage:
+    """Returns what a comparison of tracks found, what drifted first."""
+    others = f"the snapshot before it, `{drift.reference}`"
+    if drift.kind == "predictions":
+        others = f"the training rows of the models, feature version `{drift.reference}`"
+    drifted = drift.drifted
+    names = ["column", "statistic", "status", "PSI", "by chance", "before", "now"]
+    tables = {
+        f"## Drifted: {len(drifted)}": [_drift_row(one) for one in drifted],
+        "## The others": [_drift_row(one) for one in drift.statistics if not one.is_drifted],
+    }
+    parts = (f"{title}\n\n{_table(names, rows) or 'None.'}" for title, rows in tables.items())
+    note = (
+        "PSI: without what is expected of two samples of one distribution. Below 0.1 stable, from 0.25 on large. By "
+        "chance: what PSI exceeds once in a thousand times. All: `select * from results.drift`."
+    )
+    content = "\n\n".join([f"{quoted(drift.source)} compared with {others}: **{drift.status}**.", *parts, note])
+    name = "drift" if drift.kind == "source" else "predictions-drift"
+    description = f"{quoted(drift.source)}: {drift.status}, {len(drifted)} statistics drifted."
+    return _page(name, description, content, is_generated=drift.is_generated)
+
+
+def _drift_row(one: Statistic) -> list[str]:
+    shares = ["" if share is None else f"{share:.2%}" for share in (one.reference_share, one.share)]
+    statistic = one.statistic if one.genre is None else f"{one.statistic} {quoted(one.genre)}"
+    return [
+        f"`{one.column_name}`",
+        statistic,
+        one.status,
+        number(one.psi_corrected),
+        number(one.psi_by_chance),
+        *shares,
+    ]
 
 
 def _page(name: str, description: str, content: Content, *, is_generated: bool) -> ArtifactPage:

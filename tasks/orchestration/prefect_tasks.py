@@ -24,7 +24,7 @@ from tasks.prediction import batch, champions
 from tasks.results import publish
 from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.warehouse import Warehouse
-from tasks.training import cell_files, dask_worker, local, tuning
+from tasks.training import cell_files, dask_worker, drift, local, tuning
 from tasks.training.jobs import Job
 from tasks.training.runs import CellOutcome
 from tasks.training.tuning import Trial
@@ -144,8 +144,8 @@ def predict_task(
     min_features: int,
     max_bytes: int,
 ) -> batch.PredictionOutcome:
-    """See tasks.prediction.batch.predict_file."""
-    return batch.predict_file(
+    """See tasks.prediction.batch.predict_file; posts how the tracks differ from the models' training rows."""
+    outcome = batch.predict_file(
         tracks,
         out,
         warehouse,
@@ -156,6 +156,8 @@ def predict_task(
         min_features=min_features,
         max_bytes=max_bytes,
     )
+    artifacts.post(lambda: map(pages.drift_page, outcome.drifts))
+    return outcome
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
@@ -166,8 +168,10 @@ def publish_task(snapshot: Snapshot, tables: list[BuiltTable], warehouse: Wareho
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_task(snapshot: Snapshot, tables: list[BuiltTable], run_id: str | None, warehouse: Warehouse) -> None:
-    """Posts the data quality of the input; for a run posts its results, too, and writes its report."""
+    """Posts the input's data quality and drift; for a run posts its results, too, and writes its report."""
     makers: list[Callable[[], list[pages.ArtifactPage]]] = [lambda: [pages.quality_page(snapshot, tables, warehouse)]]
+    if found := drift.source_drift(snapshot.snapshot, warehouse):
+        makers.append(lambda: [pages.drift_page(found)])
     if run_id:
         makers += [lambda: pages.run_pages(run_id, warehouse), lambda: pages.report_page(run_id, warehouse)]
     artifacts.post(*makers)

@@ -32,6 +32,7 @@ from tasks.ingest.read import SOME, copy_raw, copy_typed
 from tasks.ingest.snapshots import define_raw_tracks
 from tasks.ingest.sources import SourceFile, opened
 from tasks.ingest.units import doubt_messages, doubts, look, unlike_training
+from tasks.prediction.candidates import lineage
 from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.predictor import PREDICTED, Predictor
 from tasks.prediction.preparation import find_rejects
@@ -39,6 +40,8 @@ from tasks.specs import GENERATED, MAX_SOURCE_BYTES
 from tasks.storage import duck
 from tasks.storage.outputs import out_file, replacing_beside, stem_of
 from tasks.storage.warehouse import Warehouse
+from tasks.training import drift
+from tasks.training.drift import Drift
 
 BATCH_ROWS = 100_000
 PART_ROWS = 500_000  # rows that are searched for rejects at a time
@@ -64,7 +67,8 @@ class PredictionOutcome:
     is_generated_model: bool
     missing_tasks: tuple[str, ...]  # tasks that no model predicts yet
     models: dict[str, str]  # by task
-    notes: tuple[str, ...]  # on renamed and missing columns, and on columns that seem to be in another unit
+    notes: tuple[str, ...]  # on renamed and missing columns, columns that seem to be in another unit, and drift
+    drifts: tuple[Drift, ...]  # from the models' training rows; several if they were trained on different rows
     seconds: float
 
     @property
@@ -129,7 +133,8 @@ def predict_file(
             which = "All of them" if read.rejected_rows <= SOME else f"The first {SOME:,}"
             raise InputError(ready.refusal(f" {which} are in {rejects}."))
         predicted = filled = unlike = 0
-        examples, notes = ready.examples(), ready.notes()
+        examples, drifts = ready.examples(), ready.drifts(warehouse)
+        notes = [*ready.notes(), *dict.fromkeys(filter(None, (one.warning for one in drifts)))]
         with writing(target, PREDICTED) as write, counted_progress("rows", read.rows) as show:
             for batch in ready.batches():
                 write(batch)
@@ -138,6 +143,8 @@ def predict_file(
                 unlike += int(batch["is_unlike_training"].to_numpy().sum())
                 show(predicted)
     chosen = ready.chosen
+    catalogue = next(iter(chosen.values())).candidate.catalogue
+    notes += filter(None, [drift.store_predictions(drifts, catalogue, warehouse)])
     return PredictionOutcome(
         out=target,
         rejects=rejects,
@@ -152,6 +159,7 @@ def predict_file(
         missing_tasks=missing_tasks(chosen),
         models={task: one.candidate.title for task, one in sorted(chosen.items())},
         notes=tuple(notes),
+        drifts=tuple(drifts),
         seconds=time.perf_counter() - started,
     )
 
@@ -196,6 +204,24 @@ class _Predicting:
         ranges = [model.fitted.ranges for model in self.loading.result().models.values()]
         lines = [unlike_training(self.read.connection, one, self.read.doubted) for one in ranges]
         return [*self.read.notes, *dict.fromkeys(filter(None, lines))]
+
+    def drifts(self, warehouse: Warehouse) -> list[Drift]:
+        """Compares the tracks with the training rows of each model; models of the same rows are one comparison."""
+        found: dict[tuple[str, ...], Drift] = {}
+        for champion in self.chosen.values():
+            one = champion.candidate
+            tables = lineage(one.feature_version, warehouse)
+            rows = tuple(tables[name].version for name in drift.TRAINING_TABLES)
+            if rows not in found:
+                found[rows] = drift.measure_predictions(
+                    self.read.connection,
+                    self.file.label,
+                    tables,
+                    one.feature_version,
+                    warehouse,
+                    is_generated=one.is_generated,
+                )
+        return list(found.values())
 
     def batches(self) -> Iterator[pa.Table]:
         """Yields predictions batch by batch; while one batch is predicted, DuckDB prepares the next on one core."""

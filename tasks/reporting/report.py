@@ -9,7 +9,7 @@ import duckdb
 
 from tasks.errors import UserError
 from tasks.reporting import comparison
-from tasks.reporting.figures import champions, learning_curve, models
+from tasks.reporting.figures import champions, drift, learning_curve, models
 from tasks.reporting.figures import results as report_results
 from tasks.reporting.figures import run as report_run
 from tasks.reporting.figures.results import Results
@@ -116,7 +116,7 @@ def run_page(connection: duckdb.DuckDBPyConnection, run: Row) -> Page:
             title="The run",
             figures=[report_run.time_and_memory(results), report_run.failures(connection, run)],
         ),
-        Section(name="data", title="The data", figures=report_run.quality(connection, run)),
+        Section(name="data", title="The data", figures=[*report_run.quality(connection, run), *drift.drift(results)]),
     ]
     return Page(
         title=f"{shortened(run['source'])}, {run['started_at']:%d %B %Y}",

@@ -23,6 +23,7 @@ from tasks.results import database, learning_curve, run_queries
 from tasks.results.run_queries import BOARD, BOARD_OF_RUN, LEADERBOARDS, interval_text, number, signed
 from tasks.specs import GENERATED, METRICS
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import source_drift
 
 EXAMPLE = Path("examples/new_songs.csv")  # in the project's folder
 Columns = dict[str, Callable[[dict[str, Any]], str]]  # what a table shows of a row, by heading
@@ -52,6 +53,7 @@ def print_run(run_id: str, warehouse: Warehouse) -> str:
         trial = run_queries.trial(connection, run)
     if trial:
         console.print(f"\n[bold yellow]{escape(trial)}[/]", emoji=False, soft_wrap=True)
+    _drift(console, run["snapshot"], warehouse)
     _suggest(console, warehouse, run_id, f"{BOARD_OF_RUN} where run_id = '{run_id}'" if trial else BOARD)
     if can_predict and EXAMPLE.exists():
         plugins = f" --plugins {shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
@@ -86,8 +88,16 @@ def print_curve(run_id: str, warehouse: Warehouse) -> str:
             rows = "all" if row["train_rows"] is None else f"{row['train_rows']:,}"
             console.print(f"[bold red]{row['status']}[/] {row['task']} {row['model']} on {rows} rows: ", end="")
             console.print(one_line(row["error"]), markup=False, emoji=False, soft_wrap=True)
+    _drift(console, run["snapshot"], warehouse)
     _suggest(console, warehouse, run_id, "select task, model, n_train, metric, value from results.learning_curve")
     return str(run["status"])
+
+
+def _drift(console: Console, snapshot: str, warehouse: Warehouse) -> None:
+    """Prints what drifted in a snapshot since the one before it; nothing if nothing did."""
+    found = source_drift(snapshot, warehouse)
+    if found and found.warning:
+        console.print(f"\n[bold yellow]{escape(found.warning)}[/]", emoji=False, highlight=False, soft_wrap=True)
 
 
 def _suggest(console: Console, warehouse: Warehouse, run_id: str, select: str) -> None:
@@ -130,6 +140,7 @@ def print_features(tables: list[BuiltTable], warehouse: Warehouse, began: dateti
         table.add_row(row.table_name, row.protocol or "", f"{row.rows:,}", f"{row.build_seconds:.2f}", made)
     console = Console()
     console.print(table)
+    _drift(console, tables[0].snapshot, warehouse)
     _literal(
         console, f'Query them: {warehouse.client} "select table_name, protocol, rows, path from features.registry"'
     )

@@ -27,7 +27,7 @@ from tasks.storage import duck
 from tasks.storage.checksums import WriteError
 from tasks.storage.damage import read_rows, whole_cells
 from tasks.storage.warehouse import LAST_OF_CELL, Warehouse, remove_database
-from tasks.training import runs
+from tasks.training import drift, runs
 from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import PREDICTIONS, RESULT, read_replicates
 from tasks.training.tuning import TRIALS
@@ -43,6 +43,7 @@ RESULT_TABLES = (
     "calibration",
     "trials",
     "champions",
+    "drift",
     "learning_curve",
     "ensemble_members",
     "fold_cells",
@@ -216,6 +217,7 @@ def _result_tables(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) 
     connection.register("stored_trials", read_rows(warehouse.files("tuning", "trials"), TRIALS, warehouse))
     champions = read_rows(warehouse.files("champions", "decisions"), CHAMPIONS, warehouse)
     connection.register("stored_champions", _of_catalogues(champions, catalogues))
+    connection.register("stored_drift", drift.stored(warehouse))
     connection.execute(f"create temp table reported_cells as {duck.render('results/reported_cells')}")
     for name in RESULT_TABLES:
         _create(connection, "table", name)

@@ -68,6 +68,11 @@ def test_features_are_built_and_published_without_training(prefect_server, tmp_p
             assert connection.execute("select count(*) from features.tracks_std").fetchall() == [(1050,)]
             published = connection.execute("select source, statistics from raw.snapshots where is_published")
             assert published.fetchall() == [("base.csv + more.csv", statistics)]
+    with get_client(sync_client=True) as client:
+        posted = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
+    assert "`base.csv + more.csv` compared with the snapshot before it" in next(
+        one.data for one in posted if one.key == "drift"
+    )
     terminal.print_features(tables, home, began)
     assert re.search(r"staging\.stg_tracks .* built", capsys.readouterr().out)
     terminal.print_features(tables, home, datetime.now(UTC))

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import unescape
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,10 +16,12 @@ import duckdb
 import polars as pl
 import pytest
 
+from tasks.reporting import terminal
 from tasks.reporting.page import Figure, Section, render
 from tasks.reporting.report import run_page, write_comparison, write_report
 from tasks.results import database
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import Drift, source_drift, store_predictions
 from tests.helpers.commands import refusal
 from tests.helpers.pages import BROKEN, CONTRAST, CUT, SCRIPT, STRUCTURE, Outline, needs_browser
 from tests.helpers.runs import make_run
@@ -33,6 +35,7 @@ FIGURES = {
     "leaderboard-genre", "leaderboard-popularity", "leaks", "parity", "f1-by-features", "rmse-by-features",
     "importance-genre", "importance-popularity", "confusion", "predicted-popularity", "reliability", "history", "time",
     "failures", "quality", "genres", "distributions", "correlations", "champions", "coverage", "champion-calibration",
+    "drift", "predictions-drift",
 }  # fmt: skip
 # The columns that are seen of the first table of each figure.
 HEADS = """() => Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => [figure.id,
@@ -516,3 +519,26 @@ class TestInABrowser:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.locator("figure").count() == 5
         assert page.evaluate(STRUCTURE)["jumps"] == 0
+
+
+def test_drift_of_the_source_and_of_predicted_files(tmp_path, capsys) -> None:
+    home = Warehouse.at(tmp_path / "wh")
+    first = reported(home, catalogue(tmp_path, ("Jazz", "Rap"), 600), ("knn",))
+    assert "it is the first of its catalogue" in first.html
+    assert "No file was predicted yet." in first.html
+    halved = many(600, ("Jazz", SCRIPT)).with_columns(energy=(pl.col("energy").cast(pl.Float64) / 2).cast(pl.String))
+    halved.write_csv(tmp_path / "tracks.csv")
+    run_id = make_run(home, str(tmp_path / "tracks.csv"), ("knn",))
+    [found] = [source_drift(file.stem, home) for file in home.files("drift", "source")]
+    predicted = Drift(**asdict(found) | {"kind": "predictions", "source": QUOTE, "statistics": found.statistics})
+    assert store_predictions([predicted], str(tmp_path / "tracks.csv"), home) is None
+    second = reported(home, str(tmp_path / "tracks.csv"), ("knn",))
+    shown = unescape(second.html)
+    assert re.search(r"Since the snapshot before, [0-9a-f]{16}, \d+ of \d+ statistics drifted: .*energy", shown)
+    assert "1 of 1 predicted files differ from the models' training rows." in shown
+    assert SCRIPT not in second.html
+    assert second.query("select distinct kind from results.drift where is_drifted order by kind") == [
+        ("predictions",), ("source",),
+    ]  # fmt: skip
+    terminal.print_run(run_id, home)
+    assert "DRIFT: tracks.csv differs from the snapshot before it" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from tasks.results.publish import publish
 from tasks.storage.warehouse import Warehouse
 from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import find_result
+from tasks.training.drift import measure_source
 from tasks.training.grid import plan_cells, with_folds
 from tasks.training.jobs import Job, make_jobs
 from tasks.training.runs import CellOutcome, finish_run, outcome_of, start_run
@@ -42,6 +43,7 @@ def make_run(
     tables = [
         table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home, folds=folds)
     ]
+    measure_source(snapshot, home)
     cells = plan_cells(list(protocols), "smoke", list(models), list(feature_sets), [42])
     cells = with_folds(cells, folds) if folds else cells
     run = start_run(Catalogues.of(home).placed(snapshot, home), "smoke", home, as_current=as_current)

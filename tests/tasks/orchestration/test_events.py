@@ -110,7 +110,7 @@ def test_a_first_champion_one_of_another_run_or_of_a_trial_is_no_event(changed, 
     assert chosen(monkeypatch, champion(**changed)) == []
 
 
-def test_alarms_are_an_event_of_the_catalogue(warehouse) -> None:
+def test_alarms_are_an_event_of_the_source(warehouse) -> None:
     [event] = events.source_drifted(["tempo: mean 120 before, 95 now", "12 % new genres"], "songs.csv", warehouse)
     assert event.name == "music-benchmark.source.drifted"
     assert event.message == "songs.csv drifted: tempo: mean 120 before, 95 now, and 1 more"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import duckdb
 import pytest
@@ -11,6 +12,7 @@ from tasks.ingest.read import ingest
 from tasks.orchestration import pages
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tasks.training.drift import Drift, Statistic
 from tests.helpers.tracks import many
 
 HOSTILE = "<script>x</script> [a](javascript:x) | `y` https://evil.example\n# **b**\u202e"
@@ -174,3 +176,27 @@ def test_pages_of_a_trial_say_so(published) -> None:
     with duckdb.connect(str(published.database)) as connection:
         connection.execute("update results.runs set is_current = false")
     assert {page.description.count("Trial r1, budget full") for page in pages.run_pages("r1", published)} == {1}
+
+
+def test_drift_names_what_drifted_first_and_quotes_what_is_from_outside() -> None:
+    figures = {"bins": 10, "n_reference": 50_000, "n": 500, "psi_expected": 0.018, "psi_by_chance": 0.057}
+    stable = Statistic(column_name="valence", statistic="distribution", genre=None, reference_share=None, share=None,
+                       psi=0.02, psi_corrected=0.002, status="stable", **figures)  # fmt: skip
+    large = replace(stable, column_name="energy", psi=1.5, psi_corrected=1.482, status="large")
+    gone = replace(stable, column_name="music_genre", statistic="vanished genre", genre=HOSTILE, status="large",
+                   reference_share=0.1, share=0.0, psi=None, psi_corrected=None, psi_by_chance=None)  # fmt: skip
+    missing = replace(large, statistic="missing", reference_share=0.0, share=0.5, psi_corrected=0.2, status="moderate")
+    found = Drift(kind="source", source=HOSTILE, is_generated=False, reference="0" * 16,
+                  statistics=(stable, missing, large, gone))  # fmt: skip
+    assert found.drifted == [gone, large, missing]
+    assert found.status == "large"
+    assert "large: vanished genre '<script>x</script>" in found.warning
+    assert "', energy (PSI 1.48); moderate: energy (missing: 0.0% before, now 50.0%)" in found.warning
+    page = pages.drift_page(found)
+    assert page.key == "drift"
+    assert "## Drifted: 3" in page.content
+    assert "| `energy` | distribution | large | 1.482 | 0.057 |  |  |" in page.content
+    assert "| `energy` | missing | moderate | 0.200 | 0.057 | 0.00% | 50.00% |" in page.content
+    assert page.content.index("`energy`") < page.content.index("`valence`")
+    assert not re.search(r"[<\[]|evil|javascript", re.sub(r"`[^`]*`", "", page.content + page.description))
+    assert pages.drift_page(replace(found, kind="predictions", is_generated=True)).key == "predictions-drift-sample"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
+import json
 import os
 import re
 import signal
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 from tasks.errors import InputError, ModelFileError, UserError
 from tasks.features.registry import read_registry
 from tasks.ingest.columns import parse_mapping
-from tasks.ingest.sample import sample_file
+from tasks.ingest.sample import generate, sample_file
 from tasks.prediction import batch as predict_files
 from tasks.prediction.batch import output_path, predict_file, writing
 from tasks.prediction.candidates import candidates
@@ -30,6 +32,9 @@ from tasks.prediction.champions import Champion, predictors
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.preparation import read_rows
 from tasks.storage import duck
+from tasks.storage.warehouse import Warehouse
+from tasks.training import drift
+from tasks.training.drift import Drift
 from tests.helpers.amounts import amount, mostly_long
 from tests.helpers.tracks import TRACK, many, tracks
 
@@ -439,3 +444,52 @@ def test_the_command_needs_no_prefect_server(trained, tmp_path) -> None:
     assert str(tmp_path / "o.csv") in done.stderr
     assert "not predicted: 1 row with bad values. The first: line 4, energy" in done.stderr
     assert pl.read_csv(tmp_path / "o.csv")["n_filled"].to_list() == [0, 1]
+
+
+@pytest.fixture
+def drift_of(trained, calibrated, tmp_path, monkeypatch):
+    """Predict a frame in a warehouse; how it differs from the training rows, and what is said."""
+    monkeypatch.setattr(predict_files, "predictors", lambda _warehouse, model, _threads: calibrated(model))
+
+    def run(frame: pl.DataFrame) -> tuple[Drift, list[str]]:
+        frame.drop("music_genre", "popularity").write_csv(tmp_path / "drifting.csv")
+        found = predict_file(str(tmp_path / "drifting.csv"), str(tmp_path / "p.parquet"), trained, model="xgboost")
+        [drift] = found.drifts  # both models were trained on the same rows
+        return drift, found.summary
+
+    return run
+
+
+def test_a_predicted_file_is_compared_with_the_training_rows(drift_of, trained) -> None:
+    known = len(trained.files("drift", "predictions"))
+    new = pl.concat(generate(700, seed=7))
+    alike, said = drift_of(new)
+    assert (alike.kind, alike.status, alike.drifted) == ("predictions", "stable", [])
+    assert not any("DRIFT" in line for line in said)
+    few, said = drift_of(new.head(5))
+    assert (few.status, few.drifted) == ("too few rows", [])
+    scaled = (pl.col("loudness").cast(pl.Float64) / 3).cast(pl.String)
+    unlike, said = drift_of(new.with_columns(loudness=scaled, key=pl.lit(None)))
+    assert {(one.column_name, one.statistic) for one in unlike.drifted} >= {
+        ("loudness", "distribution"), ("key_code", "missing"),
+    }  # fmt: skip
+    assert {one.column_name for one in unlike.drifted} == {"loudness", "key_code"}
+    assert sum("DRIFT: drifting.csv differs from the models' training rows. large:" in line for line in said) == 1
+    assert unlike.facts["status"] == "large"
+    json.dumps(unlike.facts, allow_nan=False)
+    stored = drift.stored(trained)
+    rows = pl.from_arrow(stored).filter(source="drifting.csv")
+    assert rows["measured_at"].n_unique() == len(trained.files("drift", "predictions")) - known == 3
+    assert rows.filter(pl.col("status").is_in(["moderate", "large"]))["column_name"].unique().sort().to_list() == [
+        "key_code", "loudness",
+    ]  # fmt: skip
+
+
+def test_a_warehouse_that_cannot_be_written_to_predicts_and_says_that_nothing_is_kept(drift_of, monkeypatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Warehouse, "write_rows", refuses)
+    found, said = drift_of(pl.concat(generate(700, seed=7)))
+    assert found.status == "stable"
+    assert "drift: not kept for results.drift ([Errno 30] Read-only file system)" in said

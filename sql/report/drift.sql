@@ -1,0 +1,7 @@
+-- Of the report: results.drift of the snapshot that run $run_id read, compared with the one before it. What drifted
+-- comes first, then by PSI.
+select drift.*
+from results.drift as drift
+inner join results.runs as runs on drift.snapshot = runs.snapshot
+where runs.run_id = $run_id
+order by status = 'large' desc, status = 'moderate' desc, psi_corrected desc, column_name, statistic, genre
