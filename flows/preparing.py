@@ -96,28 +96,17 @@ class Preparation:
         check(self.source, self.warehouse, self.append, self.max_source_bytes)
 
     def in_flow(self) -> tuple[Snapshot, list[BuiltTable]]:
-        """Ingests and builds as tasks of the current flow run, and logs there what was found and left out.
-
-        Emits an event if a new snapshot drifted.
-        """
+        """Ingests and builds as tasks of the current flow run, and logs there what was found and left out."""
         from prefect import get_run_logger
 
-        from tasks.orchestration.events import emit, source_drifted
         from tasks.orchestration.prefect_tasks import features_task, ingest_task
 
         logger = get_run_logger()
-
-        def tell(drift: Drift, is_new: bool) -> None:
-            logger.warning(drift.warning)
-            if is_new:
-                emit(source_drifted([one.wording for one in drift.drifted], drift.source, self.warehouse))
-
-        return self._carry_out(ingest_task, features_task, logger.info, tell, known=())
+        return self._carry_out(ingest_task, features_task, logger.info, self._alert(logger.warning), known=())
 
     def here(self, log: Callable[[str], None]) -> tuple[Snapshot, list[BuiltTable]]:
         """Ingests and builds without Prefect. Args: log: is told what was found, left out and read before."""
-        known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
-        return self._carry_out(ingest, build_features, log, lambda drift, _: log(str(drift.warning)), known)
+        return self._here(log, lambda drift, _: log(str(drift.warning)))
 
     def before_flow(self) -> None:
         """Ingests and builds before the flow, while Prefect's server starts. The flow then reuses the tables.
@@ -126,7 +115,25 @@ class Preparation:
         """
         if "://" not in self.source:
             with self.warehouse.in_use(tell_of_upkeep):
-                self.here(cli.tell)
+                self._here(cli.tell, self._alert(cli.tell))
+
+    def _here(
+        self, log: Callable[[str], None], tell_drift: Callable[[Drift, bool], None]
+    ) -> tuple[Snapshot, list[BuiltTable]]:
+        known = {file.stem for file in self.warehouse.files("raw", "snapshots")}
+        return self._carry_out(ingest, build_features, log, tell_drift, known)
+
+    def _alert(self, log: Callable[[str], None]) -> Callable[[Drift, bool], None]:
+        """Returns what tells of a drift: logs it and, if it was not known before, emits an event to Prefect."""
+
+        def tell(drift: Drift, is_new: bool) -> None:
+            log(str(drift.warning))
+            if is_new:
+                from tasks.orchestration.events import emit, source_drifted
+
+                emit(source_drifted([one.wording for one in drift.drifted], drift.source, self.warehouse))
+
+        return tell
 
     def _carry_out(
         self,

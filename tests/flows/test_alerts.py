@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
@@ -180,6 +181,20 @@ def test_a_champion_that_a_run_replaced_is_an_alert(server) -> None:
     assert event["payload"]["task"] == "popularity"
     roles = {one["prefect.resource.role"] for one in event["related"]}
     assert {"run", "model", "flow-run", "flow"} <= roles
+
+
+def test_a_source_that_drifted_is_an_alert(server) -> None:
+    environment = server.environment | {"MUSIC_WAREHOUSE": str(server.folder / "drifted")}
+    file = server.folder / "scaled.csv"
+    for factor in (1.0, 1.0, 0.5, 0.5):
+        many(1000).with_columns(duration_ms=pl.col("duration_ms").cast(pl.Float64) * factor).write_csv(file)
+        done = run(environment, "--source", str(file), flow="features")
+        assert done.returncode == 0, done.stderr
+        assert ("DRIFT" in done.stderr) == (factor < 1.0)
+    until(lambda: server.fired("a source drifted"), seconds=30.0, every=0.5)
+    [event] = server.feed(events.SOURCE_DRIFTED)  # once for a snapshot
+    assert event["payload"]["source"] == "scaled.csv"
+    assert "duration_ms" in event["payload"]["alarms"][0]
 
 
 def test_a_worse_metric_and_a_drifted_source_are_alerts_that_a_block_sends(server, notified) -> None:
