@@ -185,16 +185,16 @@ def test_a_champion_that_a_run_replaced_is_an_alert(server) -> None:
 
 def test_a_source_that_drifted_is_an_alert(server) -> None:
     environment = server.environment | {"MUSIC_WAREHOUSE": str(server.folder / "drifted")}
-    file = server.folder / "scaled.csv"
-    for factor in (1.0, 1.0, 0.5, 0.5):
-        many(1000).with_columns(duration_ms=pl.col("duration_ms").cast(pl.Float64) * factor).write_csv(file)
+    file = server.folder / "quieter.csv"
+    for decibels in (0.0, 0.0, 8.0, 8.0):
+        many(1000).with_columns(loudness=pl.col("loudness").cast(pl.Float64) - decibels).write_csv(file)
         done = run(environment, "--source", str(file), flow="features")
         assert done.returncode == 0, done.stderr
-        assert ("DRIFT" in done.stderr) == (factor < 1.0)
+        assert ("DRIFT" in done.stderr) == (decibels > 0.0)
     until(lambda: server.fired("a source drifted"), seconds=30.0, every=0.5)
     [event] = server.feed(events.SOURCE_DRIFTED)  # once for a snapshot
-    assert event["payload"]["source"] == "scaled.csv"
-    assert "duration_ms" in event["payload"]["alarms"][0]
+    assert event["payload"]["source"] == "quieter.csv"
+    assert "loudness" in event["payload"]["alarms"][0]
 
 
 def test_a_worse_metric_and_a_drifted_source_are_alerts_that_a_block_sends(server, notified) -> None:
