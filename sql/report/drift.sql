@@ -4,4 +4,10 @@ select drift.*
 from results.drift as drift
 inner join results.runs as runs on drift.snapshot = runs.snapshot
 where runs.run_id = $run_id
-order by status = 'large' desc, status = 'moderate' desc, psi_corrected desc, column_name, statistic, genre
+order by
+    drift.status = 'large' desc,
+    drift.status = 'moderate' desc,
+    drift.psi_corrected desc,
+    drift.column_name,
+    drift.statistic,
+    drift.genre
