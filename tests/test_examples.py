@@ -62,7 +62,7 @@ def test_the_notebook_shows_what_is_chosen(trained, monkeypatch) -> None:
     assert "It is not in this test split" in shown(monkeypatch, trained, track_id=-1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_tracks_of_any_name_and_their_leaks_are_shown_without_a_genre_model(
     warehouse, tmp_path, monkeypatch
 ) -> None:

@@ -1,12 +1,12 @@
 -- Whether a statistic drifted: one row per statistic and column of drift_counts (statistic, column_name, bin,
--- n_reference, n), by its population stability index (PSI). Dropped: what has no value on one of the sides.
--- psi: the sum over bins of (share - reference_share) * ln(share / reference_share), where a share is at least 0.0001 (as
--- in Evidently) and at least half a row's (Anscombe 1956), so that an empty bin has a logarithm. With the first floor an
--- empty bin counts the same in any number of rows; without the second it would count for too much in few.
--- Of two samples of one distribution, psi / (1 / n + 1 / n_reference) is distributed about as chi-squared with bins - 1
--- degrees of freedom (Yurdakul 2018, Statistical Properties of Population Stability Index). psi_expected is the mean of
--- that, and psi_by_chance what is exceeded with probability $chance ($z: the same of the normal distribution; by the
--- cube-root approximation of Wilson and Hilferty 1931). psi_corrected: psi without psi_expected, at least 0.
+-- n_reference, n), by its population stability index (PSI). Dropped: what has no value on one of the sides. psi: the
+-- sum over bins of (share - reference_share) * ln(share / reference_share), where a share is at least 0.0001 (as in
+-- Evidently) and at least half a row's (Anscombe 1956), so that an empty bin has a logarithm. With the first floor an
+-- empty bin counts the same in any number of rows; without the second it would count for too much in few. Of two
+-- samples of one distribution, psi / (1 / n + 1 / n_reference) is distributed about as chi-squared with bins - 1
+-- degrees of freedom (Yurdakul 2018, Statistical Properties of Population Stability Index). psi_expected is the mean
+-- of that, and psi_by_chance what is exceeded with probability $chance ($z: the same of the normal distribution; by
+-- the cube-root approximation of Wilson and Hilferty 1931). psi_corrected: psi without psi_expected, at least 0.
 -- status: 'too few rows' if chance alone gives $large; else 'stable', unless psi is beyond chance and psi_corrected at
 -- least $moderate or $large, which give the status.
 with

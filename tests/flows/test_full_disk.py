@@ -81,6 +81,7 @@ def left_over(home: Warehouse) -> list[str]:
     return [path.name for path in (home.root / "tmp").iterdir() if path.suffix not in {".lock", ".note"}]
 
 
+@pytest.mark.long
 def test_publication_is_whole_or_the_one_before_stays(disk: Disk) -> None:
     ends = []
     for free in amount((0, 512, 3000, 12_000), EVERY_FREE):

@@ -141,6 +141,7 @@ def test_a_wrong_option_is_refused(words, reason) -> None:
     assert reason in str(refused.value)
 
 
+@pytest.mark.long
 def test_json_is_alone_on_standard_output_and_quiet_says_nothing(trained, tmp_path) -> None:
     def said(*words: str) -> subprocess.CompletedProcess[str]:
         given = ["report", "--out", str(tmp_path / "page.html"), "--warehouse", str(trained.root), *words]

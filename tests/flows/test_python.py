@@ -55,7 +55,7 @@ def test_a_function_has_the_parameters_of_its_flow(function, flow, first, only_h
     assert [name for name in ours if not re.search(rf"(?m)^ +{name}: ", function.__doc__)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_code_of_the_page_runs_as_a_script_without_prefect(tmp_path) -> None:
     many(600, ("Jazz", "Rap", "Rock")).write_csv(tmp_path / "musicData.csv")
     environment = clean_environment(POLARS_FMT_STR_LEN="80")

@@ -80,7 +80,7 @@ def test_a_stored_model_predicts_the_same_with_the_threads_of_its_reader(spec, y
     assert spec is POPULARITY or np.array_equal(after.probabilities, before.probabilities)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_predicts_new_tracks_and_is_explained_itself(warehouse, tmp_path) -> None:
     make_run(warehouse, "sample:1000", ["catboost"], protocols=["cold_start"], chooses=True)
     pl.DataFrame([TRACK | {"instance_id": "4"}]).write_csv(tmp_path / "t.csv")

@@ -155,7 +155,7 @@ def test_folds_that_are_stored_are_not_trained_again_and_one_that_failed_leaves_
     assert len(query(home, "select distinct model from results.cross_validated")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_copied_file_is_another_catalogue_whose_folds_are_not_added_to_those_of_the_first(tmp_path) -> None:
     of_sample = Warehouse.at(tmp_path / "w")
     make_run(of_sample, "sample:400", ["linear"], protocols=["label_free"])
@@ -169,7 +169,7 @@ def test_a_copied_file_is_another_catalogue_whose_folds_are_not_added_to_those_o
     assert rows[0][:3] == (400, 2, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_later_run_without_folds_leaves_the_cross_validation(tmp_path) -> None:
     home = Warehouse.at(tmp_path)
     of_folds = make_run(home, "sample:400", ["linear", "xgboost"], protocols=["label_free"], folds=2, chooses=True)

@@ -99,7 +99,7 @@ def test_results_of_before_have_figures_but_nothing_that_they_are_paired_with(ho
     assert published(copied, "popularity_errors").height == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_of_groups_stay_and_are_empty_where_nothing_needs_them(warehouse) -> None:
     names = ("track_artists", "track_links", "artist_groups", "track_groups")
     snapshot = ingest("sample:400", {}, 0.5, warehouse)

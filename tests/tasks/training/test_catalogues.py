@@ -142,7 +142,7 @@ def test_a_copy_of_the_current_file_is_another_catalogue_that_shares_its_cells(h
     assert Catalogues.of(home).placed(latest, home).catalogue == str(copy)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_night_is_another_snapshot_of_the_same_catalogue(home, files, tmp_path, monkeypatch) -> None:
     night = tmp_path / "night.csv"
     many(130).write_csv(night)
@@ -156,7 +156,7 @@ def test_another_night_is_another_snapshot_of_the_same_catalogue(home, files, tm
     assert (known_tracks(home).source, known_tracks(home).n_rows) == ("night.csv", 150)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_appended_tracks_belong_to_the_catalogue_that_they_were_appended_to(home, files, tmp_path) -> None:
     base = ingest("snapshot:latest", {}, 0.05, home)
     more = tmp_path / "more.csv"

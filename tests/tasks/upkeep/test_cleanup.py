@@ -108,6 +108,7 @@ def test_kept_runs_read_the_same_before_and_after(warehouse) -> None:
     assert everything(warehouse, run_ids={oldest})["results.cells"] == []
 
 
+@pytest.mark.long
 def test_what_a_dry_run_says_is_what_goes(warehouse) -> None:
     for rows in (200, 210, 220):
         report = warehouse.report(night(warehouse, f"sample:{rows}"))
