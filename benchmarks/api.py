@@ -75,7 +75,10 @@ def beside_healthz(warehouse: Warehouse, tracks: int, seconds: float) -> tuple[f
     Args: seconds: duration of the measurement.
     """
     body = {"tracks": tracks_of_sample(tracks)}
-    with serving("--warehouse", warehouse.address) as (address, _), httpx.Client(base_url=address, timeout=60.0) as http:
+    with (
+        serving("--warehouse", warehouse.address) as (address, _),
+        httpx.Client(base_url=address, timeout=60.0) as http,
+    ):
         pairs: list[tuple[float, float]] = []
 
         def pair() -> None:

@@ -158,7 +158,8 @@ class Service:
                 by_task[task] = champion
                 self._log(f"{task} by {champion.candidate.title}")
         if by_task != before.by_task:
-            self._in_use = RowPredictor.of(Predictor.load(by_task, self._warehouse, self._threads, loaded))
+            predictor = Predictor.load(by_task, self._warehouse, self._threads, loaded)
+            self._in_use = RowPredictor.of(predictor) if by_task else None
         return failed
 
     def _report(self, problem: str | None, details: str) -> None:
