@@ -33,6 +33,7 @@ FITTED_ROWS = 3_000
 # Of the MLP: as many as the study's, after whose 300 epochs on these columns some of its weights are subnormal numbers.
 MANY_FITTED_ROWS = 50_000
 PREDICTED_ROWS = 100_000
+ANSWERING_SECONDS = 5.0
 FEW, SOME, MANY = 10, 100, 1_000  # trivial cells
 
 
@@ -156,7 +157,8 @@ def _fanned(found: orchestration.Fanned, server: str) -> Measured:
 
 
 def prediction(folder: Path) -> Iterator[Measured]:
-    """Measures the prediction of a file of new tracks, from file to file."""
+    """Measures the prediction of a file of new tracks, from file to file, and of one track by HTTP."""
+    from benchmarks.api import beside_healthz
     from benchmarks.predict import Timed, compare
     from tasks.storage.warehouse import Warehouse
 
@@ -173,6 +175,14 @@ def prediction(folder: Path) -> Iterator[Measured]:
         found.plain.cpu,
         "CPU",
         f"{PREDICTED_ROWS / found.ours.wall:,.0f} rows a second",
+    )
+    predict, healthz = beside_healthz(warehouse, 1, ANSWERING_SECONDS)
+    yield Measured(
+        "predict one track by HTTP",
+        "GET /healthz of the same server, the same client",
+        predict,
+        healthz,
+        note=f"{1000 * predict:.1f} ms beside {1000 * healthz:.1f} ms, medians",
     )
 
 

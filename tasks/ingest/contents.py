@@ -55,13 +55,18 @@ def find_bad_values(
     has_genre: bool = False,
     targets: Collection[str] = (),
 ) -> None:
-    """Creates raw.bad_values from the raw.tracks and staging.typed_tracks of a connection.
+    """Creates raw.bad_values from the raw.tracks and staging.typed_tracks of a connection. Args: see `bad_values`."""
+    select = bad_values(present, has_genre=has_genre, targets=targets)
+    connection.execute(f"create or replace table raw.bad_values as {select}")
+
+
+def bad_values(present: Collection[str], *, has_genre: bool = False, targets: Collection[str] = ()) -> str:
+    """Returns the SELECT of raw.bad_values.
 
     Args: present: expected columns that the file has. has_genre, targets: see sql/raw/bad_values.sql.
     """
     measured = [name for name in (*MEASURED, "mode") if name in present]
-    select = duck.render("raw/bad_values", measured=measured, has_genre=has_genre, targets=sorted(targets))
-    connection.execute(f"create or replace table raw.bad_values as {select}")
+    return duck.render("raw/bad_values", measured=measured, has_genre=has_genre, targets=sorted(targets))
 
 
 def check_like(label: str, columns: Collection[str], found: list[Doubt], rows: int, base: Snapshot) -> None:

@@ -21,7 +21,7 @@ from tasks.models.inference import Predicted, predict
 from tasks.models.rows import columns_of
 from tasks.prediction.candidates import Candidate, lineage
 from tasks.prediction.champions import Champion
-from tasks.prediction.preparation import FittedStatistics, prepare
+from tasks.prediction.preparation import FittedStatistics, PlannedPreparation, Rows, prepare
 from tasks.specs import FEATURE_SETS
 from tasks.storage.warehouse import Warehouse
 
@@ -108,8 +108,12 @@ class Predictor:
 
         Args: connection: has staging.typed_tracks and raw.rejects (tasks/prediction/preparation.py).
         """
-        fitted = {model.champion.candidate.feature_version: model.fitted for model in self.models.values()}
-        return {version: prepare(connection, what, first, last) for version, what in fitted.items()}
+        return {version: prepare(connection, what, first, last) for version, what in self.fitted.items()}
+
+    @property
+    def fitted(self) -> dict[str, FittedStatistics]:
+        """The statistics that prepare the models' input, by feature version."""
+        return {model.champion.candidate.feature_version: model.fitted for model in self.models.values()}
 
     def predict(self, prepared: dict[str, pa.Table]) -> pa.Table:
         """Returns predictions (schema PREDICTED). Args: prepared: the result of `prepare`."""
@@ -134,6 +138,29 @@ class Predictor:
             for field in PREDICTED
         ]
         return pa.Table.from_arrays(arrays, schema=PREDICTED)
+
+
+@dataclass(frozen=True, slots=True)
+class RowPredictor:
+    """Predicts tracks in memory, whose preparation DuckDB plans once. One thread at a time may use it."""
+
+    predictor: Predictor
+    preparations: dict[str, PlannedPreparation]  # by feature version
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> RowPredictor:
+        """Plans the preparation for each feature version of the models."""
+        return cls(predictor, {version: PlannedPreparation(what) for version, what in predictor.fitted.items()})
+
+    def predict(self, rows: Rows) -> tuple[pa.Table, list[tuple[int, str, str]]]:
+        """Predicts the rows that are not rejected. Args: rows: as for preparation.read_rows.
+
+        Returns: predictions (schema PREDICTED); and row_number, column and error of refused values.
+        """
+        prepared = {version: one.prepare(rows) for version, one in self.preparations.items()}
+        version, inputs = next(iter(prepared.items()))
+        rejects = self.preparations[version].rejects() if inputs.num_rows < len(rows) else []
+        return self.predictor.predict(prepared), rejects
 
 
 def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:

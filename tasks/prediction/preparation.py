@@ -7,8 +7,11 @@ for the new tracks, too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,12 +20,19 @@ import pyarrow.parquet as pq
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import FEATURE_SET, Table, every_table
 from tasks.ingest.columns import EXPECTED
-from tasks.ingest.contents import find_bad_values
+from tasks.ingest.contents import bad_values
 from tasks.ingest.units import typed_select
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
+Rows = Sequence[Mapping[str, object]]
+MOST_ROWS = 2**53  # that are numbered in memory
+READING: Mapping[str, Callable[[], str]] = {
+    "raw.tracks": lambda: "select * from given_tracks",
+    "staging.typed_tracks": lambda: typed_select({}),
+}
+FAMILIARITY_TABLE = "features.familiarity"
 FITTED_TABLES = ("features.fill_values", "features.scaling", "features.pca_loadings")
 FAMILIARITY = pa.schema(
     [pa.field("feature_name", pa.string()), pa.field("statistic", pa.string()), pa.field("value", pa.float64())]
@@ -79,7 +89,7 @@ class FittedStatistics:
         )
 
 
-def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, object]]) -> int:
+def read_rows(connection: duckdb.DuckDBPyConnection, rows: Rows) -> int:
     """Creates raw.tracks, staging.typed_tracks and raw.rejects from tracks in memory, numbered from 1.
 
     Args: rows: values by the input's column names (tasks/ingest/columns.py), text or numbers; a missing value is None
@@ -87,18 +97,23 @@ def read_rows(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str,
 
     Returns: number of rows rejected, including those without any audio feature.
     """
+    connection.register("given_tracks", _texts(rows))
+    for table, select in READING.items():
+        connection.execute(f"create or replace table {table} as {select()}")
+    find_rejects(connection, EXPECTED, has_blank_rows=True)
+    [(rejected,)] = connection.execute("select count(distinct row_number) from raw.rejects").fetchall()
+    return int(rejected)
+
+
+def _texts(rows: Rows) -> pa.Table:
+    """Returns the rows of raw.tracks."""
     columns: dict[str, pa.Array] = {"row_number": pa.array(range(1, len(rows) + 1), pa.int64())}
     for name in EXPECTED:
         values = [None if row.get(name) in {None, ""} else str(row[name]) for row in rows]
         if name == "instance_id":
             values = [value or str(number + 1) for number, value in enumerate(values)]
         columns[name] = pa.array(values, pa.string())
-    connection.register("given_tracks", pa.table(columns))
-    connection.execute("create or replace table raw.tracks as select * from given_tracks")
-    connection.execute(f"create or replace table staging.typed_tracks as {typed_select({})}")
-    find_rejects(connection, EXPECTED, has_blank_rows=True)
-    [(rejected,)] = connection.execute("select count(distinct row_number) from raw.rejects").fetchall()
-    return int(rejected)
+    return pa.table(columns)
 
 
 def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str], *, has_blank_rows: bool) -> int:
@@ -108,12 +123,18 @@ def find_rejects(connection: duckdb.DuckDBPyConnection, present: Collection[str]
 
     Returns: number of rows rejected, without the blank ones.
     """
-    find_bad_values(connection, present)
-    select = duck.render("predict/rejects", has_blank_rows=has_blank_rows)
-    connection.execute(f"create or replace table raw.rejects as {select}")
+    for table, select in _reject_selects(present, has_blank_rows=has_blank_rows).items():
+        connection.execute(f"create or replace table {table} as {select}")
     counted = connection.execute("select count(distinct row_number) from raw.rejects where not is_blank")
     [(rejected,)] = counted.fetchall()
     return int(rejected)
+
+
+def _reject_selects(present: Collection[str], *, has_blank_rows: bool) -> dict[str, str]:
+    return {
+        "raw.bad_values": bad_values(present),
+        "raw.rejects": duck.render("predict/rejects", has_blank_rows=has_blank_rows),
+    }
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, first: int, last: int) -> pa.Table:
@@ -121,7 +142,20 @@ def prepare(connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, fir
 
     Args: connection: has staging.typed_tracks and raw.rejects.
     """
-    for name, table in {**fitted.tables, "features.familiarity": fitted.familiarity}.items():
+    steps, inputs = _selects(connection, fitted, first, last)
+    for table, select in steps.items():
+        connection.execute(f"create or replace table {table} as {select}")
+    return connection.sql(inputs).to_arrow_table()
+
+
+def _selects(
+    connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, first: int, last: int
+) -> tuple[dict[str, str], str]:
+    """Defines a model's fitted statistics as views, and returns the SELECTs that prepare its input.
+
+    Returns: the SELECT of each table, in the order in which they are made; and the SELECT of the input.
+    """
+    for name, table in {**fitted.tables, FAMILIARITY_TABLE: fitted.familiarity}.items():
         given = name.replace("features.", "fitted_")
         connection.register(given, table)
         connection.execute(f"create or replace view {name} as select * from {given}")
@@ -133,23 +167,125 @@ def prepare(connection: duckdb.DuckDBPyConnection, fitted: FittedStatistics, fir
     connection.execute(
         "create or replace view features.genre_mapping as select '' as music_genre, 0 as genre_id where false"
     )
-    values: dict[str, object] = {"protocol": fitted.protocol, "first": first, "last": last}
-    _make(connection, "staging.stg_tracks", "predict/stg_tracks", values, unknown=fitted.unknown)
-    _make(connection, "features.tracks_clean", "features/tracks_clean", values)
-    _make(connection, "features.tracks_std", "features/tracks_std", values)
+    values = {"protocol": duck.literal(fitted.protocol), "first": str(first), "last": str(last)}
+
+    def rendered(select: str, **columns: object) -> str:
+        text = duck.render(select, **duck.dynamic_columns(select, connection), **columns)
+        return re.sub(r"\$(protocol|first|last)\b", lambda named: values[named[1]], text)
+
+    steps = {
+        "staging.stg_tracks": rendered("predict/stg_tracks", unknown=fitted.unknown),
+        "features.tracks_clean": rendered("features/tracks_clean"),
+        "features.tracks_std": rendered("features/tracks_std"),
+    }
     chosen: dict[str, object] = {"components": [], "own_table": None, "own_columns": []}
     if fitted.with_components:
-        _make(connection, "features.tracks_pca", "features/tracks_pca", values)
+        steps["features.tracks_pca"] = rendered("features/tracks_pca")
         chosen |= duck.dynamic_columns("features/tracks_pca", connection)
     if fitted.own_table:
         expressions = fitted.own_table.expressions
-        _make(connection, fitted.own_table.name, FEATURE_SET, values, expressions=expressions)
+        steps[fitted.own_table.name] = rendered(FEATURE_SET, expressions=expressions)
         chosen |= {"own_table": fitted.own_table.name, "own_columns": list(expressions)}
-    return connection.sql(duck.render("predict/prepared_tracks", **chosen)).to_arrow_table()
+    return steps, duck.render("predict/prepared_tracks", **chosen)
 
 
-def _make(
-    connection: duckdb.DuckDBPyConnection, table: str, select: str, values: dict[str, object], **columns: object
-) -> None:
-    text = duck.render(select, **duck.dynamic_columns(select, connection), **columns)
-    connection.execute(f"create or replace table {table} as {text}", duck.bound(duck.code(select), values))
+class PlannedPreparation:
+    """Prepares tracks in memory with the SELECTs of `read_rows` and `prepare`, as one statement that is planned once.
+
+    For few rows DuckDB takes far longer to plan these SELECTs than to run them. It keeps the plan of a prepared
+    statement that reads registered Arrow data and no table. It takes that data anew from the registered object at each
+    execution. Common table expressions of fitted statistics alone are evaluated once, too.
+
+    One thread at a time may use it.
+    """
+
+    def __init__(self, fitted: FittedStatistics) -> None:
+        self._given = _GivenTracks(_texts([]))
+        self._connection = duck.for_few_rows()
+        self._connection.register("given_tracks", self._given)
+        steps = {table: select() for table, select in READING.items()}
+        steps |= _reject_selects(EXPECTED, has_blank_rows=True)
+        rejects = "select row_number, column_name, error from raw.rejects"
+        self._connection.execute(f"prepare rejects as {_merged(steps, rejects)} order by all")
+        prepared, inputs = _selects(self._connection, fitted, 1, MOST_ROWS)
+        fixed = {*fitted.tables, FAMILIARITY_TABLE}
+        steps |= {table: _evaluated(self._connection, select, fixed) for table, select in prepared.items()}
+        inputs = _evaluated(self._connection, inputs, fixed)
+        self._connection.execute(f"prepare inputs as {_merged(steps, inputs)} order by row_number")
+
+    def prepare(self, rows: Rows) -> pa.Table:
+        """Returns the models' input for the rows without rejects, as `prepare` does. Args: rows: as for `read_rows`."""
+        self._given.table = _texts(rows)
+        return self._connection.sql("execute inputs").to_arrow_table()
+
+    def rejects(self) -> list[tuple[int, str, str]]:
+        """Returns the rejects among the rows that were prepared last: row_number, column_name and error."""
+        return self._connection.execute("execute rejects").fetchall()
+
+
+class _GivenTracks:
+    """The rows of raw.tracks, as an object that exports whichever table it holds (Arrow's PyCapsule interface)."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Returns the rows as an Arrow stream."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def _merged(steps: Mapping[str, str], last: str) -> str:
+    """Returns one SELECT in which steps are common table expressions, each evaluated once, in place of tables.
+
+    Args: steps: the SELECT of each table by its name; each reads those before it. last: the SELECT that reads them.
+    """
+    named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in steps))
+
+    def renamed(select: str) -> str:
+        return named.sub(lambda table: duck.identifier(table[0]), select)
+
+    parts = [f"{duck.identifier(table)} as materialized (\n{renamed(select)}\n)" for table, select in steps.items()]
+    return f"with {', '.join(parts)} select * from (\n{renamed(last)}\n)"
+
+
+def _evaluated(connection: duckdb.DuckDBPyConnection, select: str, fixed: Collection[str]) -> str:
+    """Evaluates the common table expressions of a SELECT that read only tables which stay as they are.
+
+    Args: fixed: the names of those tables.
+
+    Returns: the SELECT in which these expressions only read their rows, which the connection sees from now on.
+    """
+    statement = _tree_of(connection, select)
+    evaluated: list[dict[str, Any]] = []
+    for one in statement["node"]["cte_map"]["map"]:
+        expression = one["value"]["query_node"]
+        if {*_tables_of(expression)} <= {*fixed, *(before["key"] for before in evaluated)}:
+            within = {"map": [*evaluated, *expression["cte_map"]["map"]]}
+            text = _sql_of(connection, statement | {"node": expression | {"cte_map": within}})
+            name = f"rows_{duck.digest(select, one['key'])}"
+            connection.register(name, connection.sql(text).to_arrow_table())
+            one["value"]["query_node"] = _tree_of(connection, f"select * from {name}")["node"]
+            evaluated.append(one)
+    return _sql_of(connection, statement) if evaluated else select
+
+
+def _tree_of(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:
+    [(tree,)] = connection.execute("select json_serialize_sql($1::varchar)", [select]).fetchall()
+    return json.loads(tree)["statements"][0]
+
+
+def _tables_of(tree: object) -> Iterator[str]:
+    """Yields the names of the tables that a serialized SELECT reads, with their schemas where it names these."""
+    if isinstance(tree, dict):
+        if tree.get("type") == "BASE_TABLE":
+            yield ".".join(filter(None, (tree["schema_name"], tree["table_name"])))
+        tree = [*tree.values()]
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _tables_of(part)
+
+
+def _sql_of(connection: duckdb.DuckDBPyConnection, statement: dict[str, Any]) -> str:
+    tree = json.dumps({"error": False, "statements": [statement]})
+    [(text,)] = connection.execute("select json_deserialize_sql($1::json)", [tree]).fetchall()
+    return str(text)

@@ -1,6 +1,6 @@
 """The prediction service: it keeps the champions loaded and answers requests of many threads.
 
-One thread predicts. It takes all requests that wait and predicts them in one pass, because a pass takes DuckDB tens of
+One thread predicts. It takes all requests that wait and predicts them in one pass, because a pass takes some
 milliseconds for any number of rows, and models use every core by themselves. Another thread checks every second
 whether there are new champions. It loads them while the old ones go on answering, and then replaces these.
 """
@@ -10,21 +10,20 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import NoModelError, UserError, one_line
 from tasks.prediction.champions import NO_MODEL, Champion, predictors
-from tasks.prediction.predictor import Predictor
-from tasks.prediction.preparation import read_rows
+from tasks.prediction.predictor import Predictor, RowPredictor
+from tasks.prediction.preparation import Rows
 from tasks.storage import duck
 from tasks.storage.object_store import StoreError
 from tasks.storage.warehouse import Warehouse
@@ -33,7 +32,6 @@ MAX_ROWS = 10_000  # in one pass, unless its first request has more
 POLL_SECONDS = 1.0
 SEE_LOG = "; the service's own log says why."
 RETRY_SECONDS = 30.0  # after champions could not be loaded, and between two checks of a remote warehouse
-RequestRows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class UnavailableError(Exception):
 class Request:
     """Tracks that wait for predictions, and the future that receives them (schema predictor.PREDICTED)."""
 
-    rows: RequestRows
+    rows: Rows
     answer: Future[pa.Table] = field(default_factory=Future)
 
 
@@ -73,8 +71,8 @@ class Service:
     """
 
     def __init__(self, warehouse: Warehouse, model: str | None, threads: int, log: Callable[[str], None]) -> None:
-        self.predictor: Predictor | None = None
         self.problem: str | None = None  # why there is no predictor, or why a newer one could not be loaded
+        self._in_use: RowPredictor | None = None
         self._warehouse, self._model, self._threads, self._log = warehouse, model, threads, log
         self._logged = ""  # the last problem in the operator's words
         self._seen: list[str] | None = None
@@ -98,7 +96,12 @@ class Service:
         for thread in self._at_work:
             thread.join()
 
-    def predict(self, rows: RequestRows) -> pa.Table:
+    @property
+    def predictor(self) -> Predictor | None:
+        """The models in use; None if there are none."""
+        return self._in_use.predictor if self._in_use else None
+
+    def predict(self, rows: Rows) -> pa.Table:
         """Waits for predictions (schema PREDICTED), one per row in the same order; any thread may call it.
 
         Args: rows: at least one row, in the form of tasks.prediction.preparation.read_rows.
@@ -155,7 +158,8 @@ class Service:
                 by_task[task] = champion
                 self._log(f"{task} by {champion.candidate.title}")
         if by_task != before.by_task:
-            self.predictor = Predictor.load(by_task, self._warehouse, self._threads, loaded)
+            predictor = Predictor.load(by_task, self._warehouse, self._threads, loaded)
+            self._in_use = RowPredictor.of(predictor) if by_task else None
         return failed
 
     def _report(self, problem: str | None, details: str) -> None:
@@ -175,45 +179,45 @@ class Service:
 
     def _try(self, predictor: Predictor) -> None:
         """Predicts once, so that models compile their code now and broken ones fail here."""
-        with duck.workspace(self._warehouse.scratch) as connection:
-            for n_rows in (1, 2):
-                _predict(predictor, connection, [{"energy": 0.5}] * n_rows)
+        tried = RowPredictor.of(predictor)
+        for n_rows in (1, 2):
+            tried.predict([{"energy": 0.5}] * n_rows)
 
     def _watch(self) -> None:
         while not self._ended.wait(RETRY_SECONDS if self._warehouse.is_remote else POLL_SECONDS):
             self.refresh()
 
     def _answer(self) -> None:
-        with duck.workspace(self._warehouse.scratch) as connection:
-            while (request := self._requests.get()) is not None:
-                together = [request]
-                while sum(len(one.rows) for one in together) < MAX_ROWS and not self._requests.empty():
-                    another = self._requests.get()
-                    if another is None:
-                        self._requests.put(None)
-                        break
-                    together.append(another)
-                self._pass(connection, together)
+        while (request := self._requests.get()) is not None:
+            together = [request]
+            while sum(len(one.rows) for one in together) < MAX_ROWS and not self._requests.empty():
+                another = self._requests.get()
+                if another is None:
+                    self._requests.put(None)
+                    break
+                together.append(another)
+            self._pass(together)
         while not self._requests.empty():
             if request := self._requests.get():
                 request.answer.set_exception(UnavailableError("The service is ending."))
 
-    def _pass(self, connection: duckdb.DuckDBPyConnection, together: list[Request]) -> None:
+    def _pass(self, together: list[Request]) -> None:
         """Predicts requests together; if that fails, each by itself, so that one bad request fails alone."""
         try:
-            if self.predictor is None:
+            in_use = self._in_use
+            if in_use is None:
                 raise UnavailableError(self.problem or "No champion is loaded.")  # noqa: TRY301
             rows = [
                 row if row.get("instance_id") not in {None, ""} else {**row, "instance_id": position}
                 for request in together
                 for position, row in enumerate(request.rows, start=1)
             ]
-            predicted, rejects = _predict(self.predictor, connection, rows)
+            predicted, rejects = in_use.predict(rows)
         except Exception as error:  # noqa: BLE001 - the request receives any error
             if len(together) == 1:
                 together[0].answer.set_exception(error)
             for request in together if len(together) > 1 else []:
-                self._pass(connection, [request])
+                self._pass([request])
             return
         first = 1  # row_number of the request's first row
         for request in together:
@@ -228,17 +232,6 @@ class Service:
 
 def _in_words(error: Exception) -> str:
     return one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-
-
-def _predict(
-    predictor: Predictor, connection: duckdb.DuckDBPyConnection, rows: RequestRows
-) -> tuple[pa.Table, list[tuple[int, str, str]]]:
-    """Returns predictions of the rows that are not rejected, and row_number, column and error of refused values."""
-    rejects: list[tuple[int, str, str]] = []
-    if read_rows(connection, rows):
-        query = "select row_number, column_name, error from raw.rejects order by all"
-        rejects = connection.execute(query).fetchall()
-    return predictor.predict(predictor.prepare(connection, 1, len(rows))), rejects
 
 
 def _rows_of(predicted: pa.Table, first: int, last: int) -> pa.Table:

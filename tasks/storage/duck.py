@@ -107,13 +107,29 @@ def workspace(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"attach ':memory:' as {name}")
         connection.execute(f"use {name}")
         _prepare(connection)
-        markers = ", ".join(map(literal, MISSING))
-        connection.execute(f"create macro is_missing(text) as coalesce(lower(trim(text)) in ({markers}), true)")
+        _define_macros(connection)
         try:
             yield connection
         finally:
             connection.execute("use memory")
             connection.execute(f"detach {name}")
+
+
+def for_few_rows() -> duckdb.DuckDBPyConnection:
+    """Returns a connection to a separate in-memory instance like a `workspace`, in which few rows take least time.
+
+    It has one thread, and compares values with the lists of `in (...)` one by one: threads and joins only pay off for
+    many rows. Raises: as for `connect`.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_mib()}MiB",
+        "threads": 1,
+        "disabled_optimizers": "in_clause",
+    }
+    connection = duckdb.connect(config=config)
+    _prepare(connection)
+    _define_macros(connection)
+    return connection
 
 
 @contextmanager
@@ -155,6 +171,11 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set enable_progress_bar = false")
     for schema in ("raw", "staging", "features", "results"):
         connection.execute(f"create schema if not exists {schema}")
+
+
+def _define_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    markers = ", ".join(map(literal, MISSING))
+    connection.execute(f"create macro is_missing(text) as coalesce(lower(trim(text)) in ({markers}), true)")
 
 
 def identifier(name: str) -> str:

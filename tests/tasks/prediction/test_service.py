@@ -14,6 +14,7 @@ from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.prediction import service as serving
 from tasks.prediction.champions import Champion, predictors
+from tasks.prediction.predictor import RowPredictor
 from tasks.prediction.service import BadTracksError, Service, UnavailableError
 from tasks.storage.warehouse import Warehouse
 from tasks.training.runs import finish_run, start_run
@@ -92,19 +93,19 @@ def test_a_service_that_could_not_answer_does_not_begin(warehouse, monkeypatch) 
 def test_a_pass_that_fails_is_tried_request_by_request(trained, home, monkeypatch) -> None:
     """Also: what was loaded needs no file any more."""
     decide(home, "first", predictors(trained, "gradient_boosting", 1)["popularity"])
-    predict = serving._predict
+    predict = RowPredictor.predict
     entered, released = threading.Event(), threading.Event()
 
-    def fragile(predictor, connection, rows):
+    def fragile(predictor, rows):
         entered.set()
         released.wait(60)
         if any(row.get("energy") == 0.666 for row in rows):
             raise RuntimeError("boom")
-        return predict(predictor, connection, rows)
+        return predict(predictor, rows)
 
     with Service(home, None, 1, print) as service, ThreadPoolExecutor(5) as pool:
         shutil.rmtree(home.root)
-        monkeypatch.setattr(serving, "_predict", fragile)
+        monkeypatch.setattr(RowPredictor, "predict", fragile)
         answers = [pool.submit(service.predict, [TRACK])]
         assert entered.wait(60)
         answers += [pool.submit(service.predict, [TRACK, {**TRACK, "energy": e}]) for e in (0.666, "x", 0.3, 0.4)]
