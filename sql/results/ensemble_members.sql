@@ -1,6 +1,7 @@
 -- results.ensemble_members: one row per cell of results.cells and kind of model that its ensemble may contain.
 -- weight: its part of the mean, 0 if it was left out. out_of_fold: its accuracy (genre), or its RMSE in points
--- (popularity), alone, on training and validation rows that it was not fitted on.
+-- (popularity), alone, on the training and validation rows, each predicted by a fit to other rows. A net also watched
+-- them to stop early, so its figure is slightly too good. Cells of cross-validations are not here.
 {% from "results/cell.sql" import identity %}
 with
 

@@ -48,7 +48,7 @@ class Data:
     n_train: int  # rows of split train; they are not in x and y if Dask workers fit to them
     x: dict[str, Rows]  # (n_rows, n_features)
     y: dict[str, dict[str, Any]]  # by task: genre codes or popularity, (n_rows,); Rows for split train, else arrays
-    track_id: dict[str, np.ndarray]  # this and the next two: of the evaluated splits only
+    track_id: dict[str, np.ndarray]  # this and the next: of the evaluated splits only
     is_imputed: dict[str, np.ndarray]
     units: dict[str, np.ndarray]  # resampling units: rows with an equal unit are not independent
     sampled_from: int | None = None  # the rows that the training rows are a sample of; None: they are no sample

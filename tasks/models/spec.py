@@ -59,8 +59,9 @@ class ModelSpec:
     group: Group = "study"
     is_probe: bool = False  # whether it measures leaks
     watches_validation: bool = False  # whether `fit` also takes the validation split
-    # Whether it is fitted on both targets, although it predicts one, and on the validation rows too, which it predicts
-    # out of fold. `fit` then takes by split x, genre, popularity and the group of each row.
+    # Whether it is fitted on both targets, although it predicts one, and on the validation rows too. `fit` then takes
+    # by split x, genre, popularity and the group of each row. The fitted estimator has `held_out`, the validation rows'
+    # probabilities or points out of fold, and `predict_out_of_fold(x, rows)` (see StackedEnsemble).
     cross_fits: bool = False
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # the libraries whose versions decide the result
     importance: Importance = "permutation"
@@ -69,6 +70,11 @@ class ModelSpec:
     trusted_types: tuple[str, ...] = ()  # types in its file that skops does not trust by default
     is_stochastic: bool = True  # whether the seed changes the result
     cost: float  # approximate seconds with all features on one core of a 2026 server; expensive cells start first
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a model cross-fits, and is used where validation rows must not be trained on."""
+        if self.cross_fits and (self.space or self.fit_out_of_core or self.is_probe):
+            raise ValueError(f"{self.name}: cross_fits excludes space, fit_out_of_core and is_probe")
 
     @property
     def name(self) -> str:

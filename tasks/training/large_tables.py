@@ -163,7 +163,7 @@ def _data(scratch: _Scratch, files: dict[str, Path]) -> Data:
     if "train" in files and scratch.n_train <= CHUNK_ROWS:
         for part in (x, *y.values()):
             part["train"] = part["train"][:]
-    rest = {split: pl.read_parquet(files[split], columns=["track_id", "is_imputed", "group_id"]) for split in EVALUATED}
+    rest = {split: pl.read_parquet(files[split], columns=["track_id", "is_imputed"]) for split in EVALUATED}
     units = {split: pl.read_parquet(files[split], columns=["group_id"]) for split in scratch.grouped}
     return Data(
         features=scratch.features,

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +55,7 @@ def train_cell(job: Job) -> None:
 def _train(job: Job, data: Data, started_at: datetime) -> None:
     spec = spec_of(job.cell)
     budget = BUDGETS[job.cell.budget]
+    data = for_model(spec, data)
     estimator = spec.build(spec.parameters_for(budget.name), job.cell.seed, job.threads)
 
     started = time.perf_counter()
@@ -65,7 +66,7 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
     else:
         fit(estimator, spec, data)
     fitted = time.perf_counter()
-    predicted = predict_splits(estimator, spec, data, len(job.genres))
+    predicted = predict_splits(estimator, spec, data.x, len(job.genres))
     predict_seconds = time.perf_counter() - fitted
 
     peak_rss_mb = _peak_rss_mb()
@@ -108,8 +109,9 @@ def _train(job: Job, data: Data, started_at: datetime) -> None:
 @flushed_to_zero()
 def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
     """Fits an estimator on the training rows; one that watches validation, or cross-fits, also gets validation rows."""
+    watched = slice(large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else None)
     rows = (data.x, *(data.y[target] for target in spec.targets), *([data.units] if spec.cross_fits else []))
-    by_split = [{"train": part["train"], "val": part["val"][: _n_watched(spec, data)]} for part in rows]
+    by_split = [{"train": part["train"], "val": part["val"][watched]} for part in rows]
     if isinstance(data.x["train"], StoredRows) and spec.fit_out_of_core:
         spec.fit_out_of_core(estimator, *by_split)
     elif spec.watches_validation or spec.cross_fits:
@@ -118,24 +120,36 @@ def fit(estimator: Any, spec: ModelSpec, data: Data) -> None:
         estimator.fit(data.x["train"], data.y[spec.task]["train"])
 
 
-def _n_watched(spec: ModelSpec, data: Data) -> int:
-    """Returns how many validation rows a model is given: the first, which are a sample, because rows are shuffled."""
-    if spec.cross_fits:  # it trains on them: few training rows get as few validation rows as their split would have
-        return min(len(data.x["val"]), round(data.n_train * SHARES["val"] / SHARES["train"]) or 1)
-    return large_tables.WATCHED_ROWS if isinstance(data.x["val"], StoredRows) else len(data.x["val"])
+def for_model(spec: ModelSpec, data: Data) -> Data:
+    """Returns the rows that a model is fitted to and evaluated on: all, unless it cross-fits.
+
+    A model that cross-fits is fitted to validation rows, too, and evaluated on no others: they may share groups. Few
+    training rows get as few of them as their split would have: the first, a sample, because rows are shuffled.
+    """
+    if not spec.cross_fits:
+        return data
+    n = round(data.n_train * SHARES["val"] / SHARES["train"]) or 1
+
+    def cut(by_split: dict[str, Any]) -> dict[str, Any]:
+        return by_split | {"val": by_split["val"][:n]}
+
+    return replace(
+        data,
+        x=cut(data.x),
+        y={task: cut(y) for task, y in data.y.items()},
+        track_id=cut(data.track_id),
+        is_imputed=cut(data.is_imputed),
+        units=cut(data.units),
+    )
 
 
-def predict_splits(estimator: Any, spec: ModelSpec, data: Data, n_genres: int) -> dict[str, Predicted]:
-    """Predicts the rows of each evaluated split; out of fold those that the model was also fitted on."""
-    found = _predict_splits(estimator, spec, data.x, n_genres)
+def predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
+    """Predicts the rows of each evaluated split: arrays in one pass, because a large forest is slow to walk through.
+
+    A model that cross-fits has predicted the validation rows out of fold.
+    """
     if spec.cross_fits:
-        own = held_out(estimator, spec, n_genres)
-        found["val"] = join([own, found["val"].rows(slice(_n_watched(spec, data), None))])
-    return found
-
-
-def _predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres: int) -> dict[str, Predicted]:
-    """Predicts arrays of all splits in one pass, because a large forest is slow to walk through."""
+        return {"val": held_out(estimator, spec, n_genres), "test": predict_all(estimator, spec, x["test"], n_genres)}
     rows = [part for split in EVALUATED if not isinstance(part := x[split], StoredRows)]
     if len(rows) < len(EVALUATED):
         return {split: predict_all(estimator, spec, x[split], n_genres) for split in EVALUATED}
@@ -271,8 +285,15 @@ def _popularity_errors(data: Data, predicted: dict[str, Predicted], genres: tupl
 
 def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: int) -> list[dict[str, Any]]:
     if spec.importance == "permutation":
+
+        def predicted(x: np.ndarray) -> dict[str, np.ndarray]:
+            if spec.cross_fits:  # the validation rows, once or repeatedly
+                numbers = np.arange(len(x)) % len(data.x["val"][:rows])
+                return {spec.task: estimator.predict_out_of_fold(x, numbers)}
+            return predict_values(estimator, spec, x)
+
         by_task = scoring.permutation_importance(
-            lambda x: predict_values(estimator, spec, x),
+            predicted,
             data.x["val"][:rows],
             {task: y["val"][:rows] for task, y in data.y.items()},
             seed,

@@ -304,7 +304,7 @@ class EncodedNet(TwoHeadedNet):
         shared = layers.ReLU(max_value=2.0)(encode(inputs))
         encode.set_weights([2.0 * kernel, 2.0 * bias])
         shared = layers.Concatenate()([layers.Rescaling(1.0, -1.0)(shared), inputs])
-        # The initial scale is that of a layer with `width` outputs.
+        # The initial scale does not depend on the number of members.
         shared = layers.Dense(self.members * self.width, kernel_initializer="lecun_normal", activation="silu")(shared)
         shared = layers.Dropout(self.dropout)(layers.Reshape((self.members, self.width))(shared))
         for _ in range(self.depth - 1):

@@ -40,13 +40,14 @@ class StackedEnsemble:
 
     The rows of splits `train` and `val` are cut into folds. Each candidate is fitted once for each fold, to the rows of
     the other folds, and predicts the fold's rows. The weights are fitted on these out-of-fold predictions: they are not
-    negative and have the highest likelihood (genre) or the least squared error (popularity). Candidates of nearly no
-    weight are left out. A member's prediction for a new row is the mean over its fits.
+    negative and have the highest likelihood (genre), or the least squared error before they are scaled to add up to 1
+    (popularity). Candidates of nearly no weight are left out. A member's prediction for a new row is the mean over its
+    fits, as in k-fold bagging: nothing is fitted again to all rows.
 
-    Folds keep groups whole if the splits do, so that the members that help there get the weight. A multi-task
-    candidate also watches its fold to stop early, so its out-of-fold predictions are slightly too good.
-    Source: Breiman (1996), Stacked Regressions; van der Laan, Polley and Hubbard (2007), Super Learner; Dempster, Laird
-    and Rubin (1977) for the weights of a mixture.
+    Folds keep groups whole. A multi-task candidate watches its fold to stop early, so its out-of-fold predictions are
+    slightly too good.
+    Source: Breiman (1996), Stacked Regressions, and (1996), Bagging Predictors; Dempster, Laird and Rubin (1977) for
+    the weights of a mixture.
     """
 
     task: str  # genre or popularity
@@ -55,6 +56,7 @@ class StackedEnsemble:
     seed: int
     ensemble_members: list[Member] = field(default_factory=list, init=False)  # one for each candidate
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0), init=False)  # out-of-fold, of split `val`
+    _fold: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), init=False)  # of each row of `val`
     _kept: list[tuple[float, list[_Fit]]] = field(default_factory=list, init=False)  # a member's weight, and its fits
     _n_classes: int = field(default=0, init=False)
 
@@ -67,13 +69,15 @@ class StackedEnsemble:
         rows, codes, points, groups = (
             np.concatenate([part["train"], part["val"]]) for part in (x, genre, popularity, units)
         )
-        if np.isin(units["val"], units["train"]).any():  # the splits do not keep groups whole
-            groups = np.arange(len(rows))
         truth = codes if self.task == "genre" else points
         self._n_classes = int(codes.max()) + 1
         names, numbers = np.unique(groups, return_inverse=True)
-        shuffled = np.random.default_rng(self.seed).permutation(len(names))[numbers]  # GroupKFold goes by their order
+        shuffled = np.random.default_rng(self.seed).permutation(len(names))[numbers]  # GroupKFold orders equal groups
         folds = [*GroupKFold(min(self.folds, len(names))).split(rows, groups=shuffled)]
+        number_of = np.empty(len(rows), dtype=int)
+        for number, (_, fold) in enumerate(folds):
+            number_of[fold] = number
+        self._fold = number_of[len(x["train"]) :]
         predicted = np.zeros((len(self.candidates), len(rows), *([self._n_classes] if self.task == "genre" else [])))
         fits: list[list[_Fit]] = []
         for candidate, found in zip(self.candidates, predicted, strict=True):
@@ -99,6 +103,17 @@ class StackedEnsemble:
         """Each genre's probability, (n_rows, n_classes), by code. Args: x: (n_rows, n_features)."""
         return self._mean(x)
 
+    def predict_out_of_fold(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Predicts rows of split `val` as `predict` does, but each by the fits that did not see it.
+
+        Args: x: (n_rows, n_features), with their values or changed ones. rows: (n_rows,), their numbers in the split.
+        """
+        found = np.zeros((len(x), self._n_classes) if self.task == "genre" else len(x))
+        for number in np.unique(self._fold[rows]):
+            fold = self._fold[rows] == number
+            found[fold] = sum(weight * self._predicted(fits[number], x[fold]) for weight, fits in self._kept)
+        return found.argmax(axis=1) if self.task == "genre" else found
+
     def _fit(self, candidate: Candidate, seed: int, x: BySplit, genre: BySplit, popularity: BySplit) -> _Fit:
         estimator = candidate.build(seed)
         if candidate.is_multitask:
@@ -118,7 +133,8 @@ class StackedEnsemble:
             return np.asarray(found[self.task] if fit.is_multitask else found)
         known = fit.estimator.predict_proba(x)
         shares = np.zeros((len(x), self._n_classes))
-        shares[:, fit.codes[: known.shape[1]]] = known
+        codes = fit.codes[: known.shape[1]]
+        shares[:, codes] = known if len(codes) > 1 else 1.0  # some libraries have two columns for a single genre
         return shares
 
     def _mean(self, x: np.ndarray) -> np.ndarray:
@@ -144,7 +160,8 @@ def _weights(task: str, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
             weights[chosen] = mixture_weights(predicted[chosen][:, np.arange(len(truth)), truth])
         else:
             weights[chosen], _ = nnls(predicted[chosen].T, truth)
-        return weights / weights.sum()
+        # None helps if all that is true, or predicted, is 0.
+        return weights / weights.sum() if weights.any() else np.full(len(predicted), 1.0 / len(predicted))
 
     return fitted(np.flatnonzero(fitted(np.arange(len(predicted))) >= LEAST_WEIGHT))
 

@@ -334,7 +334,7 @@ def ensembles(results: Results) -> Figure | None:
             HtmlTable(
                 caption=f"{model} for {task}, {protocol}",
                 columns=[
-                    *texts("member"), *numbers("weight"), Column("weight", "plot"),
+                    *texts("member"), *numbers("weight"), Column("weight, 0 to 1", "plot"),
                     *secondary(numbers(f"{metric.label} alone, out of fold")),
                 ],
                 rows=[
@@ -352,6 +352,6 @@ def ensembles(results: Results) -> Figure | None:
         title="What the ensemble is made of",
         finding="\n".join(findings),
         tables=tables,
-        note="The weights are those that fit best to predictions of training and validation rows by fits that did not "
-        "see them. Members of less than 1 % are left out.",
+        note="The weights are those that fit best to out-of-fold predictions of the training and validation rows. Nets "
+        "watched these rows to stop early, which flatters them slightly. Members of less than 1 % are left out.",
     )

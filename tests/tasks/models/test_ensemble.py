@@ -99,15 +99,42 @@ def test_each_row_is_predicted_by_a_fit_that_did_not_see_it() -> None:
     np.testing.assert_allclose(mean.predict(x), 2 / 3)
 
 
-def test_folds_keep_groups_whole_only_if_the_splits_do() -> None:
+def test_folds_keep_groups_whole() -> None:
     x = np.arange(400.0)[:, None]
-    whole = np.repeat(np.arange(100), 4)
-    for units, is_whole in ((whole, True), (np.arange(400) % 99, False)):
-        _, [fits] = fitted("popularity", [(column(0), None)], x, x[:, 0] % 100, units=units, folds=4)
-        for fit in fits:
-            inside = fit.seen[0][:, 0].astype(int)
-            outside = np.setdiff1d(np.arange(400), inside)
-            assert np.isin(units[outside], units[inside]).any() != is_whole
+    units = np.repeat(np.arange(100), 4)
+    _, [fits] = fitted("popularity", [(column(0), None)], x, x[:, 0] % 100, units=units, folds=4)
+    for fit in fits:
+        inside = fit.seen[0][:, 0].astype(int)
+        outside = np.setdiff1d(np.arange(400), inside)
+        assert len(outside) == 100
+        assert not np.isin(units[outside], units[inside]).any()
+
+
+def test_a_changed_validation_row_is_predicted_by_the_fits_that_did_not_see_it() -> None:
+    x = np.arange(300.0)[:, None]
+    mean, [fits] = fitted("popularity", [(column(0), None)], x, x[:, 0] % 100, folds=3)
+    for number, fit in enumerate(fits):
+        fit._predict = lambda x, number=number: np.full(len(x), 10.0**number)
+    seen = [set(fit.seen[0][:, 0]) for fit in fits]
+    rows = np.array([7, 0, 99, 7])  # of split val, whose first row is number 200
+    expected = [10.0**number for row in rows for number in range(3) if 200.0 + row not in seen[number]]
+    assert mean.predict_out_of_fold(-x[:4], rows).tolist() == expected
+
+
+@pytest.mark.parametrize("predicted", [0.0, 50.0])
+def test_a_popularity_of_0_in_every_row_weighs_all_alike(predicted) -> None:
+    x = np.full((300, 1), predicted)
+    mean, _ = fitted("popularity", [(column(0), None), (column(0), "popularity")], x, np.zeros(300))
+    assert weights(mean) == [0.5, 0.5]
+
+
+def test_a_fit_that_knows_one_genre_is_sure_of_it() -> None:
+    """XGBoost has two columns then."""
+    x, y = np.zeros((300, 2)), np.zeros(300)
+    y[:3] = 1
+    units = np.concatenate([np.zeros(3), np.arange(1, 298)])
+    mean, _ = fitted("genre", [(lambda x: np.full((len(x), 2), 0.5), None)], x, y, units=units)
+    np.testing.assert_allclose(mean.predict_proba(x[:1]), [[0.75, 0.25]])
 
 
 def test_only_multitask_members_see_both_targets_and_the_fold() -> None:
