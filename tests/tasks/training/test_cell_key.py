@@ -128,7 +128,8 @@ def test_only_cells_fitted_by_several_workers_depend_on_that_code(change) -> Non
 @pytest.mark.parametrize(
     "changed",
     [
-        {"parameters": {"n_estimators": 7}}, {"dtype": "float64"}, {"watches_validation": True}, {"cross_fits": True},
+        {"parameters": {"n_estimators": 7}}, {"dtype": "float64"}, {"watches_validation": True},
+        {"cross_fits": True, "is_probe": False, "space": {}, "fit_out_of_core": None},
         {"importance": "permutation"}, {"libraries": ("duckdb",)}, {"fit_out_of_core": None},
     ],
     ids=lambda changed: next(iter(changed)),

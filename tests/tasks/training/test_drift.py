@@ -18,7 +18,7 @@ from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import Append, ingest
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tasks.training.drift import Drift, Statistic, drifted, judged, measure, measure_source
+from tasks.training.drift import Drift, Statistic, drifted, judged, measure, measure_source, source_drift
 
 REAL = os.environ.get("MUSIC_SOURCE")
 real = pytest.mark.skipif(not REAL, reason="$MUSIC_SOURCE names no file")
@@ -157,7 +157,7 @@ def compared(source: str, warehouse: Warehouse, append: Append | None = None, sh
     """What a flow does: read, build, compare."""
     snapshot = ingest(source, {}, share, warehouse, append)
     build_features(snapshot, "published", 20, warehouse)
-    return measure_source(snapshot, warehouse)
+    return source_drift(snapshot.snapshot, warehouse) or measure_source(snapshot, warehouse)
 
 
 @pytest.mark.slow
