@@ -44,7 +44,7 @@ def test_sql_clients_see_the_descriptions(trained) -> None:
         [(board,)] = connection.execute(
             "select comment from duckdb_views() where schema_name = 'results' and view_name = 'leaderboard'"
         ).fetchall()
-    assert told == [("Rows that it was trained on.",)]
+    assert told == [("Rows of split train that it was trained on; an ensemble is trained on validation rows, too.",)]
     assert board.startswith("results.leaderboards of the current catalogue")
 
 
