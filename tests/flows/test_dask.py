@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
+import numpy as np
 import psutil
 import pytest
 
@@ -80,7 +81,9 @@ def test_folds_on_a_cluster_have_the_figures_of_those_on_one_machine(prefect_ser
         benchmark(**options, **runner, warehouse=str(tmp_path / name))
         pooled = "select task, model, metric, value, ci_low, ci_high, n from results.cross_validations order by all"
         found.append(query(Warehouse.at(tmp_path / name), pooled))
-    assert found[0] == found[1]
+    assert [row[:3] for row in found[0]] == [row[:3] for row in found[1]]
+    # But for the order in which DuckDB adds up genres.
+    np.testing.assert_allclose(*([row[3:] for row in rows] for rows in found), rtol=1e-12)
     assert {row[:2] for row in found[0]} == {("genre", "xgboost"), ("popularity", "xgboost"), ("popularity", "linear")}
 
 
