@@ -216,15 +216,6 @@ def source_drift(snapshot: str, warehouse: Warehouse) -> Drift | None:
     )
 
 
-def drifted(snapshot: str, warehouse: Warehouse) -> list[Statistic]:
-    """Returns what drifted in a snapshot since the one before it, the worst first; a flow may ask once it prepared.
-
-    Args: snapshot: its id. The list is empty, too, if there is no snapshot before it.
-    """
-    found = source_drift(snapshot, warehouse)
-    return found.drifted if found else []
-
-
 def measure_predictions(
     connection: duckdb.DuckDBPyConnection,
     source: str,

@@ -18,7 +18,7 @@ from tasks.ingest.columns import EXPECTED
 from tasks.ingest.read import Append, ingest
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
-from tasks.training.drift import Drift, Statistic, drifted, judged, measure, measure_source, source_drift
+from tasks.training.drift import Drift, Statistic, judged, measure, measure_source, source_drift
 
 REAL = os.environ.get("MUSIC_SOURCE")
 real = pytest.mark.skipif(not REAL, reason="$MUSIC_SOURCE names no file")
@@ -177,7 +177,7 @@ def test_a_new_snapshot_is_compared_with_the_one_before_it_of_its_catalogue(ware
     assert "energy (PSI " in found.warning
 
     snapshot = ingest(changed, {}, 0.05, warehouse)
-    assert drifted(snapshot.snapshot, warehouse) == found.drifted
+    assert source_drift(snapshot.snapshot, warehouse).drifted == found.drifted
     assert compared(changed, warehouse) == found  # stored once
     assert len(warehouse.files("drift", "source")) == 2
     assert compared(written(tracks(1_500, 1), file), warehouse) is None  # read again: it is not new
