@@ -202,8 +202,7 @@ def look_at(column: str, values: Iterable[float]) -> ColumnSummary | None:
         return None
     scale = SCALES[column]
     inside = (x >= scale.low) & (x <= scale.high)
-    outside = x[~inside] if not inside.all() else np.array([math.nan])
-    low, median, high = np.quantile(outside, [0.02, 0.5, 0.98])
+    low, median, high = (math.nan,) * 3 if inside.all() else np.quantile(x[~inside], [0.02, 0.5, 0.98])
     return ColumnSummary(
         column=column,
         n=len(x),

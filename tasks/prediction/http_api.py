@@ -102,7 +102,7 @@ class Track(BaseModel):
     def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Track]) -> Track:
         """Accepts names that differ from ours only in case, spaces and punctuation, unless two match the same name."""
         taken: dict[str, str] = {}
-        if isinstance(given, dict):
+        if isinstance(given, dict) and not given.keys() <= cls.model_fields.keys():
             ours = {simplified(name): name for name in cls.model_fields}
             alike = [(name, ours.get(simplified(str(name)))) for name in given if name not in cls.model_fields]
             wanted = [name for _, name in alike]
@@ -119,7 +119,7 @@ class Track(BaseModel):
 
     def row(self) -> dict[str, object]:
         """Returns the track as a row for tasks.prediction.preparation.read_rows."""
-        values = self.model_dump()
+        values: dict[str, object] = dict(self)
         return {"instance_id": values.pop("track_id")} | values
 
 

@@ -216,7 +216,8 @@ class PlannedPreparation:
     def prepare(self, rows: Rows) -> pa.Table:
         """Returns the models' input for the rows without rejects, as `prepare` does. Args: rows: as for `read_rows`."""
         self._given.table = _texts(rows)
-        return self._connection.sql("execute inputs").to_arrow_table()
+        columns = self._connection.execute("execute inputs").fetchnumpy()  # `sql(...)` would bind it once more
+        return pa.table({name: pa.array(values) for name, values in columns.items()})
 
     def rejects(self) -> list[tuple[int, str, str]]:
         """Returns the rejects among the rows that were prepared last: row_number, column_name and error."""
