@@ -325,14 +325,15 @@ def ensembles(results: Results) -> Figure | None:
     if not rows:
         return None
     tables, findings = [], []
-    by_cell = groupby(rows, key=lambda row: (row["protocol"], row["task"], row["model"]))
-    for (protocol, task, model), members in ((cell, list(group)) for cell, group in by_cell):
+    by_cell = groupby(rows, key=lambda row: (row["protocol"], row["task"], row["model"], row["feature_set"]))
+    for (protocol, task, model, feature_set), members in ((cell, list(group)) for cell, group in by_cell):
         metric = HEADLINES[task]
         kept = ", ".join(f"{row['member']} {percent(row['weight'])}" for row in members if row["weight"])
-        findings.append(f"{model} for {task}, {protocol}: {kept}.")
+        what = f"{model} on {feature_set} for {task}, {protocol}"
+        findings.append(f"{what}: {kept}.")
         tables.append(
             HtmlTable(
-                caption=f"{model} for {task}, {protocol}",
+                caption=what,
                 columns=[
                     *texts("member"), *numbers("weight"), Column("weight, 0 to 1", "plot"),
                     *secondary(numbers(f"{metric.label} alone, out of fold")),
