@@ -102,6 +102,7 @@ def test_parts_of_the_rows_count_nowhere_else(curve, home) -> None:
     assert len(list((home.root / "cells").glob("*/*.ubj"))) + len(list((home.root / "cells").glob("*/*.skops"))) == 4
 
 
+@pytest.mark.long
 def test_its_cells_are_reused_by_itself_and_by_a_benchmark(copied) -> None:
     options = {name: OPTIONS[name] for name in ("source", "models")}
     ordinary = benchmark(**options, protocol="cold_start", feature_sets=["all"], warehouse=str(copied.root))

@@ -521,6 +521,7 @@ class TestInABrowser:
         assert page.evaluate(STRUCTURE)["jumps"] == 0
 
 
+@pytest.mark.long
 def test_drift_of_the_source_and_of_predicted_files(tmp_path, capsys) -> None:
     home = Warehouse.at(tmp_path / "wh")
     first = reported(home, catalogue(tmp_path, ("Jazz", "Rap"), 600), ("knn",))

@@ -13,6 +13,7 @@ from tasks.prediction.champions import current
 from tasks.prediction.preparation import FittedStatistics, PlannedPreparation, _GivenTracks, prepare, read_rows
 from tasks.specs import MISSING, FeatureSet
 from tasks.storage import duck
+from tests.helpers.amounts import amount
 
 ODD = ["loud", "1_000", "1e300", "nan", "inf", "-0", " 0.5 ", "0x10", "C# minor", "Db", "H", "Major", "true", "-1", "0"]
 VALUES = st.one_of(
@@ -49,7 +50,7 @@ def test_a_planned_preparation_gives_what_the_same_sql_gives_step_by_step(fitted
     planned = PlannedPreparation(fitted)
     with duck.workspace(trained.scratch) as connection:
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @settings(max_examples=amount(12, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
         @given(ROWS)
         def same(rows: list[dict[str, object]]) -> None:
             read_rows(connection, rows)

@@ -97,7 +97,7 @@ def publish_again(home: Warehouse) -> None:
     publish(snapshot, [row for row in read_registry(home) if row.snapshot == snapshot.snapshot], home)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_story_of_a_trial_and_of_another_catalogue(home, files, capsys) -> None:
     of_a = query(home, "select run_id from results.runs")
     assert shown(home) == all_of("a.csv")
