@@ -23,7 +23,7 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    *(f"docs/{file.name}" for file in ROOT.glob("docs/*.md")),
+    *(file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/**/*.md")),
 ]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 MANUAL = "\n".join(text for name, text in TEXTS.items() if name.startswith(("README", "docs/")))

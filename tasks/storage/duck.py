@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.errors import UserError
 from tasks.specs import AUDIO_FEATURES, HEADLINES, METRICS, MISSING
+from tasks.storage.folder_store import temporary_in
 
 SQL_ROOT = Path(__file__).resolve().parents[2] / "sql"
 OPENING = threading.Lock()
@@ -59,7 +59,7 @@ def connect_to_read(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConn
 
     Raises: UserError: a limit is not a size.
     """
-    folder = spill / f"spill-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+    folder = temporary_in(spill, "spill")
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_mib()}MiB",
         "temp_directory": str(folder),

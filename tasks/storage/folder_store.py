@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
+
+import psutil
 
 from tasks.storage.checksums import digest_of
 
@@ -177,6 +180,11 @@ class FolderStore:
 def temporary_in(folder: Path, label: str) -> Path:
     """Returns a new path in a folder. Its name tells the host and the process, so leftovers of dead ones are found."""
     return folder / f"{label}-{uuid.uuid4().hex[:8]}.{socket.gethostname()}.{os.getpid()}.tmp"
+
+
+def is_gone(owner: re.Match[str]) -> bool:
+    """Whether the process `pid` on `host` was one of this machine and has ended; those of others cannot be seen."""
+    return owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"]))
 
 
 def _walked(top: Path | str, without: Path | None = None) -> Iterator[Path]:

@@ -24,9 +24,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Literal
 
-import psutil
-
 from tasks.errors import UserError
+from tasks.storage.folder_store import is_gone
 from tasks.storage.object_store import Store, StoreError
 
 RENEWED = 60.0  # seconds between renewals
@@ -49,7 +48,7 @@ def holders(store: Store, folder: str = FOLDER) -> dict[str, re.Match[str]]:
     return {
         name: leases[name]
         for name, at in written.items()
-        if newest and newest - at <= EXPIRES_AFTER and not _is_gone(leases[name]["host"], int(leases[name]["pid"]))
+        if newest and newest - at <= EXPIRES_AFTER and not is_gone(leases[name])
     }
 
 
@@ -113,7 +112,3 @@ def _renew(store: Store, lease: str, ended: threading.Event) -> None:
     while not ended.wait(RENEWED):
         with suppress(StoreError):  # tried again at the next renewal
             store.write(lease, b"")
-
-
-def _is_gone(host: str, pid: int) -> bool:
-    return host == socket.gethostname() and not psutil.pid_exists(pid)

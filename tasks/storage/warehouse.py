@@ -18,7 +18,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -29,14 +28,13 @@ from types import MappingProxyType
 from typing import IO, Any
 
 import duckdb
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import UserError, is_text
 from tasks.storage import checksums
 from tasks.storage.duck import digest
-from tasks.storage.folder_store import Backend, FolderStore, temporary_in
+from tasks.storage.folder_store import Backend, FolderStore, is_gone, temporary_in
 from tasks.storage.leases import FOLDER, HeldError, Holder, held, holders
 from tasks.storage.object_store import Store, let_read
 from tasks.storage.urls import public_name
@@ -242,7 +240,7 @@ class Warehouse:
         """Removes temporary files that dead processes of this machine left."""
         for left in self.scratch.iterdir():
             owner = OWNER.search(left.name)
-            if owner and owner["host"] == socket.gethostname() and not psutil.pid_exists(int(owner["pid"])):
+            if owner and is_gone(owner):
                 remove(left)
 
     def tidy_copy(self, stored: Collection[str]) -> int:

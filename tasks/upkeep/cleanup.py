@@ -229,10 +229,7 @@ def carry_out(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> dict[st
             f"{warehouse.address}: what nothing shows was removed, but the rest needs room for a new publication first "
             f"({one_line(error)[:200]}). Free some space, and run upkeep again."
         ) from error
-    shown = published_paths(warehouse)
-    for path in plan.files:
-        if path not in shown:
-            warehouse.discard(warehouse.root / path)
+    shown = _discard_unshown(plan, warehouse)
     return {name: item for name, item in plan.going.items() if name not in shown}
 
 
@@ -250,10 +247,16 @@ def _free(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:
     except (OSError, UserError) as error:
         if not is_about_room(error):
             raise
+    _discard_unshown(plan, warehouse)
+
+
+def _discard_unshown(plan: Plan, warehouse: Warehouse) -> frozenset[str]:
+    """Removes the files that the publication does not show. Returns: the paths that it shows."""
     shown = published_paths(warehouse)
     for path in plan.files:
         if path not in shown:
             warehouse.discard(warehouse.root / path)
+    return shown
 
 
 def _write_down(plan: Plan, inventory: Inventory, warehouse: Warehouse) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import psutil
 import pyarrow as pa
 
 from tasks.features.registry import BuiltTable, read_registry
@@ -24,6 +23,7 @@ from tasks.ingest.source_names import SAMPLE, SAMPLE_ROWS
 from tasks.prediction import champions
 from tasks.storage import checksums
 from tasks.storage.damage import read_rows
+from tasks.storage.folder_store import is_gone
 from tasks.storage.object_store import Store
 from tasks.storage.publication import readable
 from tasks.storage.warehouse import OWNER, Warehouse
@@ -270,7 +270,7 @@ def _is_left_over(file: Path, now: datetime) -> bool:
     """Returns whether a temporary file was left by a process that is gone."""
     owner = OWNER.search(file.name)
     if owner and owner["host"] == socket.gethostname():
-        return not psutil.pid_exists(int(owner["pid"]))
+        return is_gone(owner)
     try:
         is_old = now.timestamp() - file.lstat().st_mtime > FOREIGN.total_seconds()
     except FileNotFoundError:
