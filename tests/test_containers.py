@@ -169,7 +169,8 @@ class Host:
             text = text.replace(name, f"127.0.0.1:{port}")
         text = text.replace("127.0.0.1:4200", f"127.0.0.1:{self.ports['server:4200']}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         text = re.sub(r"\$\{POSTGRES_PASSWORD.*\}", "p@ss word/%", text)
-        return {"postgres": "127.0.0.1", "/warehouse": str(self.folder / "warehouse")}.get(text, text)
+        folders = {folder: str(self.folder / folder[1:]) for folder in ("/warehouse", "/tmp/ui")}  # noqa: S108
+        return {"postgres": "127.0.0.1", **folders}.get(text, text)
 
     def environment(self, name: str) -> dict[str, str]:
         own = {key: self.here(value) for key, value in environment_of(SERVICES[name]).items()}
@@ -267,8 +268,10 @@ def test_the_services_work_together(host) -> None:
         stack.enter_context(host.service("worker"))
         url = host.environment("worker")["PREFECT_API_URL"]
         with httpx.Client(base_url=url, timeout=60.0) as prefect_api:
-            settings = prefect_api.get(f"{url.removesuffix('/api')}/ui-settings").json()
-            assert settings["api_url"] == url
+            page = url.removesuffix("/api")
+            assert "<html" in prefect_api.get(page, follow_redirects=True).text
+            assert prefect_api.get(f"{page}/ui-settings").json()["api_url"] == url
+            assert (host.folder / "tmp" / "ui").is_dir()
             deployment = prefect_api.get("/deployments/name/benchmark/nightly").json()
             started = prefect_api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": SMALL})
             run = f"/flow_runs/{started.json()['id']}"
