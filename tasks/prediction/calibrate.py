@@ -43,7 +43,7 @@ class Calibration:
 
 
 def calibrate_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Calibration]:
-    """Calls `calibrate` in a child process, as a model may crash and TensorFlow should not be loaded here."""
+    """Calls `calibrate` in a child process, as a model may crash, and scikit-learn need not be loaded here."""
     request = (chosen, warehouse.address, threads, loaded_files())
     with Processes(threads, TIMEOUT) as processes:
         ended = processes.run(calibrate, request, warehouse.temporary("log"))
