@@ -1,6 +1,7 @@
 """Calibrated probabilities, prediction intervals, and how far a row is from the training rows.
 
-Works on arrays only. Everything is fitted on validation rows and evaluated on test rows.
+Works on arrays only. Everything is fitted on validation rows and evaluated on test rows. To predict, no import of
+scikit-learn is needed, which would take longer than the prediction of a few tracks.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 from math import ceil
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-
-from tasks.evaluation import metrics
 
 COVERAGE = 0.90
 FAMILIAR = 0.999  # share of the training rows within the limit of `familiarity`
@@ -25,6 +23,9 @@ def temperature(y_true: np.ndarray, probabilities: np.ndarray) -> float:
     Source: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2; logits are the probabilities'
         logarithms, which differ from a model's own by a constant per row.
     """
+    from scipy.optimize import minimize_scalar
+
+    from tasks.evaluation import metrics
 
     def loss(log_temperature: float) -> float:
         return float(metrics.log_losses(y_true, tempered(probabilities, float(np.exp(log_temperature)))).mean())

@@ -20,7 +20,6 @@ from tasks.ingest.columns import MIN_FEATURES
 from tasks.ingest.download import download
 from tasks.ingest.files import regular_file, unreadable
 from tasks.ingest.records import CHUNK, check_text, records
-from tasks.ingest.sample import sample_file
 from tasks.ingest.source_names import local_file, sample_rows
 from tasks.specs import MAX_SOURCE_BYTES
 from tasks.storage.urls import public_name
@@ -145,6 +144,8 @@ def opened(source: str, warehouse: Warehouse, max_bytes: int = MAX_SOURCE_BYTES)
     Raises: InputError: the source cannot be read, is empty, too large, or clearly neither CSV nor Parquet.
     """
     if (rows := sample_rows(source, max_bytes)) is not None:
+        from tasks.ingest.sample import sample_file  # imports much of SciPy
+
         yield _inspect(sample_file(warehouse, rows), source, max_bytes, is_generated=True)
     elif local := local_file(source):
         yield _inspect(*local, max_bytes)

@@ -10,14 +10,13 @@ import polars as pl
 
 from tasks.compute.processes import Processes
 from tasks.errors import UserError
-from tasks.evaluation import calibration, metrics
+from tasks.evaluation import calibration
 from tasks.features.registry import BuiltTable
 from tasks.models.files import load_model
 from tasks.plugins import load_plugins, loaded_files
 from tasks.prediction.candidates import Candidate, job_of, lineage
 from tasks.specs import AUDIO_FEATURES
 from tasks.storage.warehouse import Warehouse
-from tasks.training import train
 
 FAMILIAR_ROWS = 1_000_000  # training rows that define which tracks are usual: enough for a share of 0.1 %
 TIMEOUT = 600.0  # seconds for calibrating a run's champions
@@ -44,7 +43,7 @@ class Calibration:
 
 
 def calibrate_in_child(chosen: list[Candidate], warehouse: Warehouse, threads: int) -> list[Calibration]:
-    """Calls `calibrate` in a child process, as a model may crash and TensorFlow should not be loaded here."""
+    """Calls `calibrate` in a child process, as a model may crash, and scikit-learn need not be loaded here."""
     request = (chosen, warehouse.address, threads, loaded_files())
     with Processes(threads, TIMEOUT) as processes:
         ended = processes.run(calibrate, request, warehouse.temporary("log"))
@@ -59,6 +58,8 @@ def calibrate(request: tuple[list[Candidate], str, int, tuple[str, ...]]) -> lis
 
     Args: request: candidates, address of the warehouse, threads, files of plug-ins.
     """
+    from tasks.training import train  # as metrics, imports scikit-learn, which the predicting process does not need
+
     chosen, address, threads, plugins = request
     load_plugins(plugins)
     warehouse = Warehouse.to_read(address)
@@ -92,6 +93,8 @@ def calibrate(request: tuple[list[Candidate], str, int, tuple[str, ...]]) -> lis
 
 
 def _genre_figures(truth: dict[str, np.ndarray], shares: dict[str, Any]) -> dict[str, float]:
+    from tasks.evaluation import metrics
+
     temperature = calibration.temperature(truth["val"], shares["val"])
     before = metrics.probability_scores(truth["test"], shares["test"])
     after = metrics.probability_scores(truth["test"], calibration.tempered(shares["test"], temperature))

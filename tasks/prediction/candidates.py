@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from tasks.errors import UnknownNameError, UserError, missing_library
-from tasks.evaluation.cross_validation import pooled_replicates, pooled_value
 from tasks.features.registry import BuiltTable, read_registry
 from tasks.features.tables import every_table, genres_of, table_version
 from tasks.models.registry import MODELS, base_of, spec_of
@@ -217,6 +216,8 @@ def out_of_fold(candidate: Candidate, warehouse: Warehouse) -> tuple[float, np.n
     if not folders or not len(figures) == len(replicates) == len(folders):
         return None
     values, counts = (list(column) for column in zip(*figures, strict=True))
+    from tasks.evaluation.cross_validation import pooled_replicates, pooled_value  # imports scikit-learn
+
     value = pooled_value(candidate.metric, values, counts)
     return value, candidate.sign * pooled_replicates(candidate.metric, value, np.array(replicates), counts)
 

@@ -31,7 +31,6 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import NoModelError, PluginError, UserError
-from tasks.evaluation.bootstrap import percentile_interval
 from tasks.features.targets import constant_targets, obstacle
 from tasks.plugins import load_plugins
 from tasks.prediction.calibrate import Calibration, calibrate_in_child
@@ -189,6 +188,8 @@ def _verdict(
     else:
         ours, theirs = (validation_replicates(one, warehouse) for one in (challenger, standing))
         figures = f"validation {challenger.metric} {challenger.value:.4f} against {standing.value:.4f}"
+    from tasks.evaluation.bootstrap import percentile_interval  # imports scikit-learn
+
     low, high = percentile_interval(ours - theirs)
     if low is None or high is None:
         return False, f"{figures}, not comparable"

@@ -5,9 +5,7 @@ Only loading reads files; predictions read none.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +94,7 @@ class Predictor:
                 models[one.result] = loaded[one.result]
             if one.result not in models:
                 tables = lineage(one.feature_version, warehouse)
-                with _without_native_messages():
-                    estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
+                estimator = load_model(one.spec, one.model_path, one.model_sha256, warehouse, threads)
                 models[one.result] = Model(
                     estimator, champion, FittedStatistics.of(tables, champion.calibration.familiarity, warehouse)
                 )
@@ -170,19 +167,6 @@ def model_inputs(one: Candidate, prepared: pa.Table) -> np.ndarray:
     for at, name in enumerate(columns):
         x[:, at] = prepared[name].to_numpy()
     return x
-
-
-@contextmanager
-def _without_native_messages() -> Iterator[None]:
-    """Suppresses what TensorFlow's C++ code prints to standard error when it is first imported."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _genres(found: Predicted, champion: Champion) -> dict[str, pa.Array]:

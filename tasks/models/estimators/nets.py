@@ -1,6 +1,7 @@
 """Multi-task nets in Keras, one trunk with a genre head and a popularity head: the study's and a better one.
 
-This is the only module that imports TensorFlow. It does so inside functions, because the import takes seconds.
+They are trained by Keras, and predict without it (`stored_net.py`). This is the only module that imports TensorFlow. It
+does so inside functions, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg import block_diag
 
+from tasks.models.estimators.stored_net import StoredNet
 from tasks.models.rows import Rows, StoredRows, chunks_of
 
 HEADS = ("genre", "popularity")
-BLOCK_ROWS = 4096  # rows predicted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class TwoHeadedNet:
     history: list[History] = field(default_factory=list, init=False, repr=False)
     origin: float = field(default=0.0, init=False)
     unit: float = field(default=100.0, init=False)
-    _net: Any = field(default=None, init=False, repr=False)  # its outputs are probabilities and popularity points
+    _trained: Any = field(default=None, init=False, repr=False)  # Keras's model, which is saved
+    _net: StoredNet = field(default_factory=lambda: StoredNet({}, {}), init=False, repr=False)  # what predicts
 
     def predict(self, x: np.ndarray) -> Any:
         """Predicts genre codes and popularity points.
@@ -69,27 +70,25 @@ class TwoHeadedNet:
 
         Returns: by head: genre probabilities (n_rows, n_classes), popularity points (n_rows,).
         """
-        x = x.astype(np.float32)
-        # Keras's `predict` gives the same, and takes some 60 ms more.
-        blocks = [self._net.predict_on_batch(x[at : at + BLOCK_ROWS]) for at in range(0, max(len(x), 1), BLOCK_ROWS)]
-        found = {head: np.concatenate([block[head] for block in blocks]) for head in blocks[0]}
+        found = self._net.outputs(x.astype(np.float32), self.threads)
         return {head: values if head == "genre" else values[:, 0].astype(np.float64) for head, values in found.items()}
 
     def save(self, path: Path) -> None:
         """Writes the net in Keras's own format; its outputs are probabilities and popularity points."""
-        self._net.save(path)
+        self._trained.save(path)
 
     def load(self, path: Path) -> None:
         """Loads a net that `save` wrote, instead of fitting one."""
-        self._net = _tensorflow(self.threads).keras.models.load_model(path, compile=False, safe_mode=True)
+        self._net = StoredNet.load(path)
 
-    def _in_points(self, keras: Any, n_features: int, net: Any) -> Any:
-        """Returns a Keras model that predicts as a net does, with popularity in points."""
+    def _keep(self, keras: Any, n_features: int, net: Any) -> None:
+        """Keeps a trained net: its outputs are then probabilities and popularity points."""
         inputs = keras.Input(shape=(n_features,))
         outputs = dict(net(inputs))
         if "popularity" in outputs:
             outputs["popularity"] = keras.layers.Rescaling(self.unit, offset=self.origin)(outputs["popularity"])
-        return keras.Model(inputs, outputs)
+        self._trained = keras.Model(inputs, outputs)
+        self._net = StoredNet.of(self._trained)
 
     def tensors(self, tf: Any, x: np.ndarray, truth: dict[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
         """Returns the rows and the targets by head as tensors; popularity is scaled by origin and unit."""
@@ -183,7 +182,7 @@ class MultitaskNet(TwoHeadedNet):
             if net.stop_training:
                 break
         callbacks.on_train_end()
-        self._net = self._in_points(keras, _n_features(x["train"]), net)
+        self._keep(keras, _n_features(x["train"]), net)
 
     def _build(self, keras: Any, n_features: int, classes: int) -> Any:
         layers = keras.layers
@@ -293,7 +292,7 @@ class EncodedNet(TwoHeadedNet):
             if epoch - best_epoch >= self.stop_patience:
                 break
         average.set_weights(weights)
-        self._net = self._in_points(tf.keras, _n_features(x["train"]), average)
+        self._keep(tf.keras, _n_features(x["train"]), average)
 
     def _build(self, keras: Any, x: np.ndarray, n_classes: int, *, is_averaged: bool) -> Any:
         """Returns a net whose outputs are (n_rows, members, n_outputs), or (n_rows, n_outputs) if it is averaged."""
@@ -333,6 +332,8 @@ def piecewise_linear(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     Returns: kernel (n_features, n_bins) and bias (n_bins,), float32. n_bins is the sum over all features, each of which
         has at most `bins`.
     """
+    from scipy.linalg import block_diag
+
     kernels, biases = [], []
     for values in x.T:
         edges = np.unique(values)

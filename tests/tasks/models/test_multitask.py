@@ -35,6 +35,7 @@ def predictions(named: tuple[str, dict]) -> tuple[dict[str, np.ndarray], np.ndar
     return net.predict(x["val"]), net.predict_proba(x["val"])
 
 
+STORED = ("multitask/multitask_tuned", {"members": 2})
 TUNED = ("single_head_tuned", {"epochs": 2, "members": 1})
 
 
@@ -76,7 +77,7 @@ def test_the_better_net_learns_popularity_in_points() -> None:
 def test_the_better_net_predicts_the_mean_of_members_that_differ() -> None:
     x, genre, popularity = data()
     net = fitted("multitask/multitask_tuned", {"epochs": 2, "members": 3, "width": 32}, genre, popularity, x=x)
-    [averaged] = [layer for layer in net._net.layers if layer.name.startswith("functional")]
+    [averaged] = [layer for layer in net._trained.layers if layer.name.startswith("functional")]
     members = [layer for layer in averaged.layers if type(layer).__name__ == "EinsumDense"]
     import keras
 
@@ -87,15 +88,37 @@ def test_the_better_net_predicts_the_mean_of_members_that_differ() -> None:
     np.testing.assert_allclose(by_member.mean(axis=1), net.predict_proba(x["val"]), rtol=1e-4)
 
 
-def test_a_saved_net_predicts_the_same(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    mostly_long(
+        [("multitask/multitask", {}), ("popularity/single_head_net", {}), STORED],
+        STORED,
+    ),
+)
+def test_a_saved_net_predicts_the_same_as_in_keras(name, settings, tmp_path) -> None:
     import keras
 
     x, genre, popularity = data()
-    net = fitted("multitask/multitask_tuned", {"epochs": 1, "members": 2}, genre, popularity, x=x)
+    targets = [popularity] if name.startswith("popularity") else [genre, popularity]
+    net = fitted(name, {"epochs": 1, **settings}, *targets, x=x)
     net.save(tmp_path / "model.keras")
-    outputs = keras.models.load_model(tmp_path / "model.keras").predict(x["val"].astype(np.float32), verbose=0)
-    np.testing.assert_allclose(outputs["genre"], net.predict_proba(x["val"]), rtol=1e-5)
-    np.testing.assert_allclose(outputs["popularity"][:, 0], net.predict(x["val"])["popularity"], rtol=1e-5)
+    by_keras = keras.models.load_model(tmp_path / "model.keras").predict(x["val"].astype(np.float32), verbose=0)
+    stored = MODELS[name].build({**MODELS[name].parameters, **settings}, 7, 1)
+    stored.load(tmp_path / "model.keras")
+    for head, values in net.outputs(x["val"]).items():
+        np.testing.assert_array_equal(values, stored.outputs(x["val"])[head])
+        np.testing.assert_allclose(by_keras[head].reshape(values.shape), values, rtol=1e-5)
+
+
+def test_a_rows_prediction_depends_on_no_other_row() -> None:
+    """To the last bit, whatever the number of rows and of threads."""
+    x, genre, popularity = data(1300)
+    net = fitted("multitask/multitask_tuned", {"epochs": 1, "members": 2}, genre, popularity, x=x)
+    every = net.outputs(x["val"])
+    net.threads = 2
+    for rows in (slice(0, 1), slice(7, 12), slice(100, 131), slice(3, 900), slice(1299, None, -1)):
+        for head, values in net.outputs(x["val"][rows]).items():
+            np.testing.assert_array_equal(values, every[head][rows])
 
 
 @pytest.mark.long
