@@ -14,7 +14,7 @@ from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import FEATURE_SETS, FeatureSet
+from tasks.specs import FEATURE_SETS, STUDY_SEED, FeatureSet, Folds
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
@@ -36,8 +36,10 @@ def built(snapshot, home) -> dict[str, dict[str, BuiltTable]]:
     return {name: tables(snapshot, name, home) for name in ("label_free", "cold_start")}
 
 
-def tables(snapshot: Snapshot, protocol: str, home: Warehouse, n: int | None = FOLDS) -> dict[str, BuiltTable]:
-    return {table.table_name: table for table in build_features(snapshot, protocol, 20, home, folds=n)}
+def tables(
+    snapshot: Snapshot, protocol: str, home: Warehouse, n: int = FOLDS, seed: int = STUDY_SEED
+) -> dict[str, BuiltTable]:
+    return {table.table_name: table for table in build_features(snapshot, protocol, 20, home, folds=Folds(n, seed))}
 
 
 def read(built: dict[str, BuiltTable], name: str, home: Warehouse) -> pl.DataFrame:
@@ -131,7 +133,7 @@ def test_a_protocol_that_is_not_honest_has_no_folds(snapshot, home) -> None:
 
 def test_what_has_no_folds_is_refused(snapshot, home) -> None:
     with pytest.raises(UserError, match="append with --statistics relearned, or leave out --folds"):
-        folds.build_folds(replace(snapshot, statistics="kept"), None, 3, {}, [], home)
+        folds.build_folds(replace(snapshot, statistics="kept"), None, Folds(3), {}, [], home)
     few = ingest("sample:400", {}, 0.05, home)
     with pytest.raises(InputError, match=r"50 folds need at least 100 rows of each genre; one has \d+\. Ask for fewer"):
         tables(few, "label_free", home, 50)
@@ -150,7 +152,7 @@ def test_a_genre_without_a_training_track_in_a_fold_is_named(tmp_path) -> None:
     with pytest.raises(
         InputError, match=r"3 folds are not possible under cold_start: in fold \d no .* of genre 'Jazz'"
     ):
-        build_features(snapshot, "cold_start", 5, home, folds=3)
+        build_features(snapshot, "cold_start", 5, home, folds=Folds(3))
 
 
 def test_too_few_groups_are_refused_with_their_number(snapshot, tmp_path) -> None:
@@ -180,4 +182,4 @@ def test_a_rule_that_a_fold_breaks_is_found(snapshot, tmp_path, monkeypatch) -> 
     build_features(again, "label_free", 20, home)
     monkeypatch.setattr(duck, "render", leaky)
     with pytest.raises(CheckError, match=r"break the rule of sql/checks/learnt_from_training_rows\.sql"):
-        build_features(again, "label_free", 20, home, folds=2)
+        build_features(again, "label_free", 20, home, folds=Folds(2))
