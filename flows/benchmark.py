@@ -15,7 +15,8 @@ from flows.parameters import (
     Count,
     DaskAddress,
     FeatureSets,
-    Folds,
+    FoldCount,
+    FoldSeed,
     Mebibytes,
     Models,
     Plugins,
@@ -43,7 +44,8 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
-    folds: Folds | None = None,
+    folds: FoldCount | None = None,
+    fold_seed: FoldSeed | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | None = None,
@@ -78,6 +80,8 @@ def benchmark(
         seeds: repeat what is stochastic for each of these seeds. By default 42.
         folds: cross-validate each honest protocol on so many folds, 2 to 50, beside its single split: each track is
             tested once, by models trained without it (results.cross_validated). By default none.
+        fold_seed: by which the tracks are divided into the folds: another one shows whether the ranking of models
+            depends on how they were divided. By default the study's, 42.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL (s3://bucket/prefix). By default $MUSIC_WAREHOUSE, else
@@ -113,7 +117,7 @@ def benchmark(
     opened = Warehouse.at(warehouse)
     mark_killed_runs(opened)
     executor = executor_of(runner, dask_address, workers, opened, spread=spread)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds, fold_seed)
     snapshot, tables = Preparation.of(
         source,
         columns,
@@ -125,7 +129,7 @@ def benchmark(
         artist_separators,
         units=units,
         required=request.required,
-        folds=folds,
+        folds=request.folds,
     ).in_flow()
     spent, cells = request.cells(snapshot, tables)
     tag_run(f"protocol:{protocol}", f"budget:{spent.name}", snapshot.tag)
@@ -150,8 +154,9 @@ def run(options: dict[str, Any]) -> Outcome:
     from tasks.training.request import Request
 
     asked = [options[name] for name in ("protocol", "budget", "models", "feature_sets", "seeds")]
-    asked += [Warehouse.at(options["warehouse"]), options["folds"]]
-    return outcome_of_run(benchmark, options, Request.of(*asked).required, print_run)
+    asked += [Warehouse.at(options["warehouse"]), options["folds"], options["fold_seed"]]
+    request = Request.of(*asked)
+    return outcome_of_run(benchmark, options, request.required, print_run, request.folds)
 
 
 COMMAND = Command(

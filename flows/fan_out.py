@@ -28,7 +28,7 @@ from tasks.orchestration.prefect_tasks import (
 )
 from tasks.orchestration.steps import Steps, carry_out
 from tasks.results import database, run_queries
-from tasks.specs import Budget, Cell
+from tasks.specs import Budget, Cell, Folds
 from tasks.storage.warehouse import Warehouse
 from tasks.training import dask_worker, drift, grid, large_tables
 from tasks.training.jobs import Job
@@ -106,6 +106,7 @@ def outcome_of_run(
     options: dict[str, Any],
     required: Collection[str],
     print_run: Callable[[str, Warehouse], str],
+    folds: Folds | None = None,
 ) -> Outcome:
     """Runs, for a command, a function that ends with `run_cells` as a flow.
 
@@ -114,10 +115,11 @@ def outcome_of_run(
         options: its parameters.
         required: our columns that the source must have.
         print_run: prints a published run, given its id.
+        folds: of its cross-validation.
     """
     given = {name: options[name] for name in SOURCE_OPTIONS}
     warehouse = Warehouse.at(options["warehouse"])
-    preparation = Preparation.of(**given, required=required, folds=options.get("folds"))
+    preparation = Preparation.of(**given, required=required, folds=folds)
     preparation.check()
     chosen = (options["runner"], options["dask_address"], options["workers"])
     executor_of(*chosen, warehouse, spread=options["spread"]).prepare()

@@ -111,13 +111,14 @@ MetricName = Annotated[str, *_known("metric", lambda: METRICS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0), Parameter(metavar="SHARE")]
 Features = Annotated[int, Field(ge=1, le=len(AUDIO_FEATURES)), Parameter(metavar="N")]
 Count = Annotated[int, Field(ge=1), Parameter(metavar="N")]
-Folds = Annotated[int, Field(ge=2, le=50), Parameter(metavar="K")]
+FoldCount = Annotated[int, Field(ge=2, le=50), Parameter(metavar="K")]
 Bytes = Annotated[
     ByteSize,
     Field(ge=1),
     Parameter(metavar="SIZE", converter=size, n_tokens=1, show_default=lambda most: f"{most // 10**9}GB"),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+FoldSeed = Annotated[Seed, Parameter(metavar="N")]
 Seeds = Annotated[list[Seed], Parameter(metavar="N,M", converter=integers, n_tokens=1)]
 Seconds = Annotated[float, Field(gt=0.0), Parameter(metavar="SECONDS")]
 Mebibytes = Annotated[float, Field(gt=0.0), Parameter(metavar="MIB")]

@@ -19,7 +19,7 @@ from tasks.ingest.read import Append, check, ingest
 from tasks.ingest.snapshots import Snapshot
 from tasks.ingest.source_names import default_source
 from tasks.ingest.units import parse_units
-from tasks.specs import MAX_SOURCE_BYTES, Statistics, protocols_of
+from tasks.specs import MAX_SOURCE_BYTES, Folds, Statistics, protocols_of
 from tasks.storage.warehouse import Warehouse
 from tasks.training.drift import Drift, measure_source, source_drift
 
@@ -51,7 +51,7 @@ class Preparation:
     append: Append | None
     units: dict[str, str]
     required: Collection[str]
-    folds: int | None = None
+    folds: Folds | None = None
 
     @classmethod
     def of(
@@ -68,7 +68,7 @@ class Preparation:
         statistics: Statistics = "relearned",
         units: str | Mapping[str, str] = "",
         required: Collection[str] = (),
-        folds: int | None = None,
+        folds: Folds | None = None,
     ) -> Preparation:
         """Returns the preparation that a flow's parameters ask for.
 

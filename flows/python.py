@@ -31,7 +31,8 @@ from flows.parameters import (
     Count,
     Features,
     FeatureSets,
-    Folds,
+    FoldCount,
+    FoldSeed,
     Mebibytes,
     Models,
     Plugins,
@@ -180,7 +181,8 @@ def benchmark(
     models: Models | None = None,
     feature_sets: FeatureSets | None = None,
     seeds: Seeds | None = None,
-    folds: Folds | None = None,
+    folds: FoldCount | None = None,
+    fold_seed: FoldSeed | None = None,
     refresh: bool = False,
     workers: Count | None = None,
     warehouse: WarehouseName | Path | None = None,
@@ -211,6 +213,7 @@ def benchmark(
         feature_sets: train only on these feature sets.
         seeds: repeat what is stochastic for each of these seeds. By default 42.
         folds: cross-validate each honest protocol on so many folds, 2 to 50, beside its single split. By default none.
+        fold_seed: by which the tracks are divided into the folds. By default the study's, 42.
         refresh: train again what was trained before.
         workers: cells trained at once, one process each. By default one per core.
         warehouse: where data is kept, a folder or a URL. By default $MUSIC_WAREHOUSE, else ./warehouse.
@@ -232,7 +235,7 @@ def benchmark(
     """
     tell = cli.tell if progress else _tell_nobody
     opened = Warehouse.at(warehouse)
-    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds)
+    request = Request.of(protocol, budget, models, feature_sets, seeds, opened, folds, fold_seed)
     at_once, threads = share_of_cores(workers)
     with opened.in_use(tell_of_upkeep if progress else _do_nothing):
         with as_source(source, opened) as readable:
@@ -247,7 +250,7 @@ def benchmark(
                 artist_separators,
                 units=units,
                 required=request.required,
-                folds=folds,
+                folds=request.folds,
             )
             preparation.check()
             start_server(threads)  # it imports the numerical libraries meanwhile

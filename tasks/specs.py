@@ -399,6 +399,14 @@ BUDGETS = Registry(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """How a cross-validation divides the tracks."""
+
+    number: int
+    seed: int = STUDY_SEED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One training job: the unit that is trained, cached, timed and reported."""
@@ -412,6 +420,7 @@ class Cell:
     train_rows: int | None = None  # number of training rows, stratified by genre; None: all that the budget allows
     fold: int | None = None  # of a cross-validation, from 1: tested on this fold; None: on the protocol's one split
     folds: int | None = None  # their number
+    fold_seed: int | None = None  # by which the tracks were divided into them; None: the study's
     workers: int | None = None  # Dask workers of a distributed fit, each with a share of the rows; None: one process
     settings: str | None = None  # JSON: the parameters of a model with saved settings; None: the registered ones
 
@@ -421,5 +430,6 @@ class Cell:
         kind = "" if self.task == "multitask" else f"{self.task} "
         rows = "" if self.train_rows is None else f", {self.train_rows:,} rows"
         fold = "" if self.fold is None else f", fold {self.fold} of {self.folds}"
+        fold += "" if self.fold_seed is None else f" by seed {self.fold_seed}"
         workers = "" if self.workers is None else f", {self.workers} workers"
         return f"{kind}{self.model} on {self.feature_set} ({self.protocol}{fold}, seed {self.seed}{rows}{workers})"

@@ -10,6 +10,8 @@ cells as (
         feature_set,
         seed,
         coalesce(fold, 0) as fold,
+        coalesce(folds, 0) as folds,
+        coalesce(fold_seed, 0) as fold_seed,
         string_agg(distinct task, ' and ' order by task) as tasks,
         any_value(status) as status,
         any_value(error) as error,
@@ -21,7 +23,7 @@ cells as (
         from results.fold_cells
     ) as every_cell
     where run_id in ($run_id, $other)
-    group by run_id, protocol, model, feature_set, seed, fold, cell_key
+    group by run_id, protocol, model, feature_set, seed, fold, folds, fold_seed, cell_key
 )
 
 select
@@ -38,5 +40,6 @@ select
     b.params as params_b,
     coalesce(a.result = b.result, false) as is_same_result
 from (select * from cells where run_id = $run_id) as a
-full join (select * from cells where run_id = $other) as b using (protocol, tasks, model, feature_set, seed, fold)
+full join (select * from cells where run_id = $other) as b
+    using (protocol, tasks, model, feature_set, seed, fold, folds, fold_seed)
 order by protocol, tasks, model, feature_set, seed, fold

@@ -20,5 +20,10 @@ where
     and comparisons.catalogue = runs.catalogue
     and comparisons.metric in ({{ headlines }})
     and comparisons.ci_low is not null
+    {% if has_folds is defined %}
+    and (comparisons.folds, comparisons.fold_seed) in (
+        select (cells.folds, cells.fold_seed) from results.fold_cells as cells where cells.run_id = $run_id
+    )
+    {% endif %}
     and comparisons.staging_version in (select cells.staging_version from results.cells as cells where cells.run_id = $run_id)
 order by all

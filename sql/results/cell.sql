@@ -1,7 +1,13 @@
 -- What identifies a cell, for the SELECTs of results to import; no table.
 -- identity: the columns, and the source; rows is the alias that has them. Tables about genre cells alone have no task.
 -- same_cell: the condition that rows of a and b are about the same cell.
+-- division: the columns that say how the tracks of a cross-validation were divided into folds.
 -- comparable: the condition that rows of a and b are figures of two models, in alphabetical order, on equal test rows.
+{% macro division(rows="") %}
+{% set of = rows ~ "." if rows else "" %}
+{{ of }}folds,
+    {{ of }}fold_seed
+{%- endmacro %}
 {% macro identity(rows, has_task=true, has_fold=false) %}
 {{ rows }}.run_id,
     {{ rows }}.protocol,
@@ -13,7 +19,7 @@
     {{ rows }}.seed,
     {% if has_fold %}
     {{ rows }}.fold,
-    {{ rows }}.folds,
+    {{ division(rows) }},
     {% endif %}
     {{ rows }}.source
 {%- endmacro %}
@@ -36,6 +42,7 @@
         and {{ a }}.feature_set = {{ b }}.feature_set
         {% if has_folds %}
         and {{ a }}.folds = {{ b }}.folds
+        and {{ a }}.fold_seed = {{ b }}.fold_seed
         {% endif %}
         and {{ a }}.metric = {{ b }}.metric
         and {{ a }}.test_rows = {{ b }}.test_rows

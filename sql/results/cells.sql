@@ -8,7 +8,7 @@
 -- NULL: they are all that the budget allows.
 -- test_rows: a digest of the ids of its test rows. Cells with equal digests can be compared; NULL: with none.
 -- Units: seconds; peak_rss_mb MiB of the process that trained it, or led the workers that did; n_train rows.
-select * exclude (train_rows, fold, folds)
+select * exclude (train_rows, fold, folds, fold_seed)
 from reported_cells
 where
     train_rows is null

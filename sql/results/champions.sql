@@ -2,9 +2,9 @@
 -- tasks/prediction/champions.py.
 -- Each catalogue has its own. is_current: it is the newest of its task and of the current catalogue (see
 -- results.catalogues), and predicts. replaced: the champion before. value: its metric on validation rows, with the
--- 95 % interval. folds: of its cross-validation, NULL if it had none. On test rows: log_loss, ece (of calibrated
--- probabilities, and before calibration by temperature), coverage (the share of tracks whose popularity is within
--- the interval of plus or minus half_width, cut to 0 to 100; coverage_wanted on validation rows) with its 95 %
+-- 95 % interval. folds and fold_seed: of its cross-validation, NULL if it had none. On test rows: log_loss, ece (of
+-- calibrated probabilities, and before calibration by temperature), coverage (the share of tracks whose popularity is
+-- within the interval of plus or minus half_width, cut to 0 to 100; coverage_wanted on validation rows) with its 95 %
 -- interval.
 select
     task,
@@ -42,6 +42,7 @@ select
     coverage_high,
     n_validation,
     n_test,
-    nullif(len(folds), 0) as folds
+    nullif(len(folds), 0) as folds,
+    if(len(folds) > 0, coalesce(fold_seed, {{ study_seed }}), null) as fold_seed
 from stored_champions
 order by chosen_at desc, task

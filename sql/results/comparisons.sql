@@ -3,7 +3,8 @@
 -- ci_high its 95 % paired bootstrap interval, p_value two-sided for "no difference", p_holm the same corrected for the
 -- number of pairs of that protocol, task, feature set and metric. better is the model that wins at p_holm < 0.05, NULL
 -- where neither does. Source: Holm (1979), A simple sequentially rejective multiple test procedure.
-{% set folds = "folds," if has_folds is defined else "" %}
+{% from "results/cell.sql" import division %}
+{% set folds = division() ~ "," if has_folds is defined else "" %}
 with
 
 ranked as (

@@ -1,6 +1,7 @@
 -- results.cross_validations: one row per run, protocol, task, model, feature_set, seed and metric of a complete
 -- cross-validation: the figure over all its rows, each tested once. Columns as in results.cross_validated, which has
 -- the newest (is_newest), as means over seeds.
+{% from "results/cell.sql" import division %}
 select
     run_id,
     protocol,
@@ -9,7 +10,7 @@ select
     feature_set,
     seed,
     source,
-    folds,
+    {{ division() }},
     metric,
     value,
     ci_low,

@@ -1,6 +1,6 @@
 -- What results.fold_comparisons compares: each two models of a task that were cross-validated on the same folds of the
 -- same tracks. results_a and results_b name the cross-validations, one a seed.
-{% from "results/cell.sql" import comparable %}
+{% from "results/cell.sql" import comparable, division %}
 with
 
 models as (
@@ -11,7 +11,7 @@ models as (
         protocol,
         task,
         feature_set,
-        folds,
+        {{ division() }},
         metric,
         model,
         test_rows,
@@ -31,7 +31,7 @@ select
     a.protocol,
     a.task,
     a.feature_set,
-    a.folds,
+    {{ division("a") }},
     a.metric,
     a.model as model_a,
     b.model as model_b,

@@ -2,9 +2,10 @@
 -- a task and seed, and metric. value is the metric over the test rows of all folds together: means and squared
 -- errors add up, macro averages are those of the summed confusion matrices, the calibration error that of the summed
 -- bins. r2 and spearman, which compare a fold's rows with one another, are the mean over folds, weighted by rows.
--- is_newest: it is the newest of its catalogue, set of tracks, budget, protocol, task, model, feature set, number of
--- folds and seed, with the features and settings of the newest of any seed. whole names the cross-validation.
+-- is_newest: it is the newest of its catalogue, set of tracks, budget, protocol, task, model, feature set, division
+-- into folds and seed, with the features and settings of the newest of any seed. whole names the cross-validation.
 -- results: the cells' folders; test_rows and rows_by_fold: digests and numbers of the folds' rows.
+{% from "results/cell.sql" import division %}
 with
 
 cells as (
@@ -21,7 +22,8 @@ cells as (
     inner join results.runs as runs on cells.run_id = runs.run_id
     window whole as (
         partition by
-            cells.run_id, cells.protocol, cells.task, cells.model, cells.feature_set, cells.seed, cells.folds
+            cells.run_id, cells.protocol, cells.task, cells.model, cells.feature_set, cells.seed,
+            {{ division("cells") }}
     )
 ),
 
@@ -30,13 +32,14 @@ complete as (
         *,
         first_value(settings) over newest = settings
         and rank() over (
-            partition by catalogue, staging_version, budget, protocol, task, model, feature_set, folds, seed, settings
+            partition by catalogue, staging_version, budget, protocol, task, model, feature_set, seed, settings,
+                {{ division() }}
             order by run_started_at desc, run_id desc
         ) = 1 as is_newest
     from cells
     where folds_ok = folds
     window newest as (
-        partition by catalogue, staging_version, budget, protocol, task, model, feature_set, folds
+        partition by catalogue, staging_version, budget, protocol, task, model, feature_set, {{ division() }}
         order by run_started_at desc, run_id desc
     )
 ),
@@ -179,7 +182,7 @@ select
     complete.task,
     complete.model,
     complete.feature_set,
-    complete.folds,
+    {{ division("complete") }},
     complete.seed,
     pooled.* exclude (whole, task) replace (coalesce(summed.value, pooled.value) as value),
     complete.is_newest,

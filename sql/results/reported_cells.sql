@@ -29,6 +29,7 @@ select
     reported.cell.train_rows as train_rows,
     reported.cell.fold as fold,
     reported.cell.folds as folds,
+    if(reported.cell.fold is not null, coalesce(reported.cell.fold_seed, {{ study_seed }}), null) as fold_seed,
     reported.cell.status as status,
     reported.cell.reused as reused,
     reported.cell.error as error,

@@ -12,7 +12,7 @@ from tasks.features.full_build import build_all, check_artists
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import Chosen
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import Protocol, protocol_named
+from tasks.specs import Folds, Protocol, protocol_named
 from tasks.storage.warehouse import Warehouse
 
 
@@ -22,7 +22,7 @@ def build_features(
     min_genre_rows: int,
     warehouse: Warehouse,
     artist_separators: Sequence[str] = (),
-    folds: int | None = None,
+    folds: Folds | None = None,
 ) -> list[BuiltTable]:
     """Makes the tables of `protocol` that are not stored yet, checks all tables, and returns them in order.
 

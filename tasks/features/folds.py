@@ -1,16 +1,17 @@
 """The features of a cross-validation: each fold's own statistics, and its rows, which are made where they are read.
 
-Two tables are stored for a protocol and a number of folds: which part each track is in (features.fold_assignment), and
-the fill values, scaling and components of each fold (features.fold_statistics), learnt from that fold's training rows
-by the SELECTs that make the tables of the single split. The rows of a fold are those of staging.stg_tracks with these
-statistics applied, again by the same SELECTs. So K folds take little more room than none.
+Two tables are stored for a protocol, a number of folds and a seed: which part each track is in
+(features.fold_assignment), and the fill values, scaling and components of each fold (features.fold_statistics), learnt
+from that fold's training rows by the SELECTs that make the tables of the single split. The rows of a fold are those of
+staging.stg_tracks with these statistics applied, again by the same SELECTs. So K folds take little more room than none.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tasks.features.registry import BuiltTable, read_registry, register
 from tasks.features.splits import grouped_split
 from tasks.features.tables import BRIDGES, Chosen, Table, check_finite, every_table, table_version, template_values
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import STUDY_SEED, Protocol, protocol_named
+from tasks.specs import STUDY_SEED, Folds, Protocol, protocol_named
 from tasks.storage import duck
 from tasks.storage.damage import is_whole
 from tasks.storage.warehouse import Warehouse
@@ -43,7 +44,7 @@ STORED = ("staging.stg_tracks", "features.genre_mapping", ASSIGNMENT, STATISTICS
 
 
 def build_folds(
-    snapshot: Snapshot, protocol: Protocol, folds: int, chosen: Chosen, tables: list[BuiltTable], warehouse: Warehouse
+    snapshot: Snapshot, protocol: Protocol, folds: Folds, chosen: Chosen, tables: list[BuiltTable], warehouse: Warehouse
 ) -> list[BuiltTable]:
     """Makes the two tables of a protocol's cross-validation, unless they are stored, and checks each fold's tables.
 
@@ -61,7 +62,7 @@ def build_folds(
         )
     values = {"protocol": protocol.name, **chosen}
     versions = _versions(protocol, folds, values, tables)
-    by_fold = {fold: versions | {"fold": str(fold)} for fold in range(1, folds + 1)}
+    by_fold = {fold: versions | {"fold": str(fold)} for fold in range(1, folds.number + 1)}
     with warehouse.lock("features"), duck.workspace(spill=warehouse.scratch) as connection:
         registered = {(row.table_name, row.version): row for row in read_registry(warehouse)}
         stored = {name: registered.get((name, versions[name])) for name in (ASSIGNMENT, STATISTICS)}
@@ -77,21 +78,21 @@ def build_folds(
             if table.protocol is None:
                 duck.view(connection, table.table_name, *warehouse.parts(table.path))
         started = time.perf_counter()
-        assigned = store(ASSIGNMENT, _assignment(connection, protocol, folds), started)
+        assigned = store(ASSIGNMENT, _divided(connection, protocol, folds), started)
         duck.view(connection, ASSIGNMENT, warehouse.here(assigned.path))
         started = time.perf_counter()
         learnt = []
         for fold, of in by_fold.items():
             _make(connection, protocol, values | {"fold": fold})
-            _check_genres(protocol, fold, folds, connection)
+            _check_genres(protocol, fold, folds.number, connection)
             connection.execute(f"create or replace view {STATISTICS_TABLE} as {duck.render('features/statistics')}")
             due = checks.due(protocol, of, warehouse)
             if any(REFITTED_TABLE in duck.upstream(name) for name in due):
                 refit(connection, protocol, values, warehouse)
             for name in due:
                 checks.run(name, protocol, of, warehouse, connection)
-            of_fold = connection.sql(f"select *, {folds} as folds, {fold} as fold from {STATISTICS_TABLE}")
-            learnt.append(of_fold.to_arrow_table())
+            of_fold = connection.sql(f"select *, {folds.number} as folds, {fold} as fold from {STATISTICS_TABLE}")
+            learnt.append(_with_seed(of_fold.to_arrow_table(), folds))
         return [assigned, store(STATISTICS, pa.concat_tables(learnt), started)]
 
 
@@ -139,11 +140,14 @@ def _tables() -> list[Table]:
     return [split if table.name == SPLIT else table for table in every_table() if table.is_by_protocol]
 
 
-def _versions(protocol: Protocol, folds: int, values: dict[str, object], tables: list[BuiltTable]) -> dict[str, str]:
+def _versions(protocol: Protocol, folds: Folds, values: dict[str, object], tables: list[BuiltTable]) -> dict[str, str]:
     """Returns the versions of the tables that the folds' are made from, and of what is stored, by table name."""
     versions = {table.table_name: table.version for table in tables}
     rules = [inspect.getsource(code) for code in (fold_parts, _stratified_parts, _assignment)]
-    versions[ASSIGNMENT] = duck.digest(ASSIGNMENT, folds, versions[SPLIT], rules, duck.code("features/fold_split"))
+    decided: list[object] = [folds.number, versions[SPLIT], rules, duck.code("features/fold_split")]
+    if folds.seed != STUDY_SEED:
+        decided += [folds.seed, *(inspect.getsource(code) for code in (_divided, _reordered))]
+    versions[ASSIGNMENT] = duck.digest(ASSIGNMENT, *decided)
     read = [versions[name] for name in (*STORED[:2], ASSIGNMENT)]
     learnt = [table_version(table, protocol, values, read) for table in _tables() if table.name in LEARNT]
     rules = [inspect.getsource(code) for code in (_tables, _make, rows_of)]
@@ -221,6 +225,47 @@ def _assignment(connection: duckdb.DuckDBPyConnection, protocol: Protocol, folds
         assigned = frame.to_arrow()
     n = assigned.num_rows
     return assigned.add_column(0, "folds", pa.repeat(folds, n)).add_column(0, "protocol", pa.repeat(protocol.name, n))
+
+
+def _divided(connection: duckdb.DuckDBPyConnection, protocol: Protocol, folds: Folds) -> pa.Table:
+    """Returns features.fold_assignment of a protocol, by the seed of the folds.
+
+    Another seed than the study's divides the tracks in another order. Then groups of the same size change their parts,
+    and with them smaller ones. The largest groups are few and come first, so that most of them would stay where they
+    are. So the parts are shuffled, too, which gives other folds of them.
+    """
+    if folds.seed == STUDY_SEED:
+        return _assignment(connection, protocol, folds.number)
+    with _reordered(connection, folds.seed):
+        assigned = _assignment(connection, protocol, folds.number)
+    shuffled = pa.array(np.random.default_rng(folds.seed).permutation(2 * folds.number))
+    part = assigned.column_names.index("part")
+    return _with_seed(assigned.set_column(part, "part", shuffled.take(assigned["part"])), folds)
+
+
+@contextmanager
+def _reordered(connection: duckdb.DuckDBPyConnection, seed: int) -> Iterator[None]:
+    """Has the SELECTs that a split reads (sql/features/*split_input.sql) return the tracks in an order of the seed."""
+    orders = {"staging.stg_tracks": "row_number", "features.track_groups": "content_hash"}
+    shown = connection.execute("select schema_name || '.' || view_name from duckdb_views()").fetchall()
+    orders = {name: column for name, column in orders.items() if (name,) in shown}
+    for name, column in orders.items():
+        connection.execute(f"alter view {name} rename to {name.split('.')[1]}_unordered")
+        connection.execute(
+            f"create view {name} as select * replace "
+            f"(md5_number_lower(concat_ws('|', {seed}, {column})) as {column}) from {name}_unordered"
+        )
+    yield
+    for name in orders:
+        connection.execute(f"drop view {name}")
+        connection.execute(f"alter view {name}_unordered rename to {name.split('.')[1]}")
+
+
+def _with_seed(table: pa.Table, folds: Folds) -> pa.Table:
+    """Adds fold_seed to a stored table; those of the study's seed lack it, as they did before there were others."""
+    if folds.seed == STUDY_SEED:
+        return table
+    return table.append_column("fold_seed", pa.repeat(folds.seed, table.num_rows))
 
 
 def left_out(tables: list[BuiltTable], warehouse: Warehouse) -> list[str]:

@@ -22,7 +22,7 @@ from tasks.ingest.snapshots import Snapshot
 from tasks.orchestration import artifacts, pages
 from tasks.prediction import batch, champions
 from tasks.results import publish
-from tasks.specs import MAX_SOURCE_BYTES
+from tasks.specs import MAX_SOURCE_BYTES, Folds
 from tasks.storage.warehouse import Warehouse
 from tasks.training import cell_files, dask_worker, drift, local, tuning
 from tasks.training.jobs import Job
@@ -78,7 +78,7 @@ def features_task(
     min_genre_rows: int,
     warehouse: Warehouse,
     artist_separators: list[str],
-    folds: int | None = None,
+    folds: Folds | None = None,
 ) -> list[BuiltTable]:
     """See tasks.features.build.build_features."""
     return build.build_features(snapshot, protocol, min_genre_rows, warehouse, artist_separators, folds)

@@ -54,6 +54,7 @@ class Candidate:
     ci_low: float | None
     ci_high: float | None
     folds: tuple[str, ...] = ()  # the results of its cross-validation in the same run, by fold, if that is complete
+    fold_seed: int | None = None  # by which the tracks were divided into them; None: the study's
 
     @property
     def spec(self) -> ModelSpec:
@@ -74,6 +75,11 @@ class Candidate:
     def tier(self) -> tuple[int, int]:
         """Rank by budget (full is best), then by the protocol's split; compared before the score, higher is better."""
         return -list(BUDGETS).index(self.cell.budget), -SPLITS.index(PROTOCOLS[self.cell.protocol].split)
+
+    @property
+    def division(self) -> tuple[int, int | None]:
+        """How its cross-validation divided the tracks: number and seed of the folds."""
+        return len(self.folds), self.fold_seed
 
     @property
     def unknown(self) -> str | None:
@@ -105,7 +111,8 @@ def candidates(warehouse: Warehouse, run_id: str | None = None) -> list[Candidat
                 if cell["fold"] and cell["result"] in whole:
                     by_cell.setdefault((cell["folds"], *_same(cell)), {})[cell["fold"]] = cell["result"]
             complete = {key[1:]: folds for key, folds in by_cell.items() if len(folds) == key[0]}
-            of_run = started[0] | {"catalogue": catalogues.of_record(started[0])}
+            seed = next((cell["fold_seed"] for cell in cells if cell["fold"]), None)  # a run has one
+            of_run = started[0] | {"catalogue": catalogues.of_record(started[0]), "fold_seed": seed}
             for cell in cells:
                 if cell["result"] in whole:
                     folds = complete.get(_same(cell), {})
@@ -150,6 +157,7 @@ def _candidates(
                 **{name: result[name] for name in ("model_path", "model_sha256", "predict_seconds")},
                 **{name: found[name] for name in ("metric", "value", "ci_low", "ci_high")},
                 folds=folds,
+                fold_seed=started["fold_seed"] if folds else None,
             )
 
 

@@ -79,6 +79,7 @@ CHAMPIONS = pa.schema(
         pa.field("genres", pa.list_(pa.string()), nullable=False),
         pa.field("catalogue", pa.string()),  # this and the next are NULL in records of earlier versions
         pa.field("folds", pa.list_(pa.string())),
+        pa.field("fold_seed", pa.int64()),  # NULL: the study's
         pa.field("settings", pa.string()),  # JSON; NULL: the registered ones
         pa.field("n_validation", pa.int64(), nullable=False),
         pa.field("n_test", pa.int64(), nullable=False),
@@ -145,7 +146,7 @@ def best_of(
 def best_in(contenders: Sequence[Candidate], warehouse: Warehouse) -> Candidate:
     """Returns the candidate that the rule chooses, by their cross-validations if all have one of the same folds."""
     found = {one.result: out_of_fold(one, warehouse) for one in contenders}
-    if any(figures is None for figures in found.values()) or len({len(one.folds) for one in contenders}) > 1:
+    if any(figures is None for figures in found.values()) or len({one.division for one in contenders}) > 1:
         return best_of(contenders, lambda one: validation_replicates(one, warehouse))
     scores = {result: figures for result, figures in found.items() if figures}
     return best_of(contenders, lambda one: scores[one.result][1], lambda one: one.sign * scores[one.result][0])
@@ -154,7 +155,7 @@ def best_in(contenders: Sequence[Candidate], warehouse: Warehouse) -> Candidate:
 def with_folds(standing: Candidate | None, of_run: Sequence[Candidate]) -> Candidate | None:
     """Returns the current champion, with the folds that a run cross-validated it on, if that run has it, too."""
     same = [one for one in of_run if standing and one.folds and one.cell_key == standing.cell_key]
-    return replace(standing, folds=same[0].folds) if standing and same else standing
+    return replace(standing, folds=same[0].folds, fold_seed=same[0].fold_seed) if standing and same else standing
 
 
 def decide(challenger: Candidate, standing: Candidate | None, obstacle: str | None, warehouse: Warehouse) -> Decision:
@@ -182,7 +183,7 @@ def _verdict(
     if not np.array_equal(validation_rows(challenger, warehouse), validation_rows(standing, warehouse)):
         return True, "the data changed: the previous champion was judged on other validation rows"
     of_folds = [out_of_fold(one, warehouse) for one in (challenger, standing)]
-    if len(challenger.folds) == len(standing.folds) and all(of_folds):
+    if challenger.division == standing.division and all(of_folds):
         (value, ours), (other, theirs) = (found for found in of_folds if found)
         figures = f"out-of-fold {challenger.metric} {value:.4f} against {other:.4f}"
     else:

@@ -129,7 +129,8 @@ def _facts(connection: duckdb.DuckDBPyConnection, run: Row) -> dict[str, str]:
             string_agg(distinct model, ', ' order by model) as models,
             string_agg(distinct feature_set, ', ' order by feature_set) as features,
             string_agg(distinct cast(seed as varchar), ', ') as seeds,
-            cast(max(folds) as varchar) as folds
+            cast(max(folds) as varchar) as folds,
+            cast(max(fold_seed) as varchar) as "seed of folds"
         from (from results.cells union all by name from results.fold_cells) where run_id = $run_id
         """,
         run_id=run["run_id"],

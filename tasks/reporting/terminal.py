@@ -179,7 +179,7 @@ def _cross_validated(
     more: Columns = {"± folds": lambda row: number(row["sd"])}
     more |= _metrics(metrics[1:]) | {"fit s": lambda row: f"{row['fit_seconds']:.1f}"}
     if rows:
-        each = f"{rows[0]['n']:,} tracks, each tested once in {rows[0]['folds']} folds"
+        each = f"{rows[0]['n']:,} tracks, each tested once in {run_queries.in_folds(rows[0])}"
         title = f"{task.capitalize()}: {each}, protocol {protocol}, budget {run['budget']}, {_data(run)}"
         _ranking(console, title, rows, metrics[0], more)
 

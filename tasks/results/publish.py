@@ -67,6 +67,7 @@ FOLD_TABLES = {
         {
             "protocol": pa.string(),
             "folds": pa.int64(),
+            "fold_seed": pa.int64(),
             "track_id": pa.int64(),
             "part": pa.int64(),
             "position": pa.int64(),
@@ -81,6 +82,7 @@ FOLD_TABLES = {
             "genre": pa.string(),
             "value": pa.float64(),
             "folds": pa.int64(),
+            "fold_seed": pa.int64(),
             "fold": pa.int64(),
         }
     ),
@@ -179,8 +181,9 @@ def _feature_tables(connection: duckdb.DuckDBPyConnection, features: list[BuiltT
         elif table.is_on_demand:
             _empty_table(connection, table)
     for name, empty in FOLD_TABLES.items():
-        if stored := [warehouse.location(row.path) for row in features if row.table_name == name]:
-            duck.view(connection, name, *stored)
+        if stored := [duck.literal(warehouse.location(row.path)) for row in features if row.table_name == name]:
+            select = duck.render("features/published_folds", files=", ".join(stored), columns=empty.names)
+            connection.execute(f"create view {name} as {select}")
         else:
             _load(connection, name, empty.empty_table())
     connection.execute(f"create view features.statistics as {duck.render('features/statistics')}")

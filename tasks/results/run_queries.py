@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from tasks.errors import one_line
-from tasks.specs import HEADLINES, METRICS
+from tasks.specs import HEADLINES, METRICS, STUDY_SEED
 from tasks.storage import duck
 
 # The metrics that a task's leaderboard lists; models are ranked by the first.
@@ -125,11 +125,12 @@ def cross_validated(connection: duckdb.DuckDBPyConnection, run_id: str, protocol
     return rows(
         connection,
         f"""
-        select model, feature_set, folds, {values}, avg(fold_sd) {headline} as sd, avg(ci_low) {headline} as low,
-            avg(ci_high) {headline} as high, max(n) as n, max(n_train) as n_train, avg(fit_seconds) as fit_seconds
+        select model, feature_set, folds, fold_seed, {values}, avg(fold_sd) {headline} as sd,
+            avg(ci_low) {headline} as low, avg(ci_high) {headline} as high, max(n) as n, max(n_train) as n_train,
+            avg(fit_seconds) as fit_seconds
         from results.cross_validations
         where run_id = $run_id and task = $task and protocol = $protocol
-        group by model, feature_set, folds
+        group by model, feature_set, folds, fold_seed
         order by {metrics[0]} {"desc" if METRICS[metrics[0]].higher_is_better else "asc"}, model, feature_set
         """,
         run_id=run_id,
@@ -209,6 +210,11 @@ def signed(value: float, digits: int) -> str:
 def protocol_of(row: Row) -> str:
     """Returns the protocol of a cell, with the fold that it is of."""
     return str(row["protocol"]) if row["fold"] is None else f"{row['protocol']}, fold {row['fold']}"
+
+
+def in_folds(row: Row) -> str:
+    """Returns the number of folds of a cross-validation, with their seed if it is not the study's."""
+    return f"{row['folds']} folds" + ("" if row["fold_seed"] == STUDY_SEED else f" of seed {row['fold_seed']}")
 
 
 def sampled(row: Row) -> str:

@@ -18,7 +18,7 @@ import jinja2
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from tasks.errors import UserError
-from tasks.specs import AUDIO_FEATURES, HEADLINES, METRICS, MISSING
+from tasks.specs import AUDIO_FEATURES, HEADLINES, METRICS, MISSING, STUDY_SEED
 from tasks.storage.folder_store import temporary_in
 
 SQL_ROOT = Path(__file__).resolve().parents[2] / "sql"
@@ -211,7 +211,13 @@ def render(name: str, **columns: object) -> str:
     return (
         _templates()
         .get_template(f"{name}.sql")
-        .render(audio_features=AUDIO_FEATURES, headlines=HEADLINE_NAMES, lower_is_better=LOWER_IS_BETTER, **columns)
+        .render(
+            audio_features=AUDIO_FEATURES,
+            study_seed=STUDY_SEED,
+            headlines=HEADLINE_NAMES,
+            lower_is_better=LOWER_IS_BETTER,
+            **columns,
+        )
     )
 
 

@@ -11,7 +11,7 @@ from tasks.features.registry import BuiltTable
 from tasks.models import xgboost
 from tasks.models.registry import GROUPS, MODELS, spec_of
 from tasks.models.spec import ModelSpec
-from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Protocol, protocol_named
+from tasks.specs import FEATURE_SETS, STUDY_SEED, Cell, FeatureSet, Folds, Protocol, protocol_named
 from tasks.training import large_tables
 from tasks.training.jobs import table_name
 
@@ -68,14 +68,16 @@ def plan_cells(
     ]
 
 
-def with_folds(cells: list[Cell], folds: int) -> list[Cell]:
+def with_folds(cells: list[Cell], folds: Folds) -> list[Cell]:
     """Returns the cells, each of an honest protocol followed by those of its cross-validation; not those of leaks."""
+    seed = None if folds.seed == STUDY_SEED else folds.seed
 
-    def of(cell: Cell) -> range:
+    def of(cell: Cell) -> list[Cell]:
         is_honest = protocol_named(cell.protocol).is_honest and not FEATURE_SETS[cell.feature_set].leaks
-        return range(1, folds + 1) if is_honest else range(0)
+        numbers = range(1, folds.number + 1) if is_honest else ()
+        return [replace(cell, fold=number, folds=folds.number, fold_seed=seed) for number in numbers]
 
-    return [one for cell in cells for one in (cell, *(replace(cell, fold=fold, folds=folds) for fold in of(cell)))]
+    return [one for cell in cells for one in (cell, *of(cell))]
 
 
 def _is_trained(spec: ModelSpec, feature_set: FeatureSet, protocol: Protocol) -> bool:

@@ -8,7 +8,7 @@ from tasks.errors import UserError
 from tasks.features.registry import BuiltTable
 from tasks.ingest.snapshots import Snapshot
 from tasks.models.spec import ModelSpec
-from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, protocol_named, protocols_of
+from tasks.specs import BUDGETS, STUDY_SEED, Budget, Cell, Folds, protocol_named, protocols_of
 from tasks.storage.warehouse import Warehouse
 from tasks.training.grid import plan_cells, with_folds
 from tasks.training.needs import possible, required_columns
@@ -24,7 +24,7 @@ class Request:
     models: list[str]  # or groups of them; empty: those that a protocol trains by default
     feature_sets: list[str]  # empty: all
     seeds: list[int]
-    folds: int | None  # of a cross-validation of each honest protocol, beside its one split; None: there is none
+    folds: Folds | None  # of a cross-validation of each honest protocol, beside its one split; None: there is none
     saved: list[ModelSpec]  # models with saved settings
 
     @classmethod
@@ -37,13 +37,18 @@ class Request:
         seeds: list[int] | None,
         warehouse: Warehouse,
         folds: int | None = None,
+        fold_seed: int | None = None,
     ) -> Request:
         """Returns the request of a benchmark's parameters.
 
-        Args: warehouse: has the saved settings that `models` names. folds: of a cross-validation.
+        Args: warehouse: has the saved settings that `models` names. folds: of a cross-validation. fold_seed: by which
+            the tracks are divided into them, by default the study's.
 
-        Raises: UserError: a name is not known, no protocol has folds, or saved settings cannot be used.
+        Raises: UserError: a name is not known, no protocol has folds, a seed has none, or saved settings cannot be
+            used.
         """
+        if fold_seed is not None and not folds:
+            raise UserError("--fold-seed needs --folds, the number of folds that it divides the tracks into.")
         if folds and not any(protocol_named(name).is_honest for name in protocols_of(protocol)):
             raise UserError(f"--folds needs an honest protocol, such as cold_start; {protocol} has none.")
         return cls(
@@ -52,7 +57,7 @@ class Request:
             models=models or [],
             feature_sets=feature_sets or [],
             seeds=seeds or [STUDY_SEED],
-            folds=folds,
+            folds=Folds(folds, STUDY_SEED if fold_seed is None else fold_seed) if folds else None,
             saved=saved_models(models or [], warehouse),
         )
 

@@ -80,6 +80,7 @@ FINISHED = pa.schema(
                         "train_rows": pa.int64(),  # NULL: all
                         "fold": pa.int64(),  # this and the next: NULL for the protocol's one split
                         "folds": pa.int64(),
+                        "fold_seed": pa.int64(),  # NULL: the study's
                         "workers": pa.int64(),  # NULL: one process
                         "settings": pa.string(),  # JSON; NULL: the registered ones
                         "status": pa.string(),

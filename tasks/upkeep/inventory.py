@@ -47,7 +47,7 @@ NAMED = re.compile(rf"/({VERSIONED}|{CELL})")
 # The key of a result, as in results.newest, of a point of a learning curve, and of a fold.
 CELL_OF = (
     "staging_version", "budget", "protocol", "task", "model", "feature_set", "seed", "train_rows", "fold", "folds",
-    "catalogue",
+    "fold_seed", "catalogue",
 )  # fmt: skip
 RETIRED = pa.schema(
     [

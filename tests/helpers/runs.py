@@ -10,6 +10,7 @@ from tasks.features.build import build_features
 from tasks.ingest.read import ingest
 from tasks.prediction import champions
 from tasks.results.publish import publish
+from tasks.specs import STUDY_SEED, Folds
 from tasks.storage.warehouse import Warehouse
 from tasks.training.catalogues import Catalogues
 from tasks.training.cell_files import find_result
@@ -34,18 +35,20 @@ def make_run(
     as_current: bool = False,
     chooses: bool = False,
     folds: int | None = None,
+    fold_seed: int = STUDY_SEED,
 ) -> str:
     """Train in this process, record and publish a run of budget smoke; its id.
 
     Args: errors: models that fail, or one fold of a model, as "linear 2", and how. chooses: champions, too.
     """
     snapshot = ingest(source, {}, 0.5, home)
+    divided = Folds(folds, fold_seed) if folds else None
     tables = [
-        table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home, folds=folds)
+        table for name in protocols for table in build_features(snapshot, name, min_genre_rows, home, folds=divided)
     ]
     measure_source(snapshot, home)
     cells = plan_cells(list(protocols), "smoke", list(models), list(feature_sets), [42])
-    cells = with_folds(cells, folds) if folds else cells
+    cells = with_folds(cells, divided) if divided else cells
     run = start_run(Catalogues.of(home).placed(snapshot, home), "smoke", home, as_current=as_current)
     told = errors or {}
     outcomes = [

@@ -51,7 +51,9 @@ def candidate(
     )  # fmt: skip
 
 
-def cross_validated(warehouse: Warehouse, one: Candidate, *values: float, own: np.ndarray | None = None) -> Candidate:
+def cross_validated(
+    warehouse: Warehouse, one: Candidate, *values: float, own: np.ndarray | None = None, fold_seed: int | None = None
+) -> Candidate:
     """The candidate with folds of 100 rows, of which those have the figures `values`, stored where they are."""
     names = tuple(f"{one.result}-fold{at}" for at in range(len(values)))
     for name, value in zip(names, values, strict=True):
@@ -67,7 +69,7 @@ def cross_validated(warehouse: Warehouse, one: Candidate, *values: float, own: n
             numbers = {"fit_seconds": 1.0, "predict_seconds": 1.0, "peak_rss_mb": 1.0, "n_train": 400}
             row = {**empty, **texts, **numbers, "metrics": figures}
             pq.write_table(pa.Table.from_pylist([row], RESULT), folder / "result.parquet")
-    return replace(one, folds=names)
+    return replace(one, folds=names, fold_seed=fold_seed)
 
 
 def try_until(n, job, home) -> tuple[str, list[dict]]:

@@ -12,7 +12,7 @@ from tasks.reporting import sparklines
 from tasks.reporting.page import Column, Figure, HtmlTable, numbers, secondary, texts
 from tasks.reporting.sparklines import Mark, Scale
 from tasks.results import run_queries
-from tasks.results.run_queries import LEADERBOARDS, Row, Rows, interval_text, number, signed
+from tasks.results.run_queries import LEADERBOARDS, Row, Rows, in_folds, interval_text, number, signed
 from tasks.specs import FEATURE_SETS, HEADLINES, METRICS
 from tasks.storage import duck
 
@@ -132,7 +132,7 @@ def cross_validation(results: Results, task: str) -> Figure | None:
     others = [name.removesuffix("_macro") for name in metrics[1:]]
     tables = [
         HtmlTable(
-            caption=f"{task.capitalize()}, protocol {protocol}: {board[0]['n']:,} tracks in {board[0]['folds']} folds, "
+            caption=f"{task.capitalize()}, protocol {protocol}: {board[0]['n']:,} tracks in {in_folds(board[0])}, "
             f"{board[0]['n_train']:,} to train each model",
             columns=[
                 *texts("model", "features"), *numbers(headline), Column("95 % interval", "plot"),

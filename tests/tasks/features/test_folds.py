@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,13 @@ from tasks.features.build import build_features
 from tasks.features.registry import BuiltTable
 from tasks.ingest.read import ingest
 from tasks.ingest.snapshots import Snapshot
-from tasks.specs import FEATURE_SETS, FeatureSet
+from tasks.specs import FEATURE_SETS, STUDY_SEED, FeatureSet, Folds
 from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
+from tests.helpers.commands import refusal
 
 FOLDS = 3
+SEEDS = (STUDY_SEED, 2)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +35,20 @@ def snapshot(home) -> Snapshot:
 
 
 @pytest.fixture(scope="module")
-def built(snapshot, home) -> dict[str, dict[str, BuiltTable]]:
-    return {name: tables(snapshot, name, home) for name in ("label_free", "cold_start")}
+def by_seed(snapshot, home) -> dict[int, dict[str, dict[str, BuiltTable]]]:
+    names = ("label_free", "cold_start")
+    return {seed: {name: tables(snapshot, name, home, seed=seed) for name in names} for seed in SEEDS}
 
 
-def tables(snapshot: Snapshot, protocol: str, home: Warehouse, n: int | None = FOLDS) -> dict[str, BuiltTable]:
-    return {table.table_name: table for table in build_features(snapshot, protocol, 20, home, folds=n)}
+@pytest.fixture(scope="module")
+def built(by_seed) -> dict[str, dict[str, BuiltTable]]:
+    return by_seed[STUDY_SEED]
+
+
+def tables(
+    snapshot: Snapshot, protocol: str, home: Warehouse, n: int = FOLDS, seed: int = STUDY_SEED
+) -> dict[str, BuiltTable]:
+    return {table.table_name: table for table in build_features(snapshot, protocol, 20, home, folds=Folds(n, seed))}
 
 
 def read(built: dict[str, BuiltTable], name: str, home: Warehouse) -> pl.DataFrame:
@@ -51,8 +62,10 @@ def fold(table: str, protocol: str, number: int, built: dict[str, BuiltTable], h
         return pl.DataFrame(connection.sql(f"from {table} order by track_id").to_arrow_table())
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("protocol", ["label_free", "cold_start"])
-def test_each_track_is_tested_once_and_validates_at_most_once(protocol, built, home) -> None:
+def test_each_track_is_tested_once_and_validates_at_most_once(protocol, seed, by_seed, home) -> None:
+    built = by_seed[seed]
     splits = pl.concat(fold(folds.SPLIT, protocol, at, built[protocol], home) for at in range(1, FOLDS + 1))
     tracks = read(built[protocol], "staging.stg_tracks", home)["track_id"]
     assert sorted(splits.filter(split="test")["track_id"]) == sorted(tracks)
@@ -63,7 +76,9 @@ def test_each_track_is_tested_once_and_validates_at_most_once(protocol, built, h
     assert shares == pytest.approx({"test": 1 / 3, "val": 1 / 6, "train": 1 / 2}, abs=0.02)
 
 
-def test_artists_and_recordings_are_whole_in_folds_that_keep_them_apart(built, home) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_artists_and_recordings_are_whole_in_folds_that_keep_them_apart(seed, by_seed, home) -> None:
+    built = by_seed[seed]
     artists = read(built["cold_start"], "features.track_artists", home)
     recordings = read(built["cold_start"], "features.track_groups", home)
     parts = read(built["cold_start"], folds.ASSIGNMENT, home)
@@ -76,8 +91,10 @@ def test_artists_and_recordings_are_whole_in_folds_that_keep_them_apart(built, h
     assert split_up["part"].max() > 1
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("protocol", "most"), [("label_free", 1), ("cold_start", 12)])
-def test_genres_are_spread_evenly(protocol, most, built, home) -> None:
+def test_genres_are_spread_evenly(protocol, most, seed, by_seed, home) -> None:
+    built = by_seed[seed]
     tracks = read(built[protocol], "staging.stg_tracks", home).select("track_id", "music_genre")
     counts = (
         read(built[protocol], folds.ASSIGNMENT, home)
@@ -88,6 +105,33 @@ def test_genres_are_spread_evenly(protocol, most, built, home) -> None:
         .agg((pl.col("len").max() - pl.col("len").min()).alias("spread"))
     )
     assert counts["spread"].max() <= most
+
+
+@pytest.mark.parametrize("protocol", ["label_free", "cold_start"])
+def test_another_seed_divides_the_tracks_otherwise(protocol, by_seed, home) -> None:
+    """Of pairs of tracks of different groups that were in one fold, about one in FOLDS is in one again."""
+    study, other = (read(by_seed[seed][protocol], folds.ASSIGNMENT, home) for seed in SEEDS)
+    tracks = study.join(other, on="track_id")
+    assert len(tracks) == len(study) == len(other)
+    assert (tracks["group_id"] == tracks["group_id_right"]).all()
+    assert (tracks["position"] != tracks["position_right"]).mean() > 0.9
+    first = tracks.group_by("group_id").first().select(pl.col("part") // 2, pl.col("part_right") // 2)
+    pairs = first.group_by("part", "part_right").len().select((pl.col("len") ** 2).sum()).item()
+    before = first.group_by("part").len().select((pl.col("len") ** 2).sum()).item()
+    assert pairs / before == pytest.approx(1 / FOLDS, abs=0.04)
+    assert other["fold_seed"].unique().to_list() == [2]
+
+
+def test_tables_and_versions_of_the_studys_seed_are_those_of_before_there_were_others(by_seed, built, home) -> None:
+    for protocol, of_study in built.items():
+        rules = [inspect.getsource(code) for code in (folds.fold_parts, folds._stratified_parts, folds._assignment)]
+        version = of_study[folds.SPLIT].version
+        expected = duck.digest(folds.ASSIGNMENT, FOLDS, version, rules, duck.code("features/fold_split"))
+        assert of_study[folds.ASSIGNMENT].version == expected
+        assert not {"fold_seed"} & {*read(of_study, folds.ASSIGNMENT, home).columns}
+        assert not {"fold_seed"} & {*read(of_study, folds.STATISTICS, home).columns}
+        differ = {name for name, table in by_seed[2][protocol].items() if table.version != of_study[name].version}
+        assert differ == {folds.ASSIGNMENT, folds.STATISTICS}
 
 
 @pytest.mark.parametrize("number", [1, FOLDS])
@@ -130,8 +174,9 @@ def test_a_protocol_that_is_not_honest_has_no_folds(snapshot, home) -> None:
 
 
 def test_what_has_no_folds_is_refused(snapshot, home) -> None:
+    assert "--fold-seed needs --folds, the number of folds" in refusal("--protocol", "cold_start", "--fold-seed", "7")
     with pytest.raises(UserError, match="append with --statistics relearned, or leave out --folds"):
-        folds.build_folds(replace(snapshot, statistics="kept"), None, 3, {}, [], home)
+        folds.build_folds(replace(snapshot, statistics="kept"), None, Folds(3), {}, [], home)
     few = ingest("sample:400", {}, 0.05, home)
     with pytest.raises(InputError, match=r"50 folds need at least 100 rows of each genre; one has \d+\. Ask for fewer"):
         tables(few, "label_free", home, 50)
@@ -150,7 +195,7 @@ def test_a_genre_without_a_training_track_in_a_fold_is_named(tmp_path) -> None:
     with pytest.raises(
         InputError, match=r"3 folds are not possible under cold_start: in fold \d no .* of genre 'Jazz'"
     ):
-        build_features(snapshot, "cold_start", 5, home, folds=3)
+        build_features(snapshot, "cold_start", 5, home, folds=Folds(3))
 
 
 def test_too_few_groups_are_refused_with_their_number(snapshot, tmp_path) -> None:
@@ -180,4 +225,4 @@ def test_a_rule_that_a_fold_breaks_is_found(snapshot, tmp_path, monkeypatch) -> 
     build_features(again, "label_free", 20, home)
     monkeypatch.setattr(duck, "render", leaky)
     with pytest.raises(CheckError, match=r"break the rule of sql/checks/learnt_from_training_rows\.sql"):
-        build_features(again, "label_free", 20, home, folds=2)
+        build_features(again, "label_free", 20, home, folds=Folds(2))

@@ -64,6 +64,8 @@ def test_cross_validations_choose_if_all_have_one(warehouse) -> None:
     assert best_in([of_good, lucky], warehouse).result == "lucky"
     of_three = cross_validated(warehouse, lucky, 0.44, 0.46, 0.45)
     assert best_in([of_good, of_three], warehouse).result == "lucky"
+    assert best_in([of_good, replace(of_lucky, fold_seed=7)], warehouse).result == "lucky"
+    assert best_in([replace(one, fold_seed=7) for one in (of_good, of_lucky)], warehouse).result == "good"
 
 
 @pytest.mark.parametrize(("values", "takes_over"), [((0.50, 0.50), True), ((0.481, 0.481), False)])
@@ -73,13 +75,17 @@ def test_a_challenger_is_judged_by_the_folds_if_both_have_them(values, takes_ove
     decision = decide(cross_validated(warehouse, challenger, *values, own=0.002 * DRAWS[1]), standing, None, warehouse)
     assert decision.takes_over is takes_over
     assert f"out-of-fold accuracy {values[0]:.4f} against 0.4800" in decision.reason
+    by_another_seed = cross_validated(warehouse, candidate(warehouse, "again", 0.40), *values, fold_seed=7)
+    assert "validation accuracy 0.4000 against 0.4800" in decide(by_another_seed, standing, None, warehouse).reason
     assert not decide(challenger, standing, None, warehouse).takes_over
 
 
 def test_a_champion_without_folds_takes_those_of_a_run_that_has_it(warehouse) -> None:
     standing = candidate(warehouse, "standing", 0.48)
-    of_run = [cross_validated(warehouse, replace(standing, result="again"), 0.48, 0.48), candidate(warehouse, "x", 0.4)]
+    again = cross_validated(warehouse, replace(standing, result="again"), 0.48, 0.48, fold_seed=7)
+    of_run = [again, candidate(warehouse, "x", 0.4)]
     assert with_folds(standing, of_run).folds == ("again-fold0", "again-fold1")
+    assert with_folds(standing, of_run).division == (2, 7)
     assert with_folds(standing, of_run[1:]) is standing
     assert with_folds(None, of_run) is None
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import duckdb
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from tasks.results import run_queries
+from tasks.specs import STUDY_SEED
+from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 from tasks.upkeep.cleanup import tidy
 from tasks.upkeep.policy import Policy
-from tests.helpers.commands import query
+from tests.helpers.commands import ROOT, query
 from tests.helpers.runs import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
@@ -192,3 +197,93 @@ def test_a_publication_without_folds_has_their_tables(trained) -> None:
     for name in ("results.fold_cells", "results.fold_metrics", "results.fold_predictions", "results.cross_validated"):
         assert query(trained, f"select count(*) from {name}") == [(0,)], name
     assert query(trained, "select count(*) from features.fold_assignment") == [(0,)]
+
+
+QUESTIONS = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/results.md").read_text(encoding="utf-8"), re.DOTALL)
+RANKS = next(question for question in QUESTIONS if "fold_seed" in question)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[Warehouse, dict[int, str]]:
+    """Two divisions of the same tracks in one warehouse, the study's published last: the run of each seed."""
+    home = Warehouse.at(tmp_path_factory.mktemp("seeds"))
+    asked = {"source": "sample:400", "models": ["linear", "lasso"], "protocols": ["cold_start"], "folds": 2}
+    return home, {seed: make_run(home, **asked, fold_seed=seed, chooses=True) for seed in (7, STUDY_SEED)}
+
+
+@pytest.mark.slow
+class TestSeeds:
+    def test_each_has_its_own_figures_and_pairs(self, runs) -> None:
+        home, by_seed = runs
+        figures = query(
+            home, "select model, fold_seed, folds, n, seeds, run_id, value from results.cross_validated "
+            "where metric = 'rmse' order by model, fold_seed"
+        )  # fmt: skip
+        assert [row[:-1] for row in figures] == [
+            (model, seed, 2, 400, 1, by_seed[seed]) for model in ("lasso", "linear") for seed in (7, STUDY_SEED)
+        ]
+        values = {row[:2]: row[-1] for row in figures}
+        assert values["linear", 7] != values["linear", STUDY_SEED]
+        pairs = query(
+            home, "select fold_seed, model_a, model_b, value_a, value_b, p_value = p_holm "
+            "from results.fold_comparisons where metric = 'rmse' order by all"
+        )  # fmt: skip
+        assert pairs == [
+            (seed, "lasso", "linear", values["lasso", seed], values["linear", seed], True) for seed in (7, STUDY_SEED)
+        ]
+        assert query(home, "select distinct is_newest, count(*) from results.cross_validations group by all") == [
+            (True, 2 * query(home, "select count(distinct (model, metric)) from results.cross_validations")[0][0])
+        ]
+
+    def test_predictions_are_of_the_parts_of_their_seed(self, runs) -> None:
+        home, _ = runs
+        shown = "select distinct folds, fold_seed from {}"
+        assert query(home, shown.format("features.fold_assignment")) == [(2, STUDY_SEED)]
+        assert query(home, shown.format("features.fold_statistics")) == [(2, STUDY_SEED)]
+        of_parts = query(
+            home,
+            """
+            select predictions.fold_seed, count(*), avg(cast(part // 2 + 1 = fold as int)) = 1
+            from results.fold_predictions as predictions
+            inner join features.fold_assignment as parts using (protocol, folds, track_id)
+            group by all order by all
+            """,
+        )
+        assert of_parts == [(7, 800, False), (STUDY_SEED, 800, True)]
+
+    def test_a_run_shows_the_figures_and_pairs_of_its_own_seed(self, runs) -> None:
+        home, by_seed = runs
+        with duckdb.connect(str(home.database), read_only=True) as connection:
+            for seed, run_id in by_seed.items():
+                board = run_queries.cross_validated(connection, run_id, "cold_start", "popularity")
+                leads = run_queries.rows(connection, duck.render("report/fold_leads"), run_id=run_id)
+                assert {row["fold_seed"] for row in board} == {seed}
+                assert len(leads) == 1
+                rmse = {row["model"]: row["rmse"] for row in board}
+                assert [(row["value_a"], row["value_b"]) for row in leads] == [(rmse["lasso"], rmse["linear"])]
+                named = "2 folds" if seed == STUDY_SEED else "2 folds of seed 7"
+                assert run_queries.in_folds(board[0]) == named
+
+    def test_the_ranks_of_each_seed_are_compared_by_a_query(self, runs) -> None:
+        home, _ = runs
+        rows = query(home, RANKS.replace("budget = 'full'", "budget = 'smoke'").replace("folds = 5", "folds = 2"))
+        figures = query(home, "select model, fold_seed, value from results.cross_validated where metric = 'rmse'")
+        values = {(model, seed): value for model, seed, value in figures}
+        assert {model for _, model, *_ in rows} == {"lasso", "linear"}
+        for task, model, seeds, figures, ranks in rows:
+            other = "linear" if model == "lasso" else "lasso"
+            assert (task, seeds) == ("popularity", [7, STUDY_SEED])
+            assert figures == [pytest.approx(values[model, seed], abs=1e-4) for seed in seeds]
+            assert ranks == [1 + (values[model, seed] > values[other, seed]) for seed in seeds]
+
+    def test_upkeep_keeps_both_and_neither_is_trained_again(self, runs, tmp_path) -> None:
+        home, by_seed = runs
+        own = Warehouse.at(shutil.copytree(home.root, tmp_path / "own"))
+        tidy(Policy(keep_runs=1, grace_hours=0), 0.0, lambda: None, own)
+        assert {run_id for (run_id,) in query(own, "select run_id from results.runs")} == set(by_seed.values())
+        for seed in by_seed:
+            again = make_run(own, "sample:400", ["linear", "lasso"], protocols=["cold_start"], folds=2, fold_seed=seed)
+            assert query(own, f"select bool_and(reused) from results.fold_cells where run_id = '{again}'") == [(True,)]
+            assert query(own, "select count(*), count(distinct fold_seed) from results.cross_validated") == [
+                (2 * len(query(own, "select distinct model, metric from results.cross_validated")), 2)
+            ]

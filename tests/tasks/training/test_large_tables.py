@@ -19,7 +19,7 @@ from tasks.models.linear import fit_least_squares
 from tasks.models.registry import MODELS, spec_of
 from tasks.models.rows import StoredRows
 from tasks.reporting import report, terminal
-from tasks.specs import Cell
+from tasks.specs import Cell, Folds
 from tasks.storage.warehouse import Warehouse
 from tasks.training import large_tables, train
 from tasks.training.cell_files import sample_of
@@ -236,10 +236,10 @@ def test_memory_does_not_grow_with_the_rows(warehouse, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["popularity/linear", "genre/xgboost", "genre/ensemble", "multitask/multitask"])
 def test_rows_of_a_fold_are_the_same_in_memory_and_on_disk(name, tmp_path, monkeypatch) -> None:
     home = Warehouse.at(tmp_path)
-    tables = build_features(ingest("sample:400", {}, 0.05, home), "cold_start", 20, home, folds=2)
+    tables = build_features(ingest("sample:400", {}, 0.05, home), "cold_start", 20, home, folds=Folds(2))
     task, model = name.split("/")
     cell = Cell(protocol="cold_start", task=task, model=model, feature_set="all", seed=42, budget="brief")
-    one, *folds = make_jobs(with_folds([cell], 2), tables, "run", home, 1)
+    one, *folds = make_jobs(with_folds([cell], Folds(2)), tables, "run", home, 1)
     assert len({job.key for job in (one, *folds)}) == 3
     assert [key_of(job.cell, job.feature_version) for job in (one, *folds)] == [one.key, *(job.key for job in folds)]
     read = [train.load(job) for job in folds]
