@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,19 @@ class StoredNet:
         Returns: by name: shape (n_rows, n_outputs), float32.
         """
         blocks = [x[at : at + BLOCK_ROWS] for at in range(0, max(len(x), 1), BLOCK_ROWS)]
-        with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(self._block, blocks))
         return {name: np.concatenate([block[name] for block in found]) for name in found[0]}
 
     def _block(self, x: np.ndarray) -> dict[str, np.ndarray]:
         with np.errstate(over="ignore"):  # e to the power of a large number is infinite, as it should be here
             return _run(self.config, self.weights, x)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Returns what sets the threads of NumPy's BLAS. To find it takes longer than to predict a row."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _weights_of(model: Any) -> Iterator[tuple[str, list[np.ndarray]]]:

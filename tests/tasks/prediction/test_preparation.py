@@ -50,7 +50,9 @@ def test_a_planned_preparation_gives_what_the_same_sql_gives_step_by_step(fitted
     planned = PlannedPreparation(fitted)
     with duck.workspace(trained.scratch) as connection:
 
-        @settings(max_examples=amount(12, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @settings(
+            max_examples=amount(12, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        )
         @given(ROWS)
         def same(rows: list[dict[str, object]]) -> None:
             read_rows(connection, rows)
