@@ -155,8 +155,7 @@ class RowPredictor:
         Returns: predictions (schema PREDICTED); and row_number, column and error of refused values.
         """
         prepared = {version: one.prepare(rows) for version, one in self.preparations.items()}
-        version, inputs = next(iter(prepared.items()))
-        rejects = self.preparations[version].rejects() if inputs.num_rows < len(rows) else []
+        rejects = next(iter(self.preparations.values())).rejects()
         return self.predictor.predict(prepared), rejects
 
 

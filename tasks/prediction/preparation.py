@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.features.registry import BuiltTable
@@ -203,12 +204,14 @@ class PlannedPreparation:
         self._given = _GivenTracks(_texts([]))
         self._connection = duck.for_few_rows()
         self._connection.register("given_tracks", self._given)
-        steps = {table: select() for table, select in READING.items()}
-        steps |= _reject_selects(EXPECTED, has_blank_rows=True)
+        self._rejects: list[tuple[int, str, str]] = []
+        read = {table: select() for table, select in READING.items()}
+        checked = read | _reject_selects(EXPECTED, has_blank_rows=True)
         rejects = "select row_number, column_name, error from raw.rejects"
-        self._connection.execute(f"prepare rejects as {_merged(steps, rejects)} order by all")
+        self._connection.execute(f"prepare rejects as {_merged(checked, rejects)} order by all")
         prepared, inputs = _selects(self._connection, fitted, 1, MOST_ROWS)
         fixed = {*fitted.tables, FAMILIARITY_TABLE}
+        steps = read | {"raw.rejects": "select 0 as row_number where false"}  # `prepare` takes them out
         steps |= {table: _evaluated(self._connection, select, fixed) for table, select in prepared.items()}
         inputs = _evaluated(self._connection, inputs, fixed)
         self._connection.execute(f"prepare inputs as {_merged(steps, inputs)} order by row_number")
@@ -217,11 +220,16 @@ class PlannedPreparation:
         """Returns the models' input for the rows without rejects, as `prepare` does. Args: rows: as for `read_rows`."""
         self._given.table = _texts(rows)
         columns = self._connection.execute("execute inputs").fetchnumpy()  # `sql(...)` would bind it once more
-        return pa.table({name: pa.array(values) for name, values in columns.items()})
+        inputs = pa.table({name: pa.array(values) for name, values in columns.items()})
+        # A row with an id and all audio features has no reject: what cannot be used is NULL.
+        is_whole = len(inputs) == len(rows) and not inputs["track_id"].null_count and not columns["n_filled"].any()
+        self._rejects = [] if is_whole else self._connection.execute("execute rejects").fetchall()
+        rejected = pa.array({row for row, *_ in self._rejects}, pa.int64())
+        return inputs.filter(pc.invert(pc.is_in(inputs["row_number"], rejected))) if self._rejects else inputs
 
     def rejects(self) -> list[tuple[int, str, str]]:
         """Returns the rejects among the rows that were prepared last: row_number, column_name and error."""
-        return self._connection.execute("execute rejects").fetchall()
+        return self._rejects
 
 
 class _GivenTracks:

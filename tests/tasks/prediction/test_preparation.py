@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.features.tables import table_of
@@ -25,6 +25,9 @@ VALUES = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
 )
 ROWS = st.lists(st.dictionaries(st.sampled_from(["instance_id", *AUDIO_COLUMNS]), VALUES), min_size=1, max_size=8)
+COMPLETE: dict[str, object] = dict.fromkeys(AUDIO_COLUMNS, 0.5) | {
+    "instance_id": 7, "key": "C#", "mode": "Minor", "loudness": -6.2, "tempo": 96, "duration_ms": 200_000
+}  # fmt: skip
 OWN = FeatureSet(name="own", columns={"a": "energy * valence", "b": "1 / (clean_mode_code - 1)"})
 
 
@@ -54,6 +57,8 @@ def test_a_planned_preparation_gives_what_the_same_sql_gives_step_by_step(fitted
             max_examples=amount(12, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
         )
         @given(ROWS)
+        @example([COMPLETE, COMPLETE | {"energy": 0.1}])
+        @example([COMPLETE, COMPLETE | {"key": "H"}, COMPLETE | {"instance_id": "seven"}, {}])
         def same(rows: list[dict[str, object]]) -> None:
             read_rows(connection, rows)
             found = planned.prepare(rows)
@@ -78,5 +83,7 @@ def test_duckdb_keeps_the_plan(trained, monkeypatch) -> None:
 
     monkeypatch.setattr(_GivenTracks, "__arrow_c_stream__", counted)
     for n in (1, 3, 2):
-        assert planned.prepare([{"energy": 0.5}] * n).num_rows == n
+        assert planned.prepare([COMPLETE] * n).num_rows == n
     assert looks == [1, 3, 2]
+    assert planned.prepare([COMPLETE, {"energy": 0.5}]).num_rows == 2
+    assert looks == [1, 3, 2, 2, 2]  # where something is missing, rejects are looked for, too
