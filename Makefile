@@ -17,7 +17,7 @@ benchmark: $(INSTALLED)  ## the main job on the built-in, generated sample
 	$(PY) -m flows.benchmark --source sample --protocol main --feature-sets all
 
 test: $(INSTALLED)  ## the tests, without those that take long; those on the real file need MUSIC_SOURCE
-	$(PY) -m pytest -m "not alone and not long" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest -m "not alone and not long" --numprocesses 3 --dist loadfile
 	$(PY) -m pytest -m "alone and not long"
 
 test-all: $(INSTALLED)  ## every test, with everything that it can try; COVERAGE=--cov says what they reach

@@ -8,6 +8,8 @@ select
     feature_set,
     seed,
     fold,
+    folds,
+    fold_seed,
     any_value(status) as status,
     any_value(reused) as reused,
     any_value(error) as error,
@@ -23,5 +25,5 @@ from (
     from results.fold_cells
 ) as every_cell
 where run_id = $run_id
-group by cell_key, protocol, model, feature_set, seed, fold
+group by cell_key, protocol, model, feature_set, seed, fold, folds, fold_seed
 order by seconds desc nulls last, protocol, task, model, feature_set, seed, fold

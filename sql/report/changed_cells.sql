@@ -33,6 +33,8 @@ select
     feature_set,
     seed,
     nullif(fold, 0) as fold,
+    nullif(folds, 0) as folds,
+    if(folds > 0, fold_seed, null) as fold_seed,
     a.status as status_a,
     b.status as status_b,
     a.error as error_a,
@@ -42,4 +44,4 @@ select
 from (select * from cells where run_id = $run_id) as a
 full join (select * from cells where run_id = $other) as b
     using (protocol, tasks, model, feature_set, seed, fold, folds, fold_seed)
-order by protocol, tasks, model, feature_set, seed, fold
+order by protocol, tasks, model, feature_set, seed, folds, fold_seed, fold

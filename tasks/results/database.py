@@ -34,10 +34,7 @@ def find_run(connection: duckdb.DuckDBPyConnection, run_id: str | None) -> Row:
     """
     runs = run_queries.rows(connection, "select * from results.runs order by started_at desc, run_id desc")
     if runs and "is_current" not in runs[0]:
-        raise UserError(
-            "music.duckdb was published by an earlier version, without catalogues. Publish it again: "
-            "python -m flows.features --source snapshot:latest"
-        )
+        raise UserError(run_queries.EARLIER_VERSION)
     for run in runs:
         if run["run_id"] == run_id or (run_id is None and run["is_current"] and run["status"] == "completed"):
             return run

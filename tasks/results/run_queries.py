@@ -8,9 +8,14 @@ from typing import Any
 
 import duckdb
 
-from tasks.errors import one_line
+from tasks.errors import UserError, one_line
 from tasks.specs import HEADLINES, METRICS, STUDY_SEED
 from tasks.storage import duck
+
+EARLIER_VERSION = (
+    "music.duckdb was published by an earlier version. Publish it again: "
+    "python -m flows.features --source snapshot:latest"
+)
 
 # The metrics that a task's leaderboard lists; models are ranked by the first.
 LEADERBOARDS: dict[str, tuple[str, ...]] = {
@@ -35,8 +40,14 @@ class Rows(list[Row]):
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, **values: object) -> Rows:
-    """Returns a query's rows by column name; `values` are bound as `$name`."""
-    result = connection.execute(query, values)
+    """Returns the rows of one of this version's queries by column name; `values` are bound as `$name`.
+
+    Raises: UserError: the publication lacks a column, because an earlier version published it.
+    """
+    try:
+        result = connection.execute(query, values)
+    except duckdb.BinderException as error:
+        raise UserError(f"{EARLIER_VERSION} ({one_line(error)})") from error
     names = [column[0] for column in result.description]
     found = Rows(dict(zip(names, row, strict=True)) for row in result.fetchall())
     found.sql = _with_values(query, values)
@@ -209,7 +220,7 @@ def signed(value: float, digits: int) -> str:
 
 def protocol_of(row: Row) -> str:
     """Returns the protocol of a cell, with the fold that it is of."""
-    return str(row["protocol"]) if row["fold"] is None else f"{row['protocol']}, fold {row['fold']}"
+    return str(row["protocol"]) + ("" if row["fold"] is None else f", fold {row['fold']} of {in_folds(row)}")
 
 
 def in_folds(row: Row) -> str:

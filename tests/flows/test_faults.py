@@ -169,8 +169,8 @@ def test_a_model_that_raises_is_a_row(environment, home, tmp_path) -> None:
     until(lambda: httpx.post(url, json={"filter": wanted}).json()["total"] == 1, seconds=30, every=0.5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", mostly_long([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_at_once_with_its_state_recorded(number, environment, home, tmp_path) -> None:
     with started(scripted(environment, tmp_path / "begun"), *DATA, "--models", "sleeps,linear") as process:
         in_training(tmp_path / "begun")

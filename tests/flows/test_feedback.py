@@ -168,6 +168,7 @@ def test_the_command_refuses_in_one_line(trained) -> None:
 
 @pytest.mark.slow
 @needs_browser
+@pytest.mark.long
 class TestInABrowser:
     def test_every_figure_is_seen_and_nothing_scrolls_sideways(self, look, page) -> None:
         for width in (1280, 390, 320):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 Weights = Mapping[str, list[np.ndarray]]
 BLOCK_ROWS = 512  # rows that a thread predicts at once: a layer's output then stays in the processor's cache
 LEAST_COLUMNS = 16  # of a matrix that BLAS multiplies
+PREDICTING = threading.Lock()
 UNCHANGED = ("Dropout", "InputLayer")  # kinds of layers that do nothing when a net predicts
 
 
@@ -25,7 +27,8 @@ UNCHANGED = ("Dropout", "InputLayer")  # kinds of layers that do nothing when a 
 class StoredNet:
     """A trained net of Keras's functional API: its layers, as Keras describes them, and their weights.
 
-    Each row is predicted the same, to the last bit, whichever rows are predicted with it.
+    A row's prediction depends on no other row, but for rounding: BLAS adds a row's products in another order at other
+    places of a block on some processors (not on those with AVX-512).
     """
 
     config: dict[str, Any]
@@ -38,7 +41,10 @@ class StoredNet:
 
     @classmethod
     def load(cls, path: Path) -> StoredNet:
-        """Reads a file in Keras's own format (.keras). Nothing in it is carried out."""
+        """Reads a file in Keras's own format (.keras). Nothing in it is carried out.
+
+        Raises: ValueError: the project's nets have no such layer or activation.
+        """
         import h5py
 
         weights: dict[str, list[np.ndarray]] = {}
@@ -49,7 +55,10 @@ class StoredNet:
 
         with zipfile.ZipFile(path) as parts, h5py.File(io.BytesIO(parts.read("model.weights.h5"))) as stored:
             stored.visititems(read)
-            return cls(json.loads(parts.read("config.json"))["config"], weights)
+            net = cls(json.loads(parts.read("config.json"))["config"], weights)
+        [given] = [layer["config"] for layer in net.config["layers"] if layer["class_name"] == "InputLayer"]
+        net.outputs(np.zeros((1, given["batch_shape"][1]), dtype=np.float32), threads=1)  # raises here, not later
+        return net
 
     def outputs(self, x: np.ndarray, threads: int) -> dict[str, np.ndarray]:
         """Predicts every output. Args: x: shape (n_rows, n_features), float32.
@@ -57,7 +66,8 @@ class StoredNet:
         Returns: by name: shape (n_rows, n_outputs), float32.
         """
         blocks = [x[at : at + BLOCK_ROWS] for at in range(0, max(len(x), 1), BLOCK_ROWS)]
-        with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        # The limit is that of the whole process: who predicts meanwhile would keep it.
+        with PREDICTING, _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(self._block, blocks))
         return {name: np.concatenate([block[name] for block in found]) for name in found[0]}
 
@@ -113,7 +123,8 @@ def _layer(kind: str, settings: dict[str, Any], weights: list[np.ndarray], value
     match kind:
         case "Dense":
             kernel, bias = weights
-            found = _product(values.reshape(-1, values.shape[-1]), kernel).reshape(*values.shape[:-1], -1)
+            found = _product(values.reshape(-1, values.shape[-1]), kernel)
+            found = found.reshape(*values.shape[:-1], kernel.shape[-1])
             found += bias
         case "EinsumDense" if settings["equation"] == "bmh,mho->bmo":
             kernel, bias = weights
@@ -129,17 +140,19 @@ def _layer(kind: str, settings: dict[str, Any], weights: list[np.ndarray], value
             found = values * np.float32(settings["scale"]) + np.float32(settings["offset"])
         case "Concatenate":
             found = np.concatenate(values, axis=-1)
+        case "Average":  # of the nets that models averaged until 2026-11-28
+            found = sum(values[1:], values[0]) / np.float32(len(values))
         case "Reshape":
             found = values.reshape(-1, *settings["target_shape"])
         case "GlobalAveragePooling1D":
-            found = values.mean(axis=1)
+            found = np.ascontiguousarray(values).mean(axis=1)  # which adds in another order along other strides
         case _:
             raise ValueError(f"no net of the project has a layer {kind} with the settings {settings}")
     return _activated(settings.get("activation", "linear"), found)
 
 
 def _product(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Returns the product of two matrices, each row of which does not depend on how many there are.
+    """Returns the product of two matrices.
 
     BLAS has other code for a single row and for few columns, which adds in another order. They are filled up.
     """

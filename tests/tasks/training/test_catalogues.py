@@ -25,6 +25,7 @@ from tasks.storage.warehouse import Warehouse
 from tasks.training.catalogues import Catalogues
 from tasks.training.runs import FINISHED, STARTED
 from tasks.upkeep.cleanup import Policy, tidy
+from tests.helpers.amounts import amount
 from tests.helpers.runs import make_run
 from tests.helpers.tracks import many
 
@@ -192,10 +193,10 @@ def test_a_catalogue_without_champions_predicts_nothing(home, files) -> None:
         predictors_named("linear", ("popularity",), home)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_trials_displace_nothing_of_the_current_catalogue(home, files) -> None:
-    for number in range(3):
-        make_run(home, f"sample:{200 + number}", ["linear"])
+    for rows in range(203 - amount(1, 3), 203):
+        make_run(home, f"sample:{rows}", ["linear"])
     tidy(Policy(keep_runs=1, grace_hours=0), 0.0, lambda: None, home)
     assert query(home, "select source from results.runs order by started_at") == [("a.csv",), ("sample:202",)]
     assert shown(home) == all_of("a.csv")
@@ -251,6 +252,10 @@ def test_a_warehouse_of_an_earlier_version_goes_on_with_its_real_data(home, file
 
 @pytest.mark.slow
 def test_a_publication_of_an_earlier_version_is_told_of_in_one_line(home) -> None:
+    with duckdb.connect(str(home.database)) as connection:
+        connection.execute("alter table results.fold_cells drop column fold_seed")
+    with pytest.raises(UserError, match=r"published by an earlier version.*flows\.features.*fold_seed"):
+        report.write_report(None, home)
     with duckdb.connect(str(home.database)) as connection:
         connection.execute("alter table results.runs drop column is_current")
     with pytest.raises(UserError, match="published by an earlier version"):
