@@ -146,7 +146,9 @@ def test_services_wait_for_what_they_need() -> None:
         "worker": {"deploy": {"condition": "service_completed_successfully"}},
         "api": {},
     }
-    volumes = [volume.rsplit("}", 1)[-1] for service in SERVICES.values() for volume in service["volumes"]]
+    mounts = {name: service.get("volumes", []) for name, service in SERVICES.items()}
+    assert {name for name in mounts if "warehouse:/warehouse" in mounts[name]} == {"worker", "api"}
+    volumes = [volume.rsplit("}", 1)[-1] for mounted in mounts.values() for volume in mounted]
     assert {volume.split(":")[0] for volume in volumes if volume[0] != ":"} == set(COMPOSE["volumes"])
     assert [volume for volume in volumes if ":/data" in volume] == [":/data:ro"]
     assert IMAGE_ENVIRONMENT["MUSIC_WAREHOUSE"] == instructions("VOLUME")[0]
