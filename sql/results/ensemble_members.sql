@@ -18,5 +18,9 @@ select
     measured.member.weight,
     measured.member.out_of_fold
 from results.cells as cells
-inner join measured on cells.result = measured.result
+inner join measured
+    on
+        cells.result = measured.result
+        -- earlier versions had an ensemble for each task, whose stored members do not say which
+        and cells.task = coalesce(measured.member.task, cells.task)
 order by all

@@ -29,20 +29,16 @@ def predict(estimator: Any, spec: ModelSpec, x: np.ndarray, n_genres: int) -> Pr
     Args: x: shape (n_rows, n_features), standardized as in training. n_genres: the number of genres in the mapping.
     """
     if spec.task == "multitask":
-        outputs = estimator.outputs(x)
-        return _of_genres(outputs["genre"], np.arange(n_genres), n_genres, outputs["popularity"])
+        return _of_both(estimator.outputs(x), n_genres)
     if spec.task == "genre" and hasattr(estimator, "predict_proba"):
         found = estimator.predict_proba(x)
         return _of_genres(found, getattr(estimator, "classes_", np.arange(found.shape[1])), n_genres)
     return Predicted({spec.task: _as_values(spec.task, estimator.predict(x))}, None)
 
 
-def held_out(estimator: Any, spec: ModelSpec, n_genres: int) -> Predicted:
+def held_out(estimator: Any, n_genres: int) -> Predicted:
     """Returns the out-of-fold predictions for the validation rows that a model that cross-fits was fitted on."""
-    found = estimator.held_out
-    if spec.task == "genre":
-        return _of_genres(found, np.arange(found.shape[1]), n_genres)
-    return Predicted({spec.task: _as_values(spec.task, found)}, None)
+    return _of_both(estimator.held_out, n_genres)
 
 
 def join(parts: list[Predicted]) -> Predicted:
@@ -61,11 +57,16 @@ def predict_values(estimator: Any, spec: ModelSpec, x: np.ndarray) -> dict[str, 
     return {task: _as_values(task, values) for task, values in by_task.items()}
 
 
-def _of_genres(found: np.ndarray, codes: np.ndarray, n_genres: int, points: np.ndarray | None = None) -> Predicted:
+def _of_both(outputs: dict[str, np.ndarray], n_genres: int) -> Predicted:
+    """Returns the predictions of a multi-task model, given its probabilities and its popularity points."""
+    genres = _of_genres(outputs["genre"], np.arange(n_genres), n_genres)
+    return Predicted(genres.values | {"popularity": outputs["popularity"]}, genres.probabilities)
+
+
+def _of_genres(found: np.ndarray, codes: np.ndarray, n_genres: int) -> Predicted:
     probabilities = np.zeros((len(found), n_genres))  # `found` has no column for a genre without training rows
     probabilities[:, codes[: found.shape[1]]] = found
-    values = {"genre": probabilities.argmax(axis=1)}
-    return Predicted(values if points is None else values | {"popularity": points}, probabilities)
+    return Predicted({"genre": probabilities.argmax(axis=1)}, probabilities)
 
 
 def _as_values(task: str, predicted: Any) -> np.ndarray:

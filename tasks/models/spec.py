@@ -59,9 +59,9 @@ class ModelSpec:
     group: Group = "study"
     is_probe: bool = False  # whether it measures leaks
     watches_validation: bool = False  # whether `fit` also takes the validation split
-    # Whether it is fitted on both targets, although it predicts one, and on the validation rows too. `fit` then takes
-    # by split x, genre, popularity and the group of each row. The fitted estimator has `held_out`, the validation rows'
-    # probabilities or points out of fold, and `predict_out_of_fold(x, rows)` (see StackedEnsemble).
+    # Whether it is a multi-task model that is fitted on the validation rows, too. `fit` then takes by split x, genre,
+    # popularity and the group of each row. The fitted estimator has `held_out`, its outputs of the validation rows out
+    # of fold, and `predict_out_of_fold(x, rows)` (see StackedEnsemble).
     cross_fits: bool = False
     libraries: tuple[str, ...] = ("numpy", "scikit-learn")  # the libraries whose versions decide the result
     importance: Importance = "permutation"
@@ -72,9 +72,9 @@ class ModelSpec:
     cost: float  # approximate seconds with all features on one core of a 2026 server; expensive cells start first
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: a model cross-fits, and is used where validation rows must not be trained on."""
-        if self.cross_fits and (self.space or self.fit_out_of_core or self.is_probe):
-            raise ValueError(f"{self.name}: cross_fits excludes space, fit_out_of_core and is_probe")
+        """Raises: ValueError: a model cross-fits for one task, or where validation rows must not be trained on."""
+        if self.cross_fits and (self.task != "multitask" or self.space or self.fit_out_of_core or self.is_probe):
+            raise ValueError(f"{self.name}: cross_fits needs task multitask, without space, fit_out_of_core, is_probe")
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class ModelSpec:
     @property
     def targets(self) -> tuple[Task, ...]:
         """The targets on which the model is fitted."""
-        return TARGETS if self.task == "multitask" or self.cross_fits else (self.task,)
+        return TARGETS if self.task == "multitask" else (self.task,)
 
     def parameters_for(self, budget: str) -> dict[str, Any]:
         """Returns the model's settings under a budget."""

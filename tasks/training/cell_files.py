@@ -106,7 +106,16 @@ RESULT = pa.schema(
         ),
         pa.field(
             "members",  # of an ensemble; NULL in results of earlier versions
-            pa.list_(pa.struct({"name": pa.string(), "weight": pa.float64(), "out_of_fold": pa.float64()})),
+            pa.list_(
+                pa.struct(
+                    {
+                        "task": pa.string(),  # NULL in results of earlier versions, of ensembles for one task
+                        "name": pa.string(),
+                        "weight": pa.float64(),
+                        "out_of_fold": pa.float64(),
+                    }
+                )
+            ),
         ),
         pa.field(
             "calibration",

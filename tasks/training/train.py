@@ -149,7 +149,7 @@ def predict_splits(estimator: Any, spec: ModelSpec, x: dict[str, Rows], n_genres
     A model that cross-fits has predicted the validation rows out of fold.
     """
     if spec.cross_fits:
-        return {"val": held_out(estimator, spec, n_genres), "test": predict_all(estimator, spec, x["test"], n_genres)}
+        return {"val": held_out(estimator, n_genres), "test": predict_all(estimator, spec, x["test"], n_genres)}
     rows = [part for split in EVALUATED if not isinstance(part := x[split], StoredRows)]
     if len(rows) < len(EVALUATED):
         return {split: predict_all(estimator, spec, x[split], n_genres) for split in EVALUATED}
@@ -289,7 +289,7 @@ def _importance(estimator: Any, spec: ModelSpec, data: Data, rows: int, seed: in
         def predicted(x: np.ndarray) -> dict[str, np.ndarray]:
             if spec.cross_fits:  # the validation rows, once or repeatedly
                 numbers = np.arange(len(x)) % len(data.x["val"][:rows])
-                return {spec.task: estimator.predict_out_of_fold(x, numbers)}
+                return estimator.predict_out_of_fold(x, numbers)
             return predict_values(estimator, spec, x)
 
         by_task = scoring.permutation_importance(
