@@ -219,6 +219,7 @@ def record(found: list[Record], own: list[Record], case: Case) -> None:
         f"Peers have ordinary settings and stop early on validation rows; threads of a fit: {threads}.",
         "This project's models have their stored results on the same rows.",
         "Its `ensemble` is fitted to the validation rows, too, out of fold.",
+        "`multitask`, `multitask_tuned` and `ensemble` learn both tasks: both tables have the seconds of the same fit.",
         "",
         *(f"- {origin}" for origin in records.origins(shown)),
         "",

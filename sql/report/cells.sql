@@ -1,4 +1,4 @@
--- Of the report: one row per cell of the run as it was trained (the multi-task net once), those of folds, too, slowest
+-- Of the report: one row per cell of the run as it was trained (a multi-task model once), those of folds, too, slowest
 -- first. fold: NULL for those of the single split. seconds:
 -- from start to end of its process's work, scoring included; of a reused cell, in the run that trained it.
 select

@@ -1,4 +1,4 @@
--- results.cells: one row per run, protocol, task, model, feature_set and seed, ended runs only. The multitask model is
+-- results.cells: one row per run, protocol, task, model, feature_set and seed, ended runs only. A multi-task model is
 -- trained once and has two rows, for genre and for popularity, with the same cell_key and the same seconds.
 -- Cells of learning curves that train on a part of the rows are in results.learning_curve instead, those of
 -- cross-validations in results.fold_cells.

@@ -124,6 +124,26 @@ def test_the_leaderboard_is_the_mean_over_seeds_and_their_spread(results) -> Non
     assert rows == [(2, pytest.approx(0.46), pytest.approx(0.02 / 2**0.5))]
 
 
+def test_members_of_a_multitask_ensemble_are_rows_of_the_task_that_they_predict(results) -> None:
+    results.execute("""
+        insert into results.cells by name
+        select * replace ('popularity' as task) from results.cells where run_id = 'r2';
+        create table stored_results as
+        select 'r2mlp' as result, [
+            {'task': 'genre', 'name': 'knn', 'weight': 0.25, 'out_of_fold': 0.5},
+            {'task': 'genre', 'name': 'svm', 'weight': 0.75, 'out_of_fold': 0.25},
+            {'task': 'popularity', 'name': 'knn', 'weight': 1.0, 'out_of_fold': 12.0},
+        ] as members
+    """)
+    view(results, "ensemble_members")
+    rows = results.execute("select run_id, task, model, member, weight, out_of_fold from results.ensemble_members")
+    assert rows.fetchall() == [
+        ("r2", "genre", "mlp", "knn", 0.25, 0.5),
+        ("r2", "genre", "mlp", "svm", 0.75, 0.25),
+        ("r2", "popularity", "mlp", "knn", 1.0, 12.0),
+    ]
+
+
 def test_probes_and_leaking_feature_sets_are_not_on_the_leaderboard(results) -> None:
     results.execute("""
         update results.cells set feature_set = 'all_with_genre' where model = 'mlp';

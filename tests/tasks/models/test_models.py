@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from tasks.models.estimators.faster_mlp import FasterMLPClassifier
 from tasks.models.files import load_model, save_model
 from tasks.models.inference import predict
 from tasks.models.registry import MODELS
+from tasks.models.spec import Range
 from tasks.specs import FEATURE_SETS, METRICS, Cell, FeatureSet, Registry
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
@@ -82,7 +84,10 @@ def test_every_model_trains_and_reports(name, sample_tables, shared_warehouse) -
             r["n"] for r in result["confusion"] if r["split"] == "test" and r["true_genre"] == r["predicted_genre"]
         ]
         assert sum(diagonal) == hits
-    assert sum(member["weight"] for member in result["members"]) == pytest.approx(float(spec.cross_fits))
+    weighed = [(member["task"], member["weight"]) for member in result["members"]]
+    for task in tasks:
+        total = sum(weight for of, weight in weighed if of == task)
+        assert total == pytest.approx(float(spec.cross_fits))
     if result["model_path"]:
         with Processes(threads=1, timeout=300) as processes:
             outcome = processes.run(predicted_again, (job, result), shared_warehouse.temporary("log"))
@@ -166,6 +171,12 @@ def test_a_registry_refuses_duplicates() -> None:
     with pytest.raises(ValueError, match="registered twice"):
         Registry("feature set", spec, spec)
     assert "y" not in Registry("feature set", spec)
+
+
+@pytest.mark.parametrize("changed", [{"task": "genre"}, {"space": {"folds": Range(low=2, high=5)}}, {"is_probe": True}])
+def test_a_model_that_cross_fits_is_used_only_where_that_is_right(changed) -> None:
+    with pytest.raises(ValueError, match="ensemble: cross_fits needs task multitask, without space"):
+        replace(MODELS["multitask/ensemble"], **changed)
 
 
 def test_a_key_tells_apart_what_decides_the_result() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
@@ -57,6 +58,14 @@ def as_stored_before(path: Path) -> None:
     pq.write_table(pq.read_table(path).drop(["test_rows", "popularity_errors"]), path)
 
 
+def with_members_as_stored_before(path: Path) -> None:
+    """An ensemble was of one task, which its members did not name."""
+    stored = pq.read_table(path)
+    members = pa.array([[{"name": "knn", "weight": 1.0, "out_of_fold": 0.5}]])
+    assert "task" in {field.name for field in stored.schema.field("members").type.value_type}
+    pq.write_table(stored.set_column(stored.schema.get_field_index("members"), "members", members), path)
+
+
 def test_cells_are_of_the_test_rows_that_they_predicted(home) -> None:
     ids = published(home, "predictions").filter(split="test", model="linear")["track_id"]
     assert published(home, "cells")["test_rows"].to_list() == [digest_of_rows(ids.to_numpy())] * 4
@@ -97,6 +106,15 @@ def test_results_of_before_have_figures_but_nothing_that_they_are_paired_with(ho
     assert figures[0].equals(figures[1])
     assert published(copied, "comparisons").height == 0
     assert published(copied, "popularity_errors").height == 0
+
+
+@pytest.mark.slow
+def test_members_of_before_are_of_their_cells_task(copied) -> None:
+    published_after(with_members_as_stored_before, "result.parquet", copied)
+    cells, members = (published(copied, name) for name in ("cells", "ensemble_members"))
+    names = ["task", "model", "feature_set"]
+    assert_frame_equal(members.select(names), cells.select(names))
+    assert set(members["member"]) == {"knn"}
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from tasks.training import cell_key as keys
 
 CELLS = {
     name: Cell(protocol="label_free", task=task, model=model, feature_set="all", seed=42, budget="full")
-    for name in ("genre/logistic_regression", "genre/ensemble", "multitask/multitask_tuned", "popularity/xgboost")
+    for name in ("genre/logistic_regression", "multitask/ensemble", "multitask/multitask_tuned", "popularity/xgboost")
     for task, model in [name.split("/")]
 }
 
@@ -129,7 +129,6 @@ def test_only_cells_fitted_by_several_workers_depend_on_that_code(change) -> Non
     "changed",
     [
         {"parameters": {"n_estimators": 7}}, {"dtype": "float64"}, {"watches_validation": True},
-        {"cross_fits": True, "is_probe": False, "space": {}, "fit_out_of_core": None},
         {"importance": "permutation"}, {"libraries": ("duckdb",)}, {"fit_out_of_core": None},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -139,6 +138,13 @@ def test_what_a_family_says_of_its_model_is_in_the_key(changed, monkeypatch) -> 
     spec = replace(MODELS["popularity/xgboost"], **changed)
     monkeypatch.setattr(keys, "spec_of", lambda _: spec)
     assert key_of("popularity/xgboost") != before
+
+
+def test_whether_a_model_cross_fits_is_in_the_key(monkeypatch) -> None:
+    before = key_of("multitask/ensemble")
+    spec = replace(MODELS["multitask/ensemble"], cross_fits=False)
+    monkeypatch.setattr(keys, "spec_of", lambda _: spec)
+    assert key_of("multitask/ensemble") != before
 
 
 def test_what_decides_nothing_leaves_the_key(monkeypatch) -> None:

@@ -11,17 +11,18 @@ ROWS = {"train": 140, "val": 60, "test": 10}
 
 
 class CrossFitting:
-    """Predicts 1 of any row, and 0 out of fold."""
+    """Predicts genre 1 and popularity 1 of any row, and 0 out of fold."""
 
     def fit(self, *by_split) -> None:
         self.seen = by_split
-        self.held_out = np.zeros(len(by_split[0]["val"]))
+        n_rows = len(by_split[0]["val"])
+        self.held_out = {"genre": np.eye(2)[[0] * n_rows], "popularity": np.zeros(n_rows)}
 
-    def predict(self, x) -> np.ndarray:
-        return np.ones(len(x))
+    def outputs(self, x) -> dict[str, np.ndarray]:
+        return {"genre": np.eye(2)[[1] * len(x)], "popularity": np.ones(len(x))}
 
-    def predict_out_of_fold(self, x, rows) -> np.ndarray:
-        return x[:, 0] * (rows < 20) + 0.5
+    def predict_out_of_fold(self, x, rows) -> dict[str, np.ndarray]:
+        return {"genre": x[:, 0] * (rows < 20), "popularity": x[:, 0] * (rows < 20) + 0.5}
 
 
 def test_validation_rows_that_a_model_was_fitted_on_are_predicted_out_of_fold() -> None:
@@ -36,7 +37,7 @@ def test_validation_rows_that_a_model_was_fitted_on_are_predicted_out_of_fold() 
         units={split: -rows for split, rows in numbers.items()},
     )
     spec = SimpleNamespace(
-        task="popularity", targets=("genre", "popularity"), cross_fits=True, watches_validation=False,
+        task="multitask", targets=("genre", "popularity"), cross_fits=True, watches_validation=False,
         fit_out_of_core=None, importance="permutation",
     )  # fmt: skip
     estimator = CrossFitting()
@@ -49,10 +50,13 @@ def test_validation_rows_that_a_model_was_fitted_on_are_predicted_out_of_fold() 
         rows = x[of_split][:, 0]
         assert rows.tolist() == [*range(len(rows))] == genre[of_split].tolist() == (-units[of_split]).tolist()
         assert (popularity[of_split] - rows == 0.5).all()
-    found = train.predict_splits(estimator, spec, data.x, n_genres=1)
-    assert found["val"].values["popularity"].tolist() == [0.0] * 30
+    found = train.predict_splits(estimator, spec, data.x, n_genres=3)
+    for task in ("genre", "popularity"):
+        assert found["val"].values[task].tolist() == [0] * 30
+        assert found["test"].values[task].tolist() == [1] * 10
+    assert found["val"].probabilities.tolist() == [[1, 0, 0]] * 30
     assert {len(part["val"]) for part in (data.track_id, *data.y.values())} == {30}
-    assert found["test"].values["popularity"].tolist() == [1.0] * 10
-    # Of the first 20 of 30 rows, each is its own number + 0.5; the shuffled column matters to them.
-    [importance] = train._importance(estimator, spec, data, 20, seed=0)
-    assert importance["importance"] > 5.0
+    # Of the first 20 of 30 rows, each is its own number, and + 0.5; the shuffled column matters to them.
+    importance = {row["task"]: row["importance"] for row in train._importance(estimator, spec, data, 20, seed=0)}
+    assert importance["genre"] > 0.8
+    assert importance["popularity"] > 5.0
