@@ -74,6 +74,6 @@ MODELS = (
         group="better",
         libraries=LIBRARIES,
         cross_fits=True,
-        cost=200,
+        cost=160,
     ),
 )

@@ -81,9 +81,9 @@ class StackedEnsemble:
         for number, (_, fold) in enumerate(folds):
             number_of[fold] = number
         self._fold = number_of[len(x["train"]) :]
-        self._kept = [_Kept() for _ in self.candidates]
+        every = [_Kept() for _ in self.candidates]
         predicted = [self._zeros(len(rows)) for _ in self.candidates]
-        for candidate, kept, found in zip(self.candidates, self._kept, predicted, strict=True):
+        for candidate, kept, found in zip(self.candidates, every, predicted, strict=True):
             for number, (inside, fold) in enumerate(folds):
                 parts = [{"train": part[inside], "val": part[fold]} for part in (rows, codes, points)]
                 fit = self._fit(candidate, self.seed + number, *parts)
@@ -99,8 +99,8 @@ class StackedEnsemble:
                 member = Member(task, self.candidates[number].name, float(weight), _score(task, truth, alone))
                 self.ensemble_members.append(member)
                 if weight:
-                    self._kept[number].weights[task] = weight
-        self._kept = [kept for kept in self._kept if kept.weights]
+                    every[number].weights[task] = weight
+        self._kept = [kept for kept in every if kept.weights]
 
     def predict(self, x: np.ndarray) -> ByTask:
         """Predicts genre codes and popularity points, by task, (n_rows,). Args: x: shape (n_rows, n_features)."""
