@@ -195,9 +195,8 @@ def look(
     return [ColumnSummary(**row | {"outside": tuple(row["outside"] or (math.nan,) * 3)}) for row in found if row["n"]]
 
 
-def look_at(column: str, values: Iterable[float]) -> ColumnSummary | None:
-    """Summarizes the values of one column in memory; None if there are none."""
-    x = np.array(list(values), dtype=float)
+def look_at(column: str, x: np.ndarray) -> ColumnSummary | None:
+    """Summarizes the values of one column in memory; None if there are none. Args: x: numbers, shape (n,)."""
     if not len(x):
         return None
     scale = SCALES[column]

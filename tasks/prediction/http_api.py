@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -27,6 +28,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, is_missing, simplified
@@ -43,6 +45,7 @@ LONGEST_TEXT = 60
 SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
 DOUBLED = object()  # stands for the value of a key that a JSON object has more than once
 TASKS = ("genre", "popularity")
+JSON = "application/json"
 
 
 def _scalar(value: object) -> int | float | str | None:
@@ -95,31 +98,9 @@ class Track(BaseModel):
     tempo: Annotated[Value, Field(description=f"beats per minute above 0; {MISSING_HINT}, 0, -1")] = None
     valence: Number = None
 
-    _others: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Track]) -> Track:
-        """Accepts names that differ from ours only in case, spaces and punctuation, unless two match the same name."""
-        taken: dict[str, str] = {}
-        if isinstance(given, dict) and not given.keys() <= cls.model_fields.keys():
-            ours = {simplified(name): name for name in cls.model_fields}
-            alike = [(name, ours.get(simplified(str(name)))) for name in given if name not in cls.model_fields]
-            wanted = [name for _, name in alike]
-            taken = {theirs: name for theirs, name in alike if name and name not in given and wanted.count(name) == 1}
-            given = {taken.get(name, name): value for name, value in given.items()}
-        track = handler(given)
-        track._others = taken  # noqa: SLF001 - its own
-        return track
-
-    @property
-    def taken(self) -> dict[str, str]:
-        """Our field names, by the request's names that were taken for them."""
-        return self._others
-
     def row(self) -> dict[str, object]:
         """Returns the track as a row for tasks.prediction.preparation.read_rows."""
-        values: dict[str, object] = dict(self)
+        values: dict[str, object] = self.__dict__.copy()
         return {"instance_id": values.pop("track_id")} | values
 
 
@@ -133,6 +114,35 @@ class Tracks(BaseModel):
         int,
         Field(ge=1, le=len(AUDIO_COLUMNS), description="how many of the 12 audio features must be given, by any track"),
     ] = MIN_FEATURES
+    _taken: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def by_any_spelling(cls, given: Any, handler: ModelWrapValidatorHandler[Tracks]) -> Tracks:
+        """Accepts names of a track that differ from ours only in case, spaces and punctuation, unless two match one."""
+        taken: dict[str, str] = {}
+        if isinstance(given, dict) and isinstance(given.get("tracks"), list):
+            given = given | {"tracks": [_respelled(track, taken) for track in given["tracks"]]}
+        tracks = handler(given)
+        tracks._taken = taken  # noqa: SLF001 - its own
+        return tracks
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Our field names, by the request's names that were taken for them."""
+        return self._taken
+
+
+def _respelled(track: Any, taken: dict[str, str]) -> Any:
+    """Returns a track with our field names. Args: taken: receives our names by the track's."""
+    if not isinstance(track, dict) or track.keys() <= Track.model_fields.keys():
+        return track
+    ours = {simplified(name): name for name in Track.model_fields}
+    alike = [(name, ours.get(simplified(str(name)))) for name in track if name not in Track.model_fields]
+    wanted = [name for _, name in alike]
+    found = {theirs: name for theirs, name in alike if name and name not in track and wanted.count(name) == 1}
+    taken |= found
+    return {found.get(name, name): value for name, value in track.items()}
 
 
 class Prediction(BaseModel):
@@ -331,12 +341,12 @@ def make_app(service: Service) -> FastAPI:
         rows = service.predict(tracks).to_pylist()
         is_generated = any(row["is_generated_model"] for row in rows)
         said = [GENERATED] if is_generated else []
-        if taken := {theirs: ours for track in given.tracks for theirs, ours in track.taken.items()}:
-            said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in taken.items())}.")
+        if given.taken:
+            said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in given.taken.items())}.")
         if absent:
             said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
         said += doubt_messages(doubts(_seen(tracks)))
-        return AsciiJSONResponse({"predictions": rows, "warning": " ".join(said) or None})
+        return Response(to_json({"predictions": rows, "warning": " ".join(said) or None}), media_type=JSON)
 
     @app.get("/healthz", summary="Show the models in use", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
@@ -371,19 +381,25 @@ def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
     """Returns a summary of the numbers in each column of a request that has units."""
     found = []
     for column in SCALES:
-        absent = SENTINELS.get(column, ())
-        numbers = [_number(track.get(column)) for track in tracks]
-        seen = look_at(column, [number for number in numbers if number is not None and number not in absent])
+        numbers = _numbers([track.get(column) for track in tracks])
+        seen = look_at(column, numbers[np.isfinite(numbers) & ~np.isin(numbers, SENTINELS.get(column, ()))])
         found += [seen] if seen else []
     return found
 
 
-def _number(value: object) -> float | None:
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Returns values as numbers; what is no number is NaN."""
     try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return np.array(values, dtype=float)
+    except (ValueError, OverflowError):
+        return np.array([_number(value) for value in values])
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _in_use(champion: Champion) -> ChampionInUse:

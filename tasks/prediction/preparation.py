@@ -7,20 +7,19 @@ for the new tracks, too.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.features.registry import BuiltTable
 from tasks.features.tables import FEATURE_SET, Table, every_table
-from tasks.ingest.columns import EXPECTED
+from tasks.ingest.columns import AUDIO_COLUMNS, EXPECTED
 from tasks.ingest.contents import bad_values
 from tasks.ingest.units import typed_select
 from tasks.specs import AUDIO_FEATURES
@@ -110,7 +109,7 @@ def _texts(rows: Rows) -> pa.Table:
     """Returns the rows of raw.tracks."""
     columns: dict[str, pa.Array] = {"row_number": pa.array(range(1, len(rows) + 1), pa.int64())}
     for name in EXPECTED:
-        values = [None if row.get(name) in {None, ""} else str(row[name]) for row in rows]
+        values = [None if (value := row.get(name)) is None or value == "" else str(value) for row in rows]
         if name == "instance_id":
             values = [value or str(number + 1) for number, value in enumerate(values)]
         columns[name] = pa.array(values, pa.string())
@@ -191,11 +190,12 @@ def _selects(
 
 
 class PlannedPreparation:
-    """Prepares tracks in memory with the SELECTs of `read_rows` and `prepare`, as one statement that is planned once.
+    """Prepares tracks in memory as `read_rows` and `prepare` do, in one statement that is planned once.
 
-    For few rows DuckDB takes far longer to plan these SELECTs than to run them. It keeps the plan of a prepared
-    statement that reads registered Arrow data and no table. It takes that data anew from the registered object at each
-    execution. Common table expressions of fitted statistics alone are evaluated once, too.
+    For few rows DuckDB takes far longer to plan SELECTs than to run them, and longer for each table than for its rows.
+    So it is one SELECT without tables in between (sql/predict/rows_in_one_pass.sql). DuckDB keeps the plan of a
+    prepared statement that reads registered Arrow data and no table. It takes that data anew from the registered object
+    at each execution.
 
     One thread at a time may use it.
     """
@@ -209,27 +209,59 @@ class PlannedPreparation:
         checked = read | _reject_selects(EXPECTED, has_blank_rows=True)
         rejects = "select row_number, column_name, error from raw.rejects"
         self._connection.execute(f"prepare rejects as {_merged(checked, rejects)} order by all")
-        prepared, inputs = _selects(self._connection, fitted, 1, MOST_ROWS)
-        fixed = {*fitted.tables, FAMILIARITY_TABLE}
-        steps = read | {"raw.rejects": "select 0 as row_number where false"}  # `prepare` takes them out
-        steps |= {table: _evaluated(self._connection, select, fixed) for table, select in prepared.items()}
-        inputs = _evaluated(self._connection, inputs, fixed)
-        self._connection.execute(f"prepare inputs as {_merged(steps, inputs)} order by row_number")
+        self._connection.execute(f"prepare inputs as {_merged(read, _in_one_pass(fitted))} order by row_number")
 
     def prepare(self, rows: Rows) -> pa.Table:
         """Returns the models' input for the rows without rejects, as `prepare` does. Args: rows: as for `read_rows`."""
-        self._given.table = _texts(rows)
+        self._given.table = given = _texts(rows)
         columns = self._connection.execute("execute inputs").fetchnumpy()  # `sql(...)` would bind it once more
         inputs = pa.table({name: pa.array(values) for name, values in columns.items()})
-        # A row with an id and all audio features has no reject: what cannot be used is NULL.
-        is_whole = len(inputs) == len(rows) and not inputs["track_id"].null_count and not columns["n_filled"].any()
-        self._rejects = [] if is_whole else self._connection.execute("execute rejects").fetchall()
+        self._given.table = given.filter(pc.invert(pc.is_in(given["row_number"], _usable(given, inputs))))
+        self._rejects = self._connection.execute("execute rejects").fetchall() if len(self._given.table) else []
         rejected = pa.array({row for row, *_ in self._rejects}, pa.int64())
         return inputs.filter(pc.invert(pc.is_in(inputs["row_number"], rejected))) if self._rejects else inputs
 
     def rejects(self) -> list[tuple[int, str, str]]:
         """Returns the rejects among the rows that were prepared last: row_number, column_name and error."""
         return self._rejects
+
+
+def _usable(given: pa.Table, inputs: pa.Table) -> pa.ChunkedArray:
+    """Returns row_number of the rows that certainly have no reject: an id, and no value that was given becomes NULL.
+
+    A mode may be part of the key, so it is not certain where none is given.
+    """
+    filled = inputs["n_filled"].to_numpy()
+    at = inputs["row_number"].to_numpy() - 1
+    absent = {name: given[name].is_null().to_numpy()[at] for name in AUDIO_COLUMNS} if filled.any() else {}
+    has_all = (filled == sum(absent.values())) & ~absent.get("mode", np.False_)
+    return inputs["row_number"].filter(pc.and_(pa.array(has_all), inputs["track_id"].is_valid()))
+
+
+def _in_one_pass(fitted: FittedStatistics) -> str:
+    """Returns the SELECT of sql/predict/rows_in_one_pass.sql, with a model's fitted statistics as constants."""
+    known: dict[tuple[str | None, str], float] = {}  # by feature, or None, and statistic
+    for table in (*fitted.tables.values(), fitted.familiarity):
+        for row in table.to_pylist():
+            if row.get("genre") is None:  # the genre of a new track is not known
+                known[row["feature_name"], row.get("statistic", "fill")] = row["value"]
+
+    def constant(statistic: str, feature: str | None = None) -> str:
+        value = known.get((feature, statistic))
+        return "null" if value is None else f"'{value!r}'::double"  # a text keeps every bit
+
+    def over_features(statistic: str) -> list[str]:
+        return [constant(statistic, name) for name in sorted(AUDIO_FEATURES) if (name, statistic) in known]
+
+    components = {name for _, name in known if re.fullmatch(r"pc\d+", name)} if fitted.with_components else set()
+    return duck.render(
+        "predict/rows_in_one_pass",
+        unknown=fitted.unknown,
+        constant=constant,
+        over_features=over_features,
+        components=sorted(components, key=lambda name: int(name[2:])),
+        expressions=fitted.own_table.expressions if fitted.own_table else {},
+    )
 
 
 class _GivenTracks:
@@ -244,7 +276,7 @@ class _GivenTracks:
 
 
 def _merged(steps: Mapping[str, str], last: str) -> str:
-    """Returns one SELECT in which steps are common table expressions, each evaluated once, in place of tables.
+    """Returns one SELECT in which steps are common table expressions in place of tables.
 
     Args: steps: the SELECT of each table by its name; each reads those before it. last: the SELECT that reads them.
     """
@@ -253,48 +285,5 @@ def _merged(steps: Mapping[str, str], last: str) -> str:
     def renamed(select: str) -> str:
         return named.sub(lambda table: duck.identifier(table[0]), select)
 
-    parts = [f"{duck.identifier(table)} as materialized (\n{renamed(select)}\n)" for table, select in steps.items()]
+    parts = [f"{duck.identifier(table)} as (\n{renamed(select)}\n)" for table, select in steps.items()]
     return f"with {', '.join(parts)} select * from (\n{renamed(last)}\n)"
-
-
-def _evaluated(connection: duckdb.DuckDBPyConnection, select: str, fixed: Collection[str]) -> str:
-    """Evaluates the common table expressions of a SELECT that read only tables which stay as they are.
-
-    Args: fixed: the names of those tables.
-
-    Returns: the SELECT in which these expressions only read their rows, which the connection sees from now on.
-    """
-    statement = _tree_of(connection, select)
-    evaluated: list[dict[str, Any]] = []
-    for one in statement["node"]["cte_map"]["map"]:
-        expression = one["value"]["query_node"]
-        if {*_tables_of(expression)} <= {*fixed, *(before["key"] for before in evaluated)}:
-            within = {"map": [*evaluated, *expression["cte_map"]["map"]]}
-            text = _sql_of(connection, statement | {"node": expression | {"cte_map": within}})
-            name = f"rows_{duck.digest(select, one['key'])}"
-            connection.register(name, connection.sql(text).to_arrow_table())
-            one["value"]["query_node"] = _tree_of(connection, f"select * from {name}")["node"]
-            evaluated.append(one)
-    return _sql_of(connection, statement) if evaluated else select
-
-
-def _tree_of(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:
-    [(tree,)] = connection.execute("select json_serialize_sql($1::varchar)", [select]).fetchall()
-    return json.loads(tree)["statements"][0]
-
-
-def _tables_of(tree: object) -> Iterator[str]:
-    """Yields the names of the tables that a serialized SELECT reads, with their schemas where it names these."""
-    if isinstance(tree, dict):
-        if tree.get("type") == "BASE_TABLE":
-            yield ".".join(filter(None, (tree["schema_name"], tree["table_name"])))
-        tree = [*tree.values()]
-    if isinstance(tree, list):
-        for part in tree:
-            yield from _tables_of(part)
-
-
-def _sql_of(connection: duckdb.DuckDBPyConnection, statement: dict[str, Any]) -> str:
-    tree = json.dumps({"error": False, "statements": [statement]})
-    [(text,)] = connection.execute("select json_deserialize_sql($1::json)", [tree]).fetchall()
-    return str(text)

@@ -67,8 +67,11 @@ class StoredNet:
         """
         blocks = [x[at : at + BLOCK_ROWS] for at in range(0, max(len(x), 1), BLOCK_ROWS)]
         # The limit is that of the whole process: who predicts meanwhile would keep it.
-        with PREDICTING, _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(self._block, blocks))
+        with PREDICTING, _blas().limit(limits=1):
+            if len(blocks) == 1:
+                return self._block(x)
+            with ThreadPoolExecutor(threads) as pool:
+                found = list(pool.map(self._block, blocks))
         return {name: np.concatenate([block[name] for block in found]) for name in found[0]}
 
     def _block(self, x: np.ndarray) -> dict[str, np.ndarray]:

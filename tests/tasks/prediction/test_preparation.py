@@ -24,10 +24,11 @@ VALUES = st.one_of(
     st.integers(-2, 400_000),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
 )
-ROWS = st.lists(st.dictionaries(st.sampled_from(["instance_id", *AUDIO_COLUMNS]), VALUES), min_size=1, max_size=8)
 COMPLETE: dict[str, object] = dict.fromkeys(AUDIO_COLUMNS, 0.5) | {
     "instance_id": 7, "key": "C#", "mode": "Minor", "loudness": -6.2, "tempo": 96, "duration_ms": 200_000
 }  # fmt: skip
+ALTERED = st.dictionaries(st.sampled_from(["instance_id", *AUDIO_COLUMNS]), VALUES)
+ROWS = st.lists(st.one_of(ALTERED, ALTERED.map(lambda values: COMPLETE | values)), min_size=1, max_size=8)
 OWN = FeatureSet(name="own", columns={"a": "energy * valence", "b": "1 / (clean_mode_code - 1)"})
 
 
@@ -59,6 +60,7 @@ def test_a_planned_preparation_gives_what_the_same_sql_gives_step_by_step(fitted
         @given(ROWS)
         @example([COMPLETE, COMPLETE | {"energy": 0.1}])
         @example([COMPLETE, COMPLETE | {"key": "H"}, COMPLETE | {"instance_id": "seven"}, {}])
+        @example([COMPLETE | {"key": "C# minor", "mode": None, "tempo": "fast"}, COMPLETE | {"tempo": None}])
         def same(rows: list[dict[str, object]]) -> None:
             read_rows(connection, rows)
             found = planned.prepare(rows)
@@ -86,4 +88,6 @@ def test_duckdb_keeps_the_plan(trained, monkeypatch) -> None:
         assert planned.prepare([COMPLETE] * n).num_rows == n
     assert looks == [1, 3, 2]
     assert planned.prepare([COMPLETE, {"energy": 0.5}]).num_rows == 2
-    assert looks == [1, 3, 2, 2, 2]  # where something is missing, rejects are looked for, too
+    assert looks == [1, 3, 2, 2, 1]  # rejects are looked for where no mode is given, but not in the other row
+    assert planned.prepare([COMPLETE | {"tempo": None}]).num_rows == 1
+    assert looks == [1, 3, 2, 2, 1, 1]
