@@ -6,7 +6,8 @@
 
 The rows are those of the published tracks, as the project's own cells read them. Peers have ordinary settings: the
 library's default trees, as many as are best on the validation rows. What is not installed is left out. The project's
-models stand beside them with their stored results on the same test rows.
+models stand beside them with their stored results on the same test rows. What one of them, --beside, is ahead of each
+peer is paired: both see the same bootstrap resamples.
 
 Each fit runs in a process of its own (benchmarks/peer_fits.py), which needs only NumPy and the library. AutoGluon and
 this project need other versions of the same packages, so AutoGluon has an environment of its own:
@@ -21,7 +22,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,13 @@ from tasks.results.run_queries import rows as rows_of
 from tasks.specs import BUDGETS, GENERATED, HEADLINES, METRICS, PROTOCOLS, STUDY_SEED, Cell, Task
 from tasks.storage.warehouse import Warehouse
 from tasks.training import train
+from tasks.training.cell_files import read_replicates
 from tasks.training.jobs import make_jobs
 
 BOOSTED = ("xgboost", "lightgbm", "catboost")
 MEAN = "mean of " + ", ".join(BOOSTED)
 SHOWN: dict[Task, tuple[str, ...]] = {"genre": ("accuracy", "f1_macro", "log_loss"), "popularity": ("rmse",)}
+Resampled = Mapping[str, tuple[float, np.ndarray]]  # by metric: its value and its bootstrap replicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,11 @@ def load(protocol: str, budget: str, warehouse: Warehouse) -> Case:
     return Case(protocol, budget, **of, data=train.load(job), n_genres=len(job.genres))
 
 
-def fits(case: Case, given: argparse.Namespace) -> Iterator[Record]:
-    """Fits each peer to each task, and yields its figures on the test rows; then those of the mean of BOOSTED."""
+def fits(case: Case, given: argparse.Namespace, beside: Mapping[Task, Resampled]) -> Iterator[Record]:
+    """Fits each peer to each task, and yields its figures on the test rows; then those of the mean of BOOSTED.
+
+    Args: beside: a model of this project, by task.
+    """
     data = case.data
     for task in SHOWN:
         predicted: dict[str, np.ndarray] = {}
@@ -116,26 +122,32 @@ def fits(case: Case, given: argparse.Namespace) -> Iterator[Record]:
                     continue
                 predicted[peer], seconds[peer] = np.load(out), found["fit_seconds"]
                 library = f"{peer} {found['version']}"
-                yield _record(task, peer, library, predicted[peer], seconds[peer], case, given.threads)
+                facts = {"library": library, "threads": given.threads, "fit_seconds": seconds[peer]}
+                yield _record(task, peer, facts, predicted[peer], case, given.beside, beside.get(task, {}))
         if predicted.keys() >= {*BOOSTED}:
             mean = np.mean([predicted[peer] for peer in BOOSTED], axis=0)
-            yield _record(task, MEAN, "", mean, sum(seconds[peer] for peer in BOOSTED), case, given.threads)
+            total = sum(seconds[peer] for peer in BOOSTED)
+            facts = {"library": "", "threads": given.threads, "fit_seconds": total}
+            yield _record(task, MEAN, facts, mean, case, given.beside, beside.get(task, {}))
 
 
-def _record(task: Task, peer: str, library: str, found: np.ndarray, seconds: float, case: Case, threads: int) -> Record:
-    return {
-        **case.facts,
-        "task": task,
-        "model": peer,
-        "library": library,
-        "threads": threads,
-        "fit_seconds": seconds,
-        **figures(task, found, case.data),
+def _record(
+    task: Task, peer: str, facts: Record, found: np.ndarray, case: Case, model: str, beside: Resampled
+) -> Record:
+    """Returns a peer's figures, and what a model of this project is ahead of it."""
+    resampled = figures(task, found, case.data)
+    best = HEADLINES[task].name
+    low, high = bootstrap.percentile_interval(resampled[best][1])
+    leads = {
+        metric: [value - resampled[metric][0], *bootstrap.percentile_interval(replicates - resampled[metric][1])]
+        for metric, (value, replicates) in beside.items()
     }
+    named = {"task": task, "model": peer, **facts, "low": low, "high": high, "beside": model, "leads": leads}
+    return case.facts | named | {metric: value for metric, (value, _) in resampled.items()}
 
 
-def figures(task: Task, found: np.ndarray, data: Data) -> Record:
-    """Returns the metrics on the test rows that are shown, and the 95 % interval of the headline metric.
+def figures(task: Task, found: np.ndarray, data: Data) -> Resampled:
+    """Returns the metrics on the test rows that are shown.
 
     Args: found: probabilities, (n_rows, n_genres), or points, (n_rows,).
     """
@@ -147,8 +159,7 @@ def figures(task: Task, found: np.ndarray, data: Data) -> Record:
         scores |= metrics.probability_scores(y_true, shares)
     everything = {"all": np.ones(len(y_true), dtype=bool)}
     resampled = bootstrap.replicates(task, y_true, y_pred, shares, everything, data.units["test"])
-    low, high = bootstrap.percentile_interval(resampled["all", HEADLINES[task].name])
-    return {name: scores[name] for name in SHOWN[task]} | {"low": low, "high": high}
+    return {name: (scores[name], resampled["all", name]) for name in SHOWN[task]}
 
 
 def ours(case: Case, warehouse: Warehouse) -> list[Record]:
@@ -166,13 +177,24 @@ def ours(case: Case, warehouse: Warehouse) -> list[Record]:
             select task, model, 'this project' as library, {values},
                 arg_max(ci_low, started_at) filter (where metric in ({headlines})) as low,
                 arg_max(ci_high, started_at) filter (where metric in ({headlines})) as high,
-                arg_max(fit_seconds, started_at) as fit_seconds
+                arg_max(fit_seconds, started_at) as fit_seconds,
+                arg_max(results[1], started_at) as result
             from results.figures
             where protocol = $protocol and budget = $budget and feature_set = 'all' and test_rows = $test_rows
             group by task, model
             """,
             **{name: case.facts[name] for name in ("protocol", "budget", "test_rows")},
         )
+
+
+def resampled_of(model: str, own: Iterable[Record], warehouse: Warehouse) -> dict[Task, Resampled]:
+    """Returns the metrics of one of the project's models, by task. Args: own: the result of `ours`."""
+    rows = [row for row in own if row["model"] == model]
+    kept = read_replicates({row["result"] for row in rows}, warehouse)
+    return {
+        row["task"]: {metric: (row[metric], kept[row["result"], row["task"], metric]) for metric in SHOWN[row["task"]]}
+        for row in rows
+    }
 
 
 def table(task: Task, rows: Iterable[Record]) -> list[str]:
@@ -203,7 +225,30 @@ def tables(found: Iterable[Record]) -> list[str]:
     """Returns the figures of both tasks as lines of Markdown."""
     found = list(found)
     parts = [table(task, found) for task in SHOWN if any(row["task"] == task for row in found)]
-    return [line for part in parts for line in [*part, ""]]
+    return [line for part in [*parts, *leads_tables(found)] for line in [*part, ""]]
+
+
+def leads_tables(found: Iterable[Record]) -> Iterator[list[str]]:
+    """Yields, for each model of this project that peers were compared with, its differences as lines of Markdown."""
+    compared = [row for row in found if row.get("leads")]
+    metrics = [metric for of_task in SHOWN.values() for metric in of_task]
+    for model in dict.fromkeys(row["beside"] for row in compared):
+        leads: dict[str, dict[str, list[float]]] = {}  # by peer and metric
+        for row in compared:
+            if row["beside"] == model:
+                leads.setdefault(row["model"], {}).update(row["leads"])
+        yield [
+            f"| {model} less | {' | '.join(METRICS[metric].label for metric in metrics)} |",
+            f"|---|{'---|' * len(metrics)}",
+            *(
+                f"| {peer} | {' | '.join(_lead(of_peer.get(metric), METRICS[metric].digits) for metric in metrics)} |"
+                for peer, of_peer in leads.items()
+            ),
+        ]
+
+
+def _lead(lead: list[float] | None, digits: int) -> str:
+    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*lead, n=digits + 1) if lead else ""
 
 
 def record(found: list[Record], own: list[Record], case: Case) -> None:
@@ -219,6 +264,7 @@ def record(found: list[Record], own: list[Record], case: Case) -> None:
         f"Peers have ordinary settings and stop early on validation rows; threads of a fit: {threads}.",
         "This project's models have their stored results on the same rows.",
         "Its `ensemble` is fitted to the validation rows, too, out of fold.",
+        "The last table has differences with 95 % intervals, paired: both models see the same resamples of the rows.",
         "`multitask`, `multitask_tuned` and `ensemble` learn both tasks: both tables have the seconds of the same fit.",
         "",
         *(f"- {origin}" for origin in records.origins(shown)),
@@ -245,6 +291,7 @@ def options() -> argparse.Namespace:
     add("--budget", choices=BUDGETS, default="full", help="limits the training rows, and chooses the project's results")
     add("--peers", type=peers_of, default=[*PEERS], help=f"of {', '.join(PEERS)}; by default all that are installed")
     add("--python", default=sys.executable, help="the Python that has the peers, by default this one")
+    add("--beside", default="ensemble", help="the project's model whose differences from each peer are shown")
     add("--threads", type=int, default=1, help="of each fit; a cell of the project has one by default")
     add("--rounds", type=int, default=2000, help="the most rounds of boosting")
     add("--seconds", type=float, default=600.0, help="AutoGluon's time limit for each task")
@@ -260,8 +307,8 @@ def main() -> None:
         case = load(given.protocol, given.budget, warehouse)
     except UserError as error:
         raise SystemExit(str(error)) from error
-    found = list(fits(case, given))
     own = ours(case, warehouse)
+    found = list(fits(case, given, resampled_of(given.beside, own, warehouse)))
     if given.record and found:
         record(found, own, case)
     if case.is_generated:

@@ -166,6 +166,7 @@ def test_a_wrong_option_is_told_in_a_line(module, options, said, monkeypatch, ca
 def test_peers_are_judged_as_the_cells_on_the_same_rows(trained) -> None:
     case = peers.load("cold_start", "smoke", trained)
     own = {(row["task"], row["model"]): row for row in peers.ours(case, trained)}
+    known = peers.resampled_of("xgboost", own.values(), trained)
     assert {model for _, model in own} == {
         "xgboost",
         "gradient_boosting",
@@ -177,11 +178,16 @@ def test_peers_are_judged_as_the_cells_on_the_same_rows(trained) -> None:
         sql = f"select track_id, y_pred from results.predictions where {OF_XGBOOST} and task = '{task}'"
         predicted = dict(query(trained, sql))
         found = np.array([predicted[track_id] for track_id in case.data.track_id["test"]])
-        figures = peers.figures(task, np.eye(case.n_genres)[found.astype(int)] if task == "genre" else found, case.data)
+        shares = np.eye(case.n_genres)[found.astype(int)] if task == "genre" else found
+        beside = {name: same for name, same in known[task].items() if name != "log_loss"}
+        figures = peers._record(task, "same", {}, shares, case, "xgboost", beside)
         names = ("low", "high", metric, *(["f1_macro"] if task == "genre" else []))
         assert {name: figures[name] for name in names} == pytest.approx(
             {name: own[task, "xgboost"][name] for name in names}
         )
+        assert {*figures["leads"]} == {*names} - {"low", "high"}
+        for lead in figures["leads"].values():
+            assert lead == pytest.approx([0.0] * 3, abs=1e-5)  # the same predictions on the same resamples
 
 
 @pytest.mark.parametrize("peer", peers.BOOSTED)
@@ -230,8 +236,9 @@ def test_the_mean_of_three_peers_and_what_is_not_installed(trained, monkeypatch,
         return {"version": "1.0", "fit_seconds": 10.0}
 
     monkeypatch.setattr(peers, "child", child)
-    monkeypatch.setattr(sys, "argv", ["peers", "w", "--budget", "smoke"])
-    found = list(peers.fits(case, peers.options()))
+    monkeypatch.setattr(sys, "argv", ["peers", "w", "--budget", "smoke", "--beside", "xgboost"])
+    own = peers.ours(case, trained)
+    found = list(peers.fits(case, peers.options(), peers.resampled_of("xgboost", own, trained)))
     assert "genre autogluon: is not installed, and left out" in capsys.readouterr().out
     rmse = {row["model"]: (row["rmse"], row["fit_seconds"]) for row in found if row["task"] == "popularity"}
     assert rmse.pop("mean of xgboost, lightgbm, catboost") == (pytest.approx(0.0, abs=1e-5), 30.0)
@@ -240,7 +247,7 @@ def test_the_mean_of_three_peers_and_what_is_not_installed(trained, monkeypatch,
 
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     peers.record(found[:2], [], case)
-    peers.record(found[2:], peers.ours(case, trained), case)
+    peers.record(found[2:], own, case)
     page = (tmp_path / "peers.md").read_text()
     assert "sample:3000: test rows of protocol cold_start, budget smoke" in page
     assert "GENERATED DATA" in page and "measured on " in page
@@ -252,6 +259,11 @@ def test_the_mean_of_three_peers_and_what_is_not_installed(trained, monkeypatch,
         "| mean of xgboost, lightgbm, catboost", "| lightgbm", "| catboost", "| xgboost",
     ]  # fmt: skip
     assert lines[at + 5][1] == "this project"
+    [ours] = [row["rmse"] for row in own if (row["task"], row["model"]) == ("popularity", "xgboost")]
+    [lead] = [line for line in page.partition("| xgboost less |")[2].splitlines() if line.startswith("| lightgbm |")]
+    difference, low, high = map(float, re.findall(r"[+-]\d+\.\d+", lead.split("|")[-2]))
+    assert difference == pytest.approx(ours - 1.0, abs=1e-3)
+    assert low < difference < high
 
 
 @pytest.mark.slow
