@@ -2,7 +2,8 @@
 -- staging.typed_tracks. For few rows DuckDB takes longer for each table in between than for its rows.
 -- constant(statistic, feature): a fitted statistic, as a number; NULL where there is none. Tracks have no genre, so
 -- fill is the value over all genres. over_features(statistic): one such number for each feature, in the order of their
--- names. unknown: features that no training row had. expressions: of the feature set's own columns, as in
+-- names. n_unclear: features without a value, of which staging.typed_tracks does not say that they are missing, as it
+-- does by flags. unknown: features that no training row had. expressions: of the feature set's own columns, as in
 -- sql/features/feature_set.sql.
 with
 
@@ -14,6 +15,11 @@ filled as (
             cast({{ name }} is null as integer){{ " +" if not loop.last }}
         {% endfor %}
             as n_filled,
+        {% for name in audio_features %}
+            {% set is_known_as_missing = flags[name] if name in flags else "false" %}
+            cast({{ name }} is null and not {{ is_known_as_missing }} as integer){{ " +" if not loop.last }}
+        {% endfor %}
+            as n_unclear,
         {% for name in audio_features %}
             {% set known = "null" if name in unknown else name %}
             {% set filled = "coalesce(" ~ known ~ ", " ~ constant("fill", name) ~ ", 0)" %}
@@ -46,6 +52,7 @@ select
     row_number,
     track_id,
     n_filled,
+    n_unclear,
     (
         {% for name in audio_features %}
             {{ name }} not between {{ constant("low", name) }} and {{ constant("high", name) }}

@@ -390,9 +390,9 @@ def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
 def _numbers(values: list[Any]) -> np.ndarray:
     """Returns values as numbers; what is no number is NaN."""
     try:
-        return np.array(values, dtype=float)
-    except (ValueError, OverflowError):
-        return np.array([_number(value) for value in values])
+        return np.fromiter(map(float, values), float, len(values))
+    except (TypeError, ValueError, OverflowError):
+        return np.fromiter(map(_number, values), float, len(values))
 
 
 def _number(value: Any) -> float:

@@ -32,6 +32,8 @@ READING: Mapping[str, Callable[[], str]] = {
     "raw.tracks": lambda: "select * from given_tracks",
     "staging.typed_tracks": lambda: typed_select({}),
 }
+# Columns of staging.typed_tracks that tell missing values from those that cannot be used.
+MISSING_FLAGS = {"tempo": "is_tempo_missing", "duration_ms": "is_duration_missing", "key": "is_key_missing"}
 FAMILIARITY_TABLE = "features.familiarity"
 FITTED_TABLES = ("features.fill_values", "features.scaling", "features.pca_loadings")
 FAMILIARITY = pa.schema(
@@ -215,8 +217,10 @@ class PlannedPreparation:
         """Returns the models' input for the rows without rejects, as `prepare` does. Args: rows: as for `read_rows`."""
         self._given.table = given = _texts(rows)
         columns = self._connection.execute("execute inputs").fetchnumpy()  # `sql(...)` would bind it once more
+        n_unclear = columns.pop("n_unclear")
         inputs = pa.table({name: pa.array(values) for name, values in columns.items()})
-        self._given.table = given.filter(pc.invert(pc.is_in(given["row_number"], _usable(given, inputs))))
+        usable = _usable(given, inputs, n_unclear)
+        self._given.table = given.filter(pc.invert(pc.is_in(given["row_number"], usable)))
         self._rejects = self._connection.execute("execute rejects").fetchall() if len(self._given.table) else []
         rejected = pa.array({row for row, *_ in self._rejects}, pa.int64())
         return inputs.filter(pc.invert(pc.is_in(inputs["row_number"], rejected))) if self._rejects else inputs
@@ -226,15 +230,15 @@ class PlannedPreparation:
         return self._rejects
 
 
-def _usable(given: pa.Table, inputs: pa.Table) -> pa.ChunkedArray:
+def _usable(given: pa.Table, inputs: pa.Table, n_unclear: np.ndarray) -> pa.ChunkedArray:
     """Returns row_number of the rows that certainly have no reject: an id, and no value that was given becomes NULL.
 
-    A mode may be part of the key, so it is not certain where none is given.
+    A mode may be part of the key, so it is not certain where none is given. Args: n_unclear: of each row of `inputs`.
     """
-    filled = inputs["n_filled"].to_numpy()
     at = inputs["row_number"].to_numpy() - 1
-    absent = {name: given[name].is_null().to_numpy()[at] for name in AUDIO_COLUMNS} if filled.any() else {}
-    has_all = (filled == sum(absent.values())) & ~absent.get("mode", np.False_)
+    names = [name for name in AUDIO_COLUMNS if name not in MISSING_FLAGS] if n_unclear.any() else []
+    absent = {name: given[name].is_null().to_numpy()[at] for name in names}
+    has_all = (n_unclear == sum(absent.values())) & ~absent.get("mode", np.False_)
     return inputs["row_number"].filter(pc.and_(pa.array(has_all), inputs["track_id"].is_valid()))
 
 
@@ -256,6 +260,7 @@ def _in_one_pass(fitted: FittedStatistics) -> str:
     components = {name for _, name in known if re.fullmatch(r"pc\d+", name)} if fitted.with_components else set()
     return duck.render(
         "predict/rows_in_one_pass",
+        flags={"key_code" if name == "key" else name: flag for name, flag in MISSING_FLAGS.items()},
         unknown=fitted.unknown,
         constant=constant,
         over_features=over_features,
