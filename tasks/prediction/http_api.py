@@ -380,8 +380,8 @@ def make_app(service: Service) -> FastAPI:
 def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
     """Returns a summary of the numbers in each column of a request that has units."""
     found = []
-    for column in SCALES:
-        numbers = _numbers([track.get(column) for track in tracks])
+    for column in filter(Track.model_fields.__contains__, SCALES):
+        numbers = _numbers([track[column] for track in tracks])
         seen = look_at(column, numbers[np.isfinite(numbers) & ~np.isin(numbers, SENTINELS.get(column, ()))])
         found += [seen] if seen else []
     return found
@@ -390,7 +390,7 @@ def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
 def _numbers(values: list[Any]) -> np.ndarray:
     """Returns values as numbers; what is no number is NaN."""
     try:
-        return np.fromiter(map(float, values), float, len(values))
+        return np.array(values, dtype=float)  # None is NaN
     except (TypeError, ValueError, OverflowError):
         return np.fromiter(map(_number, values), float, len(values))
 
