@@ -18,8 +18,8 @@ os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
 # Prefect warns at every import; commands that need its home directory give advice (flows/server.py).
 warnings.filterwarnings("ignore", "Failed to create the Prefect home directory", UserWarning)
-# Threads of OpenMP that wait leave the core to others. If they spin, two threads of a process that predict in turn, as in
-# the HTTP API, wait tens of milliseconds for each other.
+# Threads of OpenMP that wait leave the core to others. If they spin, two threads of a process that predict in turn, as
+# in the HTTP API, wait tens of milliseconds for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LEAST_ADDRESS_SPACE = 4 * 2**30  # bytes; with less, libraries crash without a message

@@ -47,7 +47,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 # Columns that a table with the rows of a model has besides its features.
 TAKEN = {
     *("protocol", "track_id", "split", "position", "popularity", "target_popularity", "music_genre", "genre_id"),
-    *("group_id", "is_imputed", "row_number", "instance_id", "n_filled", "is_unlike_training"),
+    *("group_id", "is_imputed", "row_number", "instance_id", "n_filled", "n_unclear"),
+    "is_unlike_training",
 }  # fmt: skip
 LOADING = threading.RLock()
 LOADED: dict[str, ModuleType] = {}  # by file, or by `distribution: entry point`

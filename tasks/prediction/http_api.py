@@ -346,7 +346,8 @@ def make_app(service: Service) -> FastAPI:
         if absent:
             said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
         said += doubt_messages(doubts(_seen(tracks)))
-        return Response(to_json({"predictions": rows, "warning": " ".join(said) or None}), media_type=JSON)
+        answer = {"predictions": rows, "warning": " ".join(said) or None}
+        return Response(to_json(answer, inf_nan_mode="null"), media_type=JSON)
 
     @app.get("/healthz", summary="Show the models in use", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:

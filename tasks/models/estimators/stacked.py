@@ -73,7 +73,7 @@ class StackedEnsemble:
         rows, codes, points, groups = (
             np.concatenate([part["train"], part["val"]]) for part in (x, genre, popularity, units)
         )
-        self._n_classes = int(codes.max()) + 1
+        self._n_classes, self.ensemble_members = int(codes.max()) + 1, []
         names, numbers = np.unique(groups, return_inverse=True)
         shuffled = np.random.default_rng(self.seed).permutation(len(names))[numbers]  # GroupKFold orders equal groups
         folds = [*GroupKFold(min(self.folds, len(names))).split(rows, groups=shuffled)]
