@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import polars as pl
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -28,7 +29,6 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.ingest.columns import AUDIO_COLUMNS, MIN_FEATURES, MISSING_WORDING, is_missing, simplified
@@ -338,16 +338,15 @@ def make_app(service: Service) -> FastAPI:
         absent = [name for name in AUDIO_COLUMNS if all(is_missing(track[name]) for track in tracks)]
         if len(AUDIO_COLUMNS) - len(absent) < given.min_features:
             return _refusal([_too_few(absent, given.min_features)])
-        rows = service.predict(tracks).to_pylist()
-        is_generated = any(row["is_generated_model"] for row in rows)
-        said = [GENERATED] if is_generated else []
+        predicted = pl.DataFrame(service.predict(tracks))
+        said = [GENERATED] if predicted["is_generated_model"].any() else []
         if given.taken:
             said.append(f"Names taken: {', '.join(f'{theirs!r} for {ours}' for theirs, ours in given.taken.items())}.")
         if absent:
             said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
         said += doubt_messages(doubts(_seen(tracks)))
-        answer = {"predictions": rows, "warning": " ".join(said) or None}
-        return Response(to_json(answer, inf_nan_mode="null"), media_type=JSON)
+        warning = json.dumps(" ".join(said) or None)
+        return Response(f'{{"predictions":{predicted.write_json()},"warning":{warning}}}', media_type=JSON)
 
     @app.get("/healthz", summary="Show the models in use", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
