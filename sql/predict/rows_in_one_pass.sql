@@ -78,4 +78,3 @@ select
         list_dot_product(z_scores, [{{ over_features(component) | join(", ") }}]) as {{ component }},
     {% endfor %}
 from tracks
-order by row_number

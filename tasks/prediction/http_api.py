@@ -45,7 +45,6 @@ LONGEST_TEXT = 60
 SENTINELS = {"tempo": (-1.0, 0.0), "duration_ms": (-1.0,)}  # numbers that mean a missing value (staging.typed_tracks)
 DOUBLED = object()  # stands for the value of a key that a JSON object has more than once
 TASKS = ("genre", "popularity")
-JSON = "application/json"
 
 
 def _scalar(value: object) -> int | float | str | None:
@@ -346,7 +345,9 @@ def make_app(service: Service) -> FastAPI:
             said.append(f"Audio features that no track has, filled for all: {', '.join(absent)}.")
         said += doubt_messages(doubts(_seen(tracks)))
         warning = json.dumps(" ".join(said) or None)
-        return Response(f'{{"predictions":{predicted.write_json()},"warning":{warning}}}', media_type=JSON)
+        return Response(
+            f'{{"predictions":{predicted.write_json()},"warning":{warning}}}', media_type="application/json"
+        )
 
     @app.get("/healthz", summary="Show the models in use", response_model=Health, responses={503: {"model": Health}})
     async def healthz() -> Response:
@@ -380,7 +381,7 @@ def make_app(service: Service) -> FastAPI:
 def _seen(tracks: list[dict[str, object]]) -> list[ColumnSummary]:
     """Returns a summary of the numbers in each column of a request that has units."""
     found = []
-    for column in filter(Track.model_fields.__contains__, SCALES):
+    for column in [name for name in SCALES if name in Track.model_fields]:
         numbers = _numbers([track[column] for track in tracks])
         seen = look_at(column, numbers[np.isfinite(numbers) & ~np.isin(numbers, SENTINELS.get(column, ()))])
         found += [seen] if seen else []

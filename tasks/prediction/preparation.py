@@ -2,7 +2,7 @@
 
 A DuckDB workspace holds the new tracks as `staging.stg_tracks`, without split and genre, and the stored statistics as
 tables. So the files in sql/features that built features.tracks_clean, tracks_std and tracks_pca for training build them
-for the new tracks, too.
+for the new tracks, too. A few tracks in memory are prepared in one pass, which gives the same to the last bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from tasks.storage import duck
 from tasks.storage.warehouse import Warehouse
 
 Rows = Sequence[Mapping[str, object]]
-MOST_ROWS = 2**53  # that are numbered in memory
 READING: Mapping[str, Callable[[], str]] = {
     "raw.tracks": lambda: "select * from given_tracks",
     "staging.typed_tracks": lambda: typed_select({}),
@@ -58,19 +57,25 @@ class FittedStatistics:
         return [name for name in AUDIO_FEATURES if name not in known]
 
     @property
+    def values(self) -> dict[tuple[str | None, str], float]:
+        """The statistics by feature, None for one of all features, and by name; fill values are those of no genre."""
+        return {
+            (row["feature_name"], row["statistic"]): row["value"]
+            for table in (*self.tables.values(), self.familiarity)
+            for row in table.to_pylist()
+            if row.get("genre") is None
+        }
+
+    @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The lowest and highest value of each audio feature in the training rows, in the feature's unit."""
-        found: dict[str, dict[str, float]] = {name: {} for name in AUDIO_FEATURES}
-        for row in (*self.tables["features.scaling"].to_pylist(), *self.familiarity.to_pylist()):
-            found.get(row["feature_name"], {})[row["statistic"]] = row["value"]
-        return {
-            name: (
-                known["mean"] + known["low"] * (known["std"] or 1.0),
-                known["mean"] + known["high"] * (known["std"] or 1.0),
-            )
-            for name, known in found.items()
-            if {"mean", "std", "low", "high"} <= set(known)
-        }
+        known = self.values
+        found = {}
+        for name in AUDIO_FEATURES:
+            if all((name, statistic) in known for statistic in ("mean", "std", "low", "high")):
+                mean, std = known[name, "mean"], known[name, "std"] or 1.0
+                found[name] = (mean + known[name, "low"] * std, mean + known[name, "high"] * std)
+        return found
 
     @classmethod
     def of(
@@ -244,11 +249,7 @@ def _usable(given: pa.Table, inputs: pa.Table, n_unclear: np.ndarray) -> pa.Chun
 
 def _in_one_pass(fitted: FittedStatistics) -> str:
     """Returns the SELECT of sql/predict/rows_in_one_pass.sql, with a model's fitted statistics as constants."""
-    known: dict[tuple[str | None, str], float] = {}  # by feature, or None, and statistic
-    for table in (*fitted.tables.values(), fitted.familiarity):
-        for row in table.to_pylist():
-            if row.get("genre") is None:  # the genre of a new track is not known
-                known[row["feature_name"], row.get("statistic", "fill")] = row["value"]
+    known = fitted.values
 
     def constant(statistic: str, feature: str | None = None) -> str:
         value = known.get((feature, statistic))
